@@ -1,0 +1,309 @@
+"""Every message of the protocol, one frozen dataclass each, and the table of names the wire uses.
+
+A field is a str, int, float, bool, a tuple or dict of those, another dataclass of this page, an ndarray (sent as a raw
+buffer beside the header), or None where its type says so. `shared.wire` turns them into bytes and back and refuses
+anything else. Changing a message means raising PROTOCOL_VERSION and adding a golden file in tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from shared.types import ProxyMesh, Rig
+
+PROTOCOL_VERSION = 1
+Array = NDArray[Any]
+
+
+# --- who is there ---------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class Hello:
+    """First message of a client. `key` is the backend's key, empty where the backend asks for none."""
+
+    protocol: int
+    client: str
+    version: str
+    key: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Welcome:
+    """Answer to Hello. `epoch` is new at each start of the server: requests name it, so none outlives the server."""
+
+    protocol: int
+    version: str
+    epoch: str
+    frames_address: str
+    events_address: str
+    device: str
+    rasteriser: str
+    capabilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Ping:
+    """Are you there?"""
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    """It was done; nothing more to say. Also the answer to Ping."""
+
+    detail: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Failure:
+    """Answer to a request that could not be served: the four texts of EffigyError and its code."""
+
+    code: str
+    what: str
+    found: str = ""
+    expected: str = ""
+    do: str = ""
+
+
+# --- library --------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class ListAvatars:
+    """Ask for the library's content."""
+
+
+@dataclass(frozen=True, eq=False)
+class AvatarSummary:
+    """One avatar of the library. `problem` is the one-sentence reason why it cannot be used, else empty.
+
+    metrics: held-out values such as psnr_db, ssim. digest: sha-256 over the avatar's weights and description.
+    """
+
+    avatar_id: str
+    name: str
+    method: str
+    digest: str
+    template_id: str
+    created: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    licence: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class AvatarList:
+    """Answer to ListAvatars."""
+
+    avatars: tuple[AvatarSummary, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class GetAvatar:
+    """Ask for what Blender needs to make an avatar's armature and proxy."""
+
+    avatar_id: str
+
+
+@dataclass(frozen=True, eq=False)
+class AvatarDetail:
+    """Answer to GetAvatar. preview: [H, W, 4] uint8 sRGB straight alpha. rest_pose: [J, 3] rad, how it was captured."""
+
+    summary: AvatarSummary
+    rig: Rig
+    proxy: ProxyMesh
+    rest_pose: Array
+    preview: Array
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class StartTraining:
+    """Ask for a training job. `key` makes it idempotent: the same key is the same job. capture: 'demo_head' or a folder.
+
+    overrides: dotted configuration names to YAML texts, on top of the preset.
+    """
+
+    key: str
+    name: str
+    capture: str
+    preset: str
+    overrides: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class ListPresets:
+    """Ask which training presets and embedded captures there are."""
+
+
+@dataclass(frozen=True, eq=False)
+class PresetList:
+    """Answer to ListPresets: preset name -> one-line description, capture name -> one-line description."""
+
+    presets: dict[str, str]
+    captures: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class JobInfo:
+    """State of a job. state: queued, running, paused, done, failed or cancelled."""
+
+    job_id: str
+    kind: str
+    name: str
+    state: str
+    step: int = 0
+    steps: int = 0
+    images_per_s: float = 0.0
+    losses: dict[str, float] = field(default_factory=dict)
+    eta_s: float = 0.0
+    message: str = ""
+    created: str = ""
+    report_folder: str = ""
+    avatar_id: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class ListJobs:
+    """Ask for all jobs, newest first."""
+
+
+@dataclass(frozen=True, eq=False)
+class JobList:
+    """Answer to ListJobs."""
+
+    jobs: tuple[JobInfo, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ChangeJob:
+    """Ask to 'pause', 'resume' or 'cancel' a job; answered by its JobInfo."""
+
+    job_id: str
+    action: str
+
+
+@dataclass(frozen=True, eq=False)
+class GetJobPreview:
+    """Ask for the newest preview picture of a training job."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, eq=False)
+class JobPreview:
+    """Answer to GetJobPreview. image: [H, W, 3] uint8 sRGB, the model beside the ground truth; [0, 0, 3] if none yet."""
+
+    job_id: str
+    step: int
+    image: Array
+
+
+# --- rendering ------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class PutEnvironment:
+    """Hand over an environment map once; render requests name it by digest (sha-256 of the float16 bytes).
+
+    radiance: [H, W, 3] float16 linear, axes as in shared.types.Environment.
+    """
+
+    digest: str
+    radiance: Array
+
+
+@dataclass(frozen=True, eq=False)
+class AvatarInstance:
+    """One avatar in a picture, posed at S sub-frame instants (S = 1 without motion blur).
+
+    digest pins the avatar's content, empty accepts any. world_from_avatar: [S, 4, 4] float64, a rigid transform with
+    uniform scale. rotations: [S, J, 3] rad; translations: [S, 3] m; expressions: [S, E].
+    """
+
+    avatar_id: str
+    digest: str
+    world_from_avatar: Array
+    rotations: Array
+    translations: Array
+    expressions: Array
+
+
+@dataclass(frozen=True, eq=False)
+class RenderRequest:
+    """Ask for a picture. Newer requests of the same (client, view) replace older ones that were not begun.
+
+    K: [S, 3, 3] px; world_from_camera: [S, 4, 4] OpenCV axes. environment: digest of a PutEnvironment, empty keeps the
+    light the avatar was captured in. quality: 'draft' or 'final'. The S sub-frames are averaged, depth takes the nearest.
+    """
+
+    view: str
+    instances: tuple[AvatarInstance, ...]
+    width_px: int
+    height_px: int
+    K: Array
+    world_from_camera: Array
+    near_m: float
+    far_m: float
+    passes: tuple[str, ...] = ("combined",)
+    environment: str = ""
+    environment_rotation_rad: float = 0.0
+    environment_strength: float = 1.0
+    quality: str = "final"
+
+
+@dataclass(frozen=True, eq=False)
+class FrameReply:
+    """Answer to RenderRequest: one array per pass in pass_names, [H, W, C], row 0 at the top.
+
+    combined float16 premultiplied linear RGBA; depth float32 m, 0 where nothing is; mask float16; id int32.
+    """
+
+    view: str
+    pass_names: tuple[str, ...]
+    images: tuple[Array, ...]
+    render_ms: float
+
+
+@dataclass(frozen=True, eq=False)
+class Superseded:
+    """Answer to a RenderRequest that a newer one of the same view replaced."""
+
+    view: str
+
+
+# --- events, published with a sequence number -------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class JobEvent:
+    """A job moved on. A gap in `sequence` means events were lost: ask ListJobs."""
+
+    sequence: int
+    job: JobInfo
+
+
+MESSAGES: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (
+        Hello,
+        Welcome,
+        Ping,
+        Done,
+        Failure,
+        ListAvatars,
+        AvatarList,
+        GetAvatar,
+        AvatarDetail,
+        StartTraining,
+        ListPresets,
+        PresetList,
+        ListJobs,
+        JobList,
+        JobInfo,
+        ChangeJob,
+        GetJobPreview,
+        JobPreview,
+        PutEnvironment,
+        RenderRequest,
+        FrameReply,
+        Superseded,
+        JobEvent,
+    )
+}
+"""Message name on the wire -> dataclass. The one place that says what may be sent."""

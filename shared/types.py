@@ -1,0 +1,207 @@
+"""Plain immutable values that cross rooms: rigs, poses, cameras, light and frames.
+
+World and model axes are Blender's: right-handed, z up, metres; a template faces -y. Camera axes are OpenCV's: x right,
+y down, z forward, pixel centres at +0.5. Images have row 0 at the top. Files and Blender are converted once, where they
+are read. Arrays are made read-only on construction, so a value can be shared between threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import EffigyError
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Int32 = NDArray[np.int32]
+
+
+def frozen_array(value: Any, dtype: Any, shape: tuple[int | None, ...], name: str) -> NDArray[Any]:
+    """A read-only contiguous copy-if-needed of `value`; `None` in `shape` is any length. Raises EffigyError."""
+    array = np.ascontiguousarray(value, dtype=dtype)
+    if array.ndim != len(shape) or any(want is not None and want != got for want, got in zip(shape, array.shape, strict=True)):
+        wanted = "[" + ", ".join("*" if n is None else str(n) for n in shape) + "]"
+        raise EffigyError(f"{name} has the wrong shape", found=str(list(array.shape)), expected=wanted)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise EffigyError(f"{name} holds values that are not finite", expected="finite numbers")
+    if array is value or array.base is not None:
+        array = array.copy()
+    array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class Rig:
+    """The skeleton and expression names an avatar is driven by.
+
+    parents: [J] int32, -1 for the root, always smaller than the joint's own index.
+    rest_joints: [J, 3] m, model axes. shape: [S] the template's shape coefficients this avatar was made with.
+    """
+
+    template_id: str
+    template_digest: str
+    joint_names: tuple[str, ...]
+    parents: Int32
+    rest_joints: Float32
+    expression_names: tuple[str, ...]
+    shape: Float32
+
+    def __post_init__(self) -> None:
+        joints = len(self.joint_names)
+        object.__setattr__(self, "joint_names", tuple(self.joint_names))
+        object.__setattr__(self, "expression_names", tuple(self.expression_names))
+        object.__setattr__(self, "parents", frozen_array(self.parents, np.int32, (joints,), "Rig.parents"))
+        object.__setattr__(self, "rest_joints", frozen_array(self.rest_joints, np.float32, (joints, 3), "Rig.rest_joints"))
+        object.__setattr__(self, "shape", frozen_array(self.shape, np.float32, (None,), "Rig.shape"))
+        if joints == 0 or (self.parents >= np.arange(joints)).any() or (self.parents < -1).any():
+            raise EffigyError("Rig.parents must list every parent before its child", expected="-1 for the root")
+
+
+@dataclass(frozen=True, eq=False)
+class ProxyMesh:
+    """A light skinned mesh standing for the avatar in Blender: rest shape, weights and expression offsets.
+
+    vertices: [V, 3] m at rest. faces: [F, 4] int32, a triangle repeats its last index. group: [F] int32 into group_names.
+    joints: [V, W] int32 and weights: [V, W] rows summing to 1. colour: [V, 3] linear RGB to show before rendering.
+    expression_vertices: [M] int32 rows touched by expressions; expression_offsets: [E, M, 3] m at full strength.
+    """
+
+    vertices: Float32
+    faces: Int32
+    group: Int32
+    group_names: tuple[str, ...]
+    joints: Int32
+    weights: Float32
+    colour: Float32
+    expression_vertices: Int32
+    expression_offsets: Float32
+
+    def __post_init__(self) -> None:
+        def put(name: str, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
+            array = frozen_array(getattr(self, name), dtype, shape, f"ProxyMesh.{name}")
+            object.__setattr__(self, name, array)
+            return array
+
+        count = len(put("vertices", np.float32, (None, 3)))
+        faces = put("faces", np.int32, (None, 4))
+        put("group", np.int32, (len(faces),))
+        joints = put("joints", np.int32, (count, None))
+        put("weights", np.float32, joints.shape)
+        put("colour", np.float32, (count, 3))
+        touched = put("expression_vertices", np.int32, (None,))
+        put("expression_offsets", np.float32, (None, len(touched), 3))
+        object.__setattr__(self, "group_names", tuple(self.group_names))
+        for name, index in (("faces", faces), ("expression_vertices", touched)):
+            if index.size and (index.min() < 0 or index.max() >= count):
+                raise EffigyError(f"ProxyMesh.{name} points outside the {count} vertices")
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """One instant of a rig. rotations: [J, 3] axis-angle rad, each joint relative to its parent, in model axes.
+
+    translation: [3] m of the root. expression: [E], 0 neutral, 1 full.
+    """
+
+    rotations: Float32
+    translation: Float32
+    expression: Float32
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rotations", frozen_array(self.rotations, np.float32, (None, 3), "Pose.rotations"))
+        object.__setattr__(self, "translation", frozen_array(self.translation, np.float32, (3,), "Pose.translation"))
+        object.__setattr__(self, "expression", frozen_array(self.expression, np.float32, (None,), "Pose.expression"))
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """T instants of a rig. rotations: [T, J, 3] rad; translations: [T, 3] m; expressions: [T, E]; fps in 1/s."""
+
+    rotations: Float32
+    translations: Float32
+    expressions: Float32
+    fps: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rotations", frozen_array(self.rotations, np.float32, (None, None, 3), "Motion.rotations"))
+        count = len(self.rotations)
+        object.__setattr__(self, "translations", frozen_array(self.translations, np.float32, (count, 3), "Motion.translations"))
+        object.__setattr__(self, "expressions", frozen_array(self.expressions, np.float32, (count, None), "Motion.expressions"))
+
+    def __len__(self) -> int:
+        return len(self.rotations)
+
+    def at(self, index: int) -> Pose:
+        """The pose of instant `index`."""
+        return Pose(self.rotations[index], self.translations[index], self.expressions[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """A pinhole camera. K: [3, 3] px; world_from_camera: [4, 4] rigid, OpenCV axes; near, far in m."""
+
+    width_px: int
+    height_px: int
+    K: Float64
+    world_from_camera: Float64
+    near_m: float = 0.01
+    far_m: float = 100.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "K", frozen_array(self.K, np.float64, (3, 3), "Camera.K"))
+        pose = frozen_array(self.world_from_camera, np.float64, (4, 4), "Camera.world_from_camera")
+        object.__setattr__(self, "world_from_camera", pose)
+        if not (0 < self.width_px <= 16384 and 0 < self.height_px <= 16384):
+            raise EffigyError("Camera size is out of range", found=f"{self.width_px}x{self.height_px}", expected="1 to 16384 px a side")
+        if np.abs(pose[:3, :3] @ pose[:3, :3].T - np.eye(3)).max() > 1e-3 or np.linalg.det(pose[:3, :3]) < 0:
+            raise EffigyError("Camera.world_from_camera is not a rigid transform", do="Remove scale and mirroring from the camera")
+        if not 0 < self.near_m < self.far_m:
+            raise EffigyError("Camera near and far planes are out of order", found=f"near {self.near_m}, far {self.far_m}")
+
+    def camera_from_world(self) -> Float64:
+        """[4, 4], the inverse rigid transform."""
+        return np.linalg.inv(self.world_from_camera)
+
+
+@dataclass(frozen=True, eq=False)
+class Environment:
+    """Light from infinitely far away. radiance: [H, W, 3] linear float32, latitude-longitude.
+
+    Row 0 looks towards +z. Column u in 0..1 looks towards azimuth (0.5 - u) * 2 pi measured from +x to +y: the centre
+    column is +x (Blender's own equirectangular mapping). rotation_rad turns the light about +z; strength multiplies.
+    """
+
+    radiance: Float32
+    rotation_rad: float = 0.0
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "radiance", frozen_array(self.radiance, np.float32, (None, None, 3), "Environment.radiance"))
+
+
+PASS_CHANNELS: Mapping[str, int] = MappingProxyType({"combined": 4, "depth": 1, "normal": 3, "albedo": 3, "mask": 1, "id": 1})
+"""Passes a frame can hold and their channels. combined: premultiplied linear RGBA; depth: m along the camera's z."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A rendered picture: named passes, each [H, W, C] (C as in PASS_CHANNELS), row 0 at the top."""
+
+    width_px: int
+    height_px: int
+    passes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    render_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, image in self.passes.items():
+            if name not in PASS_CHANNELS:
+                raise EffigyError(f"unknown pass {name!r}", expected=", ".join(PASS_CHANNELS))
+            if image.shape != (self.height_px, self.width_px, PASS_CHANNELS[name]):
+                raise EffigyError(f"pass {name!r} has the wrong shape", found=str(image.shape))
+        object.__setattr__(self, "passes", MappingProxyType(dict(self.passes)))
