@@ -12,7 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from shared.types import ProxyMesh, Rig
+from .types import ProxyMesh, Rig
 
 PROTOCOL_VERSION = 1
 Array = NDArray[Any]
@@ -118,7 +118,7 @@ class AvatarDetail:
 # --- training -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class StartTraining:
-    """Ask for a training job. `key` makes it idempotent: the same key is the same job. capture: 'demo_head' or a folder.
+    """Ask for a training job. `key` makes it idempotent: the same key is the same job. capture: a name or a folder.
 
     overrides: dotted configuration names to YAML texts, on top of the preset.
     """
@@ -191,7 +191,7 @@ class GetJobPreview:
 
 @dataclass(frozen=True, eq=False)
 class JobPreview:
-    """Answer to GetJobPreview. image: [H, W, 3] uint8 sRGB, the model beside the ground truth; [0, 0, 3] if none yet."""
+    """Answer to GetJobPreview. image: [H, W, 3] uint8 sRGB, model beside ground truth; [0, 0, 3] if none yet."""
 
     job_id: str
     step: int
@@ -231,7 +231,7 @@ class RenderRequest:
     """Ask for a picture. Newer requests of the same (client, view) replace older ones that were not begun.
 
     K: [S, 3, 3] px; world_from_camera: [S, 4, 4] OpenCV axes. environment: digest of a PutEnvironment, empty keeps the
-    light the avatar was captured in. quality: 'draft' or 'final'. The S sub-frames are averaged, depth takes the nearest.
+    light the avatar was captured in. quality: 'draft' or 'final'. The S sub-frames are averaged; depth takes the nearest.
     """
 
     view: str

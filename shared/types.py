@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import EffigyError
+from .errors import EffigyError
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -25,7 +25,8 @@ Int32 = NDArray[np.int32]
 def frozen_array(value: Any, dtype: Any, shape: tuple[int | None, ...], name: str) -> NDArray[Any]:
     """A read-only contiguous copy-if-needed of `value`; `None` in `shape` is any length. Raises EffigyError."""
     array = np.ascontiguousarray(value, dtype=dtype)
-    if array.ndim != len(shape) or any(want is not None and want != got for want, got in zip(shape, array.shape, strict=True)):
+    fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
+    if not fits:
         wanted = "[" + ", ".join("*" if n is None else str(n) for n in shape) + "]"
         raise EffigyError(f"{name} has the wrong shape", found=str(list(array.shape)), expected=wanted)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -33,6 +34,13 @@ def frozen_array(value: Any, dtype: Any, shape: tuple[int | None, ...], name: st
     if array is value or array.base is not None:
         array = array.copy()
     array.setflags(write=False)
+    return array
+
+
+def _freeze(owner: object, name: str, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """Replace an array field of a frozen dataclass by its checked read-only form, and return it."""
+    array = frozen_array(getattr(owner, name), dtype, shape, f"{type(owner).__name__}.{name}")
+    object.__setattr__(owner, name, array)
     return array
 
 
@@ -56,9 +64,9 @@ class Rig:
         joints = len(self.joint_names)
         object.__setattr__(self, "joint_names", tuple(self.joint_names))
         object.__setattr__(self, "expression_names", tuple(self.expression_names))
-        object.__setattr__(self, "parents", frozen_array(self.parents, np.int32, (joints,), "Rig.parents"))
-        object.__setattr__(self, "rest_joints", frozen_array(self.rest_joints, np.float32, (joints, 3), "Rig.rest_joints"))
-        object.__setattr__(self, "shape", frozen_array(self.shape, np.float32, (None,), "Rig.shape"))
+        _freeze(self, "parents", np.int32, (joints,))
+        _freeze(self, "rest_joints", np.float32, (joints, 3))
+        _freeze(self, "shape", np.float32, (None,))
         if joints == 0 or (self.parents >= np.arange(joints)).any() or (self.parents < -1).any():
             raise EffigyError("Rig.parents must list every parent before its child", expected="-1 for the root")
 
@@ -67,7 +75,7 @@ class Rig:
 class ProxyMesh:
     """A light skinned mesh standing for the avatar in Blender: rest shape, weights and expression offsets.
 
-    vertices: [V, 3] m at rest. faces: [F, 4] int32, a triangle repeats its last index. group: [F] int32 into group_names.
+    vertices: [V, 3] m at rest. faces: [F, 4] int32, a triangle repeats its last index. group: [F] index into group_names.
     joints: [V, W] int32 and weights: [V, W] rows summing to 1. colour: [V, 3] linear RGB to show before rendering.
     expression_vertices: [M] int32 rows touched by expressions; expression_offsets: [E, M, 3] m at full strength.
     """
@@ -83,19 +91,14 @@ class ProxyMesh:
     expression_offsets: Float32
 
     def __post_init__(self) -> None:
-        def put(name: str, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
-            array = frozen_array(getattr(self, name), dtype, shape, f"ProxyMesh.{name}")
-            object.__setattr__(self, name, array)
-            return array
-
-        count = len(put("vertices", np.float32, (None, 3)))
-        faces = put("faces", np.int32, (None, 4))
-        put("group", np.int32, (len(faces),))
-        joints = put("joints", np.int32, (count, None))
-        put("weights", np.float32, joints.shape)
-        put("colour", np.float32, (count, 3))
-        touched = put("expression_vertices", np.int32, (None,))
-        put("expression_offsets", np.float32, (None, len(touched), 3))
+        count = len(_freeze(self, "vertices", np.float32, (None, 3)))
+        faces = _freeze(self, "faces", np.int32, (None, 4))
+        _freeze(self, "group", np.int32, (len(faces),))
+        joints = _freeze(self, "joints", np.int32, (count, None))
+        _freeze(self, "weights", np.float32, joints.shape)
+        _freeze(self, "colour", np.float32, (count, 3))
+        touched = _freeze(self, "expression_vertices", np.int32, (None,))
+        _freeze(self, "expression_offsets", np.float32, (None, len(touched), 3))
         object.__setattr__(self, "group_names", tuple(self.group_names))
         for name, index in (("faces", faces), ("expression_vertices", touched)):
             if index.size and (index.min() < 0 or index.max() >= count):
@@ -114,9 +117,9 @@ class Pose:
     expression: Float32
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rotations", frozen_array(self.rotations, np.float32, (None, 3), "Pose.rotations"))
-        object.__setattr__(self, "translation", frozen_array(self.translation, np.float32, (3,), "Pose.translation"))
-        object.__setattr__(self, "expression", frozen_array(self.expression, np.float32, (None,), "Pose.expression"))
+        _freeze(self, "rotations", np.float32, (None, 3))
+        _freeze(self, "translation", np.float32, (3,))
+        _freeze(self, "expression", np.float32, (None,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +132,10 @@ class Motion:
     fps: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rotations", frozen_array(self.rotations, np.float32, (None, None, 3), "Motion.rotations"))
+        _freeze(self, "rotations", np.float32, (None, None, 3))
         count = len(self.rotations)
-        object.__setattr__(self, "translations", frozen_array(self.translations, np.float32, (count, 3), "Motion.translations"))
-        object.__setattr__(self, "expressions", frozen_array(self.expressions, np.float32, (count, None), "Motion.expressions"))
+        _freeze(self, "translations", np.float32, (count, 3))
+        _freeze(self, "expressions", np.float32, (count, None))
 
     def __len__(self) -> int:
         return len(self.rotations)
@@ -154,15 +157,18 @@ class Camera:
     far_m: float = 100.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "K", frozen_array(self.K, np.float64, (3, 3), "Camera.K"))
-        pose = frozen_array(self.world_from_camera, np.float64, (4, 4), "Camera.world_from_camera")
-        object.__setattr__(self, "world_from_camera", pose)
+        _freeze(self, "K", np.float64, (3, 3))
+        pose = _freeze(self, "world_from_camera", np.float64, (4, 4))
         if not (0 < self.width_px <= 16384 and 0 < self.height_px <= 16384):
-            raise EffigyError("Camera size is out of range", found=f"{self.width_px}x{self.height_px}", expected="1 to 16384 px a side")
+            raise EffigyError(
+                "Camera size is out of range", found=f"{self.width_px}x{self.height_px}", expected="1 to 16384 px"
+            )
         if np.abs(pose[:3, :3] @ pose[:3, :3].T - np.eye(3)).max() > 1e-3 or np.linalg.det(pose[:3, :3]) < 0:
-            raise EffigyError("Camera.world_from_camera is not a rigid transform", do="Remove scale and mirroring from the camera")
+            raise EffigyError("Camera.world_from_camera is not rigid", do="Remove scale and mirroring from the camera")
         if not 0 < self.near_m < self.far_m:
-            raise EffigyError("Camera near and far planes are out of order", found=f"near {self.near_m}, far {self.far_m}")
+            raise EffigyError(
+                "Camera near and far planes are out of order", found=f"near {self.near_m}, far {self.far_m}"
+            )
 
     def camera_from_world(self) -> Float64:
         """[4, 4], the inverse rigid transform."""
@@ -182,10 +188,12 @@ class Environment:
     strength: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "radiance", frozen_array(self.radiance, np.float32, (None, None, 3), "Environment.radiance"))
+        _freeze(self, "radiance", np.float32, (None, None, 3))
 
 
-PASS_CHANNELS: Mapping[str, int] = MappingProxyType({"combined": 4, "depth": 1, "normal": 3, "albedo": 3, "mask": 1, "id": 1})
+PASS_CHANNELS: Mapping[str, int] = MappingProxyType(
+    {"combined": 4, "depth": 1, "normal": 3, "albedo": 3, "mask": 1, "id": 1}
+)
 """Passes a frame can hold and their channels. combined: premultiplied linear RGBA; depth: m along the camera's z."""
 
 
