@@ -100,7 +100,7 @@ def output_of(command: Sequence[str | Path]) -> str | None:
 
 # --- finding Pythons and Blenders ------------------------------------------------------------------------------------
 def python_version(python: str | Path) -> tuple[int, int] | None:
-    """(major, minor) of an interpreter that can make environments, or None; version managers' shims may only pretend."""
+    """(major, minor) of an interpreter that can make environments, or None. A version manager may only pretend."""
     text = output_of([python, "-c", "import ensurepip, venv, sys; print(*sys.version_info[:2])"])
     if not text:
         return None

@@ -231,7 +231,7 @@ class RenderRequest:
     """Ask for a picture. Newer requests of the same (client, view) replace older ones that were not begun.
 
     K: [S, 3, 3] px; world_from_camera: [S, 4, 4] OpenCV axes. environment: digest of a PutEnvironment, empty keeps the
-    light the avatar was captured in. quality: 'draft' or 'final'. The S sub-frames are averaged; depth takes the nearest.
+    light the avatar was captured in. quality: 'draft' or 'final'. S sub-frames are averaged; depth is the nearest.
     """
 
     view: str

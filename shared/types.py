@@ -75,7 +75,7 @@ class Rig:
 class ProxyMesh:
     """A light skinned mesh standing for the avatar in Blender: rest shape, weights and expression offsets.
 
-    vertices: [V, 3] m at rest. faces: [F, 4] int32, a triangle repeats its last index. group: [F] index into group_names.
+    vertices: [V, 3] m at rest. faces: [F, 4] int32, a triangle repeats its last index. group: [F] into group_names.
     joints: [V, W] int32 and weights: [V, W] rows summing to 1. colour: [V, 3] linear RGB to show before rendering.
     expression_vertices: [M] int32 rows touched by expressions; expression_offsets: [E, M, 3] m at full strength.
     """
@@ -172,7 +172,7 @@ class Camera:
 
     def camera_from_world(self) -> Float64:
         """[4, 4], the inverse rigid transform."""
-        return np.linalg.inv(self.world_from_camera)
+        return np.asarray(np.linalg.inv(self.world_from_camera), np.float64)
 
 
 @dataclass(frozen=True, eq=False)
