@@ -1,0 +1,55 @@
+"""Read an .npz that came from somewhere else: no pickles, and every size checked before anything is allocated."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import EffigyError
+
+MAX_UNPACKED_BYTES = 512 << 20
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    SyntaxError,
+)
+
+
+def read_npz(
+    content: bytes, name: str, error_class: type[EffigyError], *, max_unpacked_bytes: int = MAX_UNPACKED_BYTES
+) -> dict[str, NDArray[Any]]:
+    """All arrays in the bytes of an .npz. Raises `error_class` with one sentence that calls the file `name`."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = archive.infolist()
+            if sum(entry.file_size for entry in entries) > max_unpacked_bytes:
+                raise error_class(f"{name} unpacks to too much", expected=f"at most {max_unpacked_bytes} bytes")
+            arrays = {}
+            for entry in entries:
+                with archive.open(entry) as stream:
+                    arrays[entry.filename.removesuffix(".npy")] = _read_array(stream, entry.file_size)
+            return arrays
+    except _DAMAGE as error:
+        raise error_class(f"{name} is damaged", found=str(error), do="Replace the file by an intact copy") from error
+
+
+def _read_array(stream: IO[bytes], size: int) -> NDArray[Any]:
+    payload = io.BytesIO(stream.read(size))
+    version = np.lib.format.read_magic(payload)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(payload)
+    if int(np.prod(shape, dtype=np.int64)) * dtype.itemsize != size - payload.tell():
+        raise ValueError("an array's header and length disagree")
+    payload.seek(0)
+    array: NDArray[Any] = np.lib.format.read_array(payload, allow_pickle=False)
+    return array
