@@ -1,0 +1,1 @@
+"""Sets of Gaussians: storage, binding to a template, files, and the posed sets that renderers take."""

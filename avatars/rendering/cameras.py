@@ -1,0 +1,67 @@
+"""A batch of pinhole cameras as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shared.errors import EffigyError
+from shared.types import Camera
+
+
+@dataclass(frozen=True, eq=False)
+class CameraBatch:
+    """B cameras of one image size.
+
+    K: [B, 3, 3] px (no skew is used). camera_from_world: [B, 4, 4] rigid, OpenCV axes. near_m: nearer Gaussians are
+    not drawn.
+    """
+
+    K: Tensor
+    camera_from_world: Tensor
+    width_px: int
+    height_px: int
+    near_m: float = 0.01
+
+    def __post_init__(self) -> None:
+        count = self.K.shape[0] if self.K.ndim == 3 else -1
+        if tuple(self.K.shape) != (count, 3, 3) or tuple(self.camera_from_world.shape) != (count, 4, 4):
+            raise EffigyError(
+                "cameras have the wrong shape",
+                found=f"K {list(self.K.shape)}, camera_from_world {list(self.camera_from_world.shape)}",
+                expected="[B, 3, 3] and [B, 4, 4]",
+            )
+        if self.width_px < 1 or self.height_px < 1:
+            raise EffigyError("an image needs at least one pixel", found=f"{self.width_px}x{self.height_px}")
+
+    @property
+    def frames(self) -> int:
+        """B, the number of cameras."""
+        return self.K.shape[0]
+
+    @staticmethod
+    def from_cameras(cameras: Sequence[Camera], device: torch.device | str = "cpu") -> CameraBatch:
+        """Cameras of one size as a batch of float32 tensors on `device`; the smallest near plane counts."""
+        if not cameras:
+            raise EffigyError("there is no camera to look through", expected="at least one")
+        sizes = {(camera.width_px, camera.height_px) for camera in cameras}
+        if len(sizes) != 1:
+            raise EffigyError(
+                "cameras of one batch have different image sizes",
+                found=", ".join(f"{width}x{height}" for width, height in sorted(sizes)),
+                do="Render each size in a batch of its own",
+            )
+        K = np.stack([camera.K for camera in cameras])
+        pose = np.stack([camera.camera_from_world() for camera in cameras])
+        ((width_px, height_px),) = sizes
+        return CameraBatch(
+            K=torch.as_tensor(K, dtype=torch.float32, device=device),
+            camera_from_world=torch.as_tensor(pose, dtype=torch.float32, device=device),
+            width_px=width_px,
+            height_px=height_px,
+            near_m=min(camera.near_m for camera in cameras),
+        )
