@@ -81,6 +81,12 @@ class Unreachable(EffigyError):
     code = "unreachable"
 
 
+class HelloFirst(Unreachable):
+    """The backend does not know this connection: it was restarted, or the connection was renewed."""
+
+    code = "hello_first"
+
+
 class NotFound(EffigyError):
     """The named avatar, job or environment is not known."""
 
@@ -117,6 +123,7 @@ ERRORS_BY_CODE: dict[str, type[EffigyError]] = {
         VersionMismatch,
         NotAllowed,
         Unreachable,
+        HelloFirst,
         NotFound,
         WorkerFailed,
         Cancelled,

@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from .errors import ERRORS_BY_CODE, EffigyError
 from .types import ProxyMesh, Rig
 
 PROTOCOL_VERSION = 1
@@ -64,6 +65,16 @@ class Failure:
     found: str = ""
     expected: str = ""
     do: str = ""
+
+    @classmethod
+    def of(cls, error: EffigyError) -> Failure:
+        """What to answer where `error` was raised."""
+        return cls(error.code, error.what, error.found, error.expected, error.do)
+
+    def error(self) -> EffigyError:
+        """The exception to raise where this answer arrives; an unknown code gives a plain EffigyError."""
+        kind = ERRORS_BY_CODE.get(self.code, EffigyError)
+        return kind(self.what, found=self.found, expected=self.expected, do=self.do)
 
 
 # --- library --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,287 @@
+"""The one client of the backend: used by the add-on, the command line and the tests alike.
+
+Each call blocks its own thread, in slices short enough to notice `cancelled()`; Blender's main thread therefore calls
+it only while rendering. A reply counts only when it carries the id of the request that waits and the epoch of the
+server that was asked, so neither a late reply nor a restarted server can be mistaken for an answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import zmq
+from numpy.typing import NDArray
+
+from . import __version__, wire
+from .errors import BadMessage, Cancelled, EffigyError, HelloFirst, NotFound, Unreachable
+from .messages import (
+    PROTOCOL_VERSION,
+    Failure,
+    FrameReply,
+    Hello,
+    JobEvent,
+    PutEnvironment,
+    RenderRequest,
+    Superseded,
+    Welcome,
+)
+from .sockets import CONTROL_QUEUE, EVENT_QUEUE, FRAME_QUEUE, REPLY_BYTES, make_socket
+from .types import Frame
+
+DEFAULT_ADDRESS = "tcp://127.0.0.1:47615"
+SLICE_MS = 50
+HELLO_TIMEOUT_S = 5.0
+START_HINT = "Start it with 'python -m backend serve', or let the add-on start it (Preferences > Add-ons > Effigy)"
+BY_FRAMES_SOCKET = (RenderRequest, PutEnvironment)
+"""Messages that carry pixels; everything else goes over the control socket."""
+
+
+class _Channel:
+    """One DEALER socket to one address, and the requests made over it. `greeted` names the epoch it said Hello to."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, queue: int) -> None:
+        self.address, self.greeted = address, ""
+        self._last_id = 0
+        self._socket = make_socket(context, zmq.DEALER, queue=queue, max_part_bytes=REPLY_BYTES)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        try:
+            self._socket.connect(address)
+        except zmq.ZMQError as error:
+            self.close()
+            raise Unreachable(
+                "The backend's address cannot be used", found=address, expected="for example " + DEFAULT_ADDRESS
+            ) from error
+
+    def ask(self, message: Any, epoch: str, deadline: float, cancelled: Callable[[], bool] | None) -> wire.Envelope:
+        """Send and wait for the answer. deadline: time.monotonic seconds. epoch: empty accepts any server's answer."""
+        self._last_id += 1
+        name = type(message).__name__
+        parts = wire.encode(message, request_id=self._last_id, epoch=epoch)
+        self._wait(zmq.POLLOUT, deadline, cancelled, f"No backend answers at {self.address}", START_HINT)
+        self._drain_monitor()
+        try:
+            self._socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
+        except zmq.Again as error:  # the connection went between the poll and the send
+            raise Unreachable(f"No backend answers at {self.address}", do=START_HINT) from error
+        while True:
+            self._wait(
+                zmq.POLLIN,
+                deadline,
+                cancelled,
+                f"The backend took too long to answer {name}",
+                "Try again, or restart it",
+            )
+            frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            received = [frame.buffer for frame in frames]
+            header = wire.open_header(received, wire.FROM_SERVER)
+            # Others are late answers to requests given up before. A Failure may name another epoch: that is how a
+            # restarted server says that it does not know this connection.
+            current = not epoch or header.epoch == epoch or header.name == "Failure"
+            if header.request_id != self._last_id or not current:
+                continue
+            return wire.Envelope(wire.read_message(header, received), header.request_id, header.epoch)
+
+    def close(self) -> None:
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+        self._socket.close(0)
+
+    def _wait(self, event: int, deadline: float, cancelled: Callable[[], bool] | None, late: str, do: str) -> None:
+        poller = zmq.Poller()
+        poller.register(self._socket, event)
+        if event == zmq.POLLIN:
+            poller.register(self._monitor, zmq.POLLIN)
+        while True:
+            left_ms = (deadline - time.monotonic()) * 1000
+            ready = dict(poller.poll(int(max(0, min(SLICE_MS, left_ms)))))
+            if self._socket in ready:
+                return
+            if self._monitor in ready:
+                self._drain_monitor()
+                raise Unreachable(
+                    f"The backend at {self.address} stopped or lost the connection while it was asked",
+                    do="Try again; if it does not come back, restart it and look into its log",
+                )
+            if cancelled is not None and cancelled():
+                raise Cancelled("Stopped while waiting for the backend")
+            if left_ms <= 0:
+                raise Unreachable(late, do=do)
+
+    def _drain_monitor(self) -> None:
+        while self._monitor.poll(0):
+            self._monitor.recv_multipart()
+
+
+class BackendClient:
+    """A connection to a backend. One instance belongs to one thread; closing it drops whatever is under way.
+
+    address: 'tcp://127.0.0.1:47615'. key: the backend's key, where it asks for one. name: shown in the backend's log.
+    """
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, key: str = "", name: str = "client") -> None:
+        self.address, self.key, self.name = address, key, name
+        self.welcome: Welcome | None = None
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._control: _Channel | None = None
+        self._frames: _Channel | None = None
+        self._events: zmq.Socket[bytes] | None = None
+        self._environments: dict[str, NDArray[np.float16]] = {}
+        self._put: set[str] = set()
+
+    def __enter__(self) -> BackendClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def connect(self, timeout_s: float = HELLO_TIMEOUT_S) -> Welcome:
+        """Say Hello (again). Raises Unreachable, NotAllowed, VersionMismatch."""
+        return self._greet(time.monotonic() + timeout_s, None)
+
+    def request(self, message: Any, *, timeout_s: float = 10.0, cancelled: Callable[[], bool] | None = None) -> Any:
+        """Send a message of shared.messages and return the answer; connects first where that was not done.
+
+        cancelled: asked at least every 50 ms. Raises the error a Failure stands for (NotFound, BadAvatar, …),
+        Cancelled, and Unreachable when nothing answers within timeout_s. A message that a restarted server refused
+        because it does not know this connection was never begun; it is sent once more after a new Hello.
+        """
+        deadline = time.monotonic() + timeout_s
+        for attempt in (0, 1):
+            try:
+                return self._ask(message, deadline, cancelled)
+            except HelloFirst:
+                self.welcome = None
+                if attempt:
+                    raise
+        raise AssertionError("unreachable")
+
+    def render(self, request: RenderRequest, *, timeout_s: float, cancelled: Callable[[], bool] | None = None) -> Frame:
+        """Have a picture rendered. Raises Cancelled also where a newer request of the same view replaced this one."""
+        try:
+            reply = self.request(request, timeout_s=timeout_s, cancelled=cancelled)
+        except NotFound:
+            # The backend keeps few environments and forgets them at a restart; ours can be handed over once more.
+            if request.environment not in self._environments:
+                raise
+            self._put.discard(request.environment)
+            self.put_environment(self._environments[request.environment], cancelled=cancelled)
+            reply = self.request(request, timeout_s=timeout_s, cancelled=cancelled)
+        if isinstance(reply, Superseded):
+            raise Cancelled("A newer picture of the same view was asked for")
+        if not isinstance(reply, FrameReply) or len(reply.images) != len(reply.pass_names):
+            raise BadMessage("The backend answered a RenderRequest with something else", found=type(reply).__name__)
+        passes = dict(zip(reply.pass_names, reply.images))
+        if set(passes) != set(request.passes):
+            raise BadMessage(
+                "The backend rendered other passes than asked", found=_listed(passes), expected=_listed(request.passes)
+            )
+        return Frame(request.width_px, request.height_px, passes, reply.render_ms)
+
+    def put_environment(
+        self,
+        radiance: NDArray[Any],
+        *,
+        timeout_s: float = 30.0,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> str:
+        """Hand over an environment map ([H, W, 3] linear, see Environment) once per server; returns its digest.
+
+        The last two are kept so that they can be handed over again after a restart of the backend.
+        """
+        half = np.ascontiguousarray(np.clip(radiance, 0.0, 65504.0), dtype=np.float16)
+        digest = hashlib.sha256(half.tobytes()).hexdigest()
+        self._environments.pop(digest, None)
+        self._environments[digest] = half
+        while len(self._environments) > 2:
+            self._environments.pop(next(iter(self._environments)))
+        if digest not in self._put or self.welcome is None:
+            self.request(PutEnvironment(digest, half), timeout_s=timeout_s, cancelled=cancelled)
+            self._put.add(digest)
+        return digest
+
+    def events(self, timeout_s: float = 0.0) -> list[JobEvent]:
+        """Events that arrived, after waiting up to timeout_s for the first. A gap in `sequence`: ask ListJobs.
+
+        The first call subscribes; what happened before it is not told.
+        """
+        if self.welcome is None:
+            self.connect()
+        assert self.welcome is not None
+        if self._events is None:
+            self._events = make_socket(
+                self._context, zmq.SUB, queue=EVENT_QUEUE, max_part_bytes=wire.FROM_SERVER.header_bytes
+            )
+            self._events.setsockopt(zmq.SUBSCRIBE, b"")
+            self._events.connect(self.welcome.events_address)
+        found: list[JobEvent] = []
+        wait_ms = int(timeout_s * 1000)
+        while self._events.poll(wait_ms):
+            wait_ms = 0
+            envelope = wire.decode(self._events.recv_multipart(zmq.NOBLOCK), limits=wire.FROM_SERVER)
+            if isinstance(envelope.message, JobEvent) and envelope.epoch == self.welcome.epoch:
+                found.append(envelope.message)
+        return found
+
+    def close(self) -> None:
+        """Drop the connection at once. May be called twice."""
+        self._drop_sockets()
+        self._context.destroy(linger=0)
+
+    # --- connection -------------------------------------------------------------------------------------------------
+    def _drop_sockets(self) -> None:
+        for channel in (self._control, self._frames):
+            if channel is not None:
+                channel.close()
+        if self._events is not None:
+            self._events.close(0)
+        self._control = self._frames = self._events = self.welcome = None
+
+    def _greet(self, deadline: float, cancelled: Callable[[], bool] | None) -> Welcome:
+        if self._control is None:
+            self._control = _Channel(self._context, self.address, CONTROL_QUEUE)
+        welcome = self._hello(self._control, "", deadline, cancelled)
+        if self.welcome is None or welcome.epoch != self.welcome.epoch:
+            for socket in (self._frames, self._events):
+                if socket is not None:
+                    socket.close()
+            self._frames = self._events = None
+            self._put.clear()
+        self.welcome = welcome
+        return welcome
+
+    def _hello(self, channel: _Channel, epoch: str, deadline: float, cancelled: Callable[[], bool] | None) -> Welcome:
+        hello = Hello(PROTOCOL_VERSION, self.name, __version__, self.key)
+        answer = channel.ask(hello, epoch, deadline, cancelled)
+        if not isinstance(answer.message, Welcome):
+            raise _error(answer.message, "Hello")
+        channel.greeted = answer.message.epoch
+        return answer.message
+
+    def _ask(self, message: Any, deadline: float, cancelled: Callable[[], bool] | None) -> Any:
+        welcome = self.welcome or self._greet(deadline, cancelled)
+        channel = self._control
+        if isinstance(message, BY_FRAMES_SOCKET):
+            if self._frames is None:
+                self._frames = _Channel(self._context, welcome.frames_address, FRAME_QUEUE)
+            channel = self._frames
+            if channel.greeted != welcome.epoch:
+                self._hello(channel, welcome.epoch, deadline, cancelled)
+        assert channel is not None
+        answer = channel.ask(message, welcome.epoch, deadline, cancelled)
+        if isinstance(answer.message, Failure):
+            raise _error(answer.message, type(message).__name__)
+        return answer.message
+
+
+def _error(answer: Any, asked: str) -> EffigyError:
+    if isinstance(answer, Failure):
+        return answer.error()
+    return BadMessage(f"The backend answered {asked} with something else", found=type(answer).__name__)
+
+
+def _listed(names: Sequence[str] | dict[str, Any]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -1,0 +1,44 @@
+"""ZeroMQ sockets with every limit, timeout and heartbeat set explicitly: nothing is left to the library's defaults.
+
+A peer that stops answering is noticed after HEARTBEAT_TIMEOUT_MS; nothing is queued for a peer that is not connected
+(IMMEDIATE), so a request made while the backend is down can never be replayed into the next one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import zmq
+
+HANDSHAKE_MS = 5_000
+HEARTBEAT_MS = 1_000
+HEARTBEAT_TIMEOUT_MS = 3_000
+RECONNECT_MS, RECONNECT_MAX_MS = 100, 2_000
+CONTROL_QUEUE, FRAME_QUEUE, EVENT_QUEUE = 64, 2, 1_000
+CONTROL_BYTES = 1024**2
+FRAME_BYTES = 64 * 1024**2
+REPLY_BYTES = 512 * 1024**2
+"""Longest part a client takes from its backend: one pass of an 8K picture."""
+
+
+def make_socket(
+    context: zmq.Context[zmq.Socket[bytes]], kind: int, *, queue: int, max_part_bytes: int
+) -> zmq.Socket[bytes]:
+    """A socket of `kind` (zmq.DEALER, …), not yet bound or connected. queue: messages kept per peer."""
+    socket = context.socket(kind)
+    options: dict[int, Any] = {
+        zmq.LINGER: 0,
+        zmq.IMMEDIATE: 1,
+        zmq.SNDHWM: queue,
+        zmq.RCVHWM: queue,
+        zmq.MAXMSGSIZE: max_part_bytes,
+        zmq.HANDSHAKE_IVL: HANDSHAKE_MS,
+        zmq.HEARTBEAT_IVL: HEARTBEAT_MS,
+        zmq.HEARTBEAT_TIMEOUT: HEARTBEAT_TIMEOUT_MS,
+        zmq.RECONNECT_IVL: RECONNECT_MS,
+        zmq.RECONNECT_IVL_MAX: RECONNECT_MAX_MS,
+        zmq.IPV6: 1,
+    }
+    for option, value in options.items():
+        socket.setsockopt(option, value)
+    return socket
