@@ -1,0 +1,95 @@
+"""One valid message of every kind, always the same, and how to tell two messages apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from shared import messages as m
+from shared.types import ProxyMesh, Rig
+
+
+def rig(joints: int = 3, expressions: int = 2) -> Rig:
+    return Rig(
+        template_id="effigy_human",
+        template_digest="ab" * 32,
+        joint_names=tuple(f"joint_{i}" for i in range(joints)),
+        parents=np.arange(joints) - 1,
+        rest_joints=np.arange(joints * 3, dtype=np.float32).reshape(joints, 3),
+        expression_names=tuple(f"expression_{i}" for i in range(expressions)),
+        shape=np.array([0.5, -1.0], np.float32),
+    )
+
+
+def proxy(expressions: int = 2) -> ProxyMesh:
+    return ProxyMesh(
+        vertices=np.arange(12, dtype=np.float32).reshape(4, 3),
+        faces=np.array([[0, 1, 2, 2], [0, 1, 2, 3]]),
+        group=np.array([0, 1]),
+        group_names=("skin", "hair"),
+        joints=np.zeros((4, 2)),
+        weights=np.full((4, 2), 0.5),
+        colour=np.full((4, 3), 0.25),
+        expression_vertices=np.array([1, 3]),
+        expression_offsets=np.ones((expressions, 2, 3)),
+    )
+
+
+def instance(avatar_id: str = "anna") -> m.AvatarInstance:
+    return m.AvatarInstance(
+        avatar_id,
+        "cd" * 32,
+        np.eye(4)[None],
+        np.zeros((1, 3, 3), np.float32),
+        np.zeros((1, 3), np.float32),
+        np.zeros((1, 2), np.float32),
+    )
+
+
+def samples() -> dict[str, Any]:
+    """Message name -> a message."""
+    summary = m.AvatarSummary("anna", "Anna", "rgb_head", "cd" * 32, "effigy_human", "2026-01-01", {"psnr_db": 31.5})
+    job = m.JobInfo("j1", "train", "Anna", "running", 3, 10, 2.5, {"l1": 0.25}, 2.8, "Größe ✓", "2026-01-01")
+    every = (
+        m.Hello(1, "blender", "0.1.0", "secret"),
+        m.Welcome(1, "0.1.0", "e1", "ipc://@f", "tcp://127.0.0.1:2", "cpu", "numba", ("render", "train")),
+        m.Ping(),
+        m.Done("done"),
+        m.Failure("not_found", "No such avatar", "bob", "anna", "List the library"),
+        m.ListAvatars(),
+        m.AvatarList((summary, dataclasses.replace(summary, avatar_id="bob", problem="weights are missing"))),
+        m.GetAvatar("anna"),
+        m.AvatarDetail(summary, rig(), proxy(), np.zeros((3, 3), np.float32), np.full((2, 2, 4), 7, np.uint8)),
+        m.StartTraining("k1", "Anna", "demo_head", "tiny", {"steps": "20"}),
+        m.ListPresets(),
+        m.PresetList({"tiny": "seconds"}, {"demo_head": "a head"}),
+        m.ListJobs(),
+        m.JobList((job,)),
+        job,
+        m.ChangeJob("j1", "pause"),
+        m.GetJobPreview("j1"),
+        m.JobPreview("j1", 3, np.zeros((0, 0, 3), np.uint8)),
+        m.PutEnvironment("ef" * 32, np.full((2, 4, 3), 0.5, np.float16)),
+        m.RenderRequest("final", (instance(), instance("bob")), 64, 48, np.eye(3)[None], np.eye(4)[None], 0.1, 100.0),
+        m.FrameReply("final", ("combined",), (np.full((2, 3, 4), 0.5, np.float16),), 12.5),
+        m.Superseded("final"),
+        m.JobEvent(7, job),
+    )
+    return {type(message).__name__: message for message in every}
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal types, values, dtypes and shapes, all the way down."""
+    if type(a) is not type(b):
+        return False
+    if dataclasses.is_dataclass(a):
+        return all(same(getattr(a, field.name), getattr(b, field.name)) for field in dataclasses.fields(a))
+    if isinstance(a, np.ndarray):
+        return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    return bool(a == b)
