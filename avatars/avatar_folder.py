@@ -1,0 +1,242 @@
+"""Avatars on disk: a folder NAME.avatar with avatar.json, weights.safetensors and preview.png.
+
+avatar.json names the SHA-256 and size of the other files; they are checked before anything in them is used. Importing
+this module does not import torch, so a server can list a library without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avatars.files import sha256_of, write_folder_atomically
+from avatars.templates.opening import TemplateReference
+from shared.errors import BadAvatar, EffigyError
+from shared.messages import AvatarSummary
+
+if TYPE_CHECKING:
+    from avatars.avatar import Avatar
+
+FORMAT, VERSION = "effigy-avatar", 1
+DESCRIPTION, WEIGHTS, PREVIEW = "avatar.json", "weights.safetensors", "preview.png"
+MAX_DESCRIPTION_BYTES, MAX_WEIGHTS_BYTES, MAX_PREVIEW_BYTES = 16 << 20, 8 << 30, 64 << 20
+LIMITS = {WEIGHTS: MAX_WEIGHTS_BYTES, PREVIEW: MAX_PREVIEW_BYTES}
+
+
+@dataclass(frozen=True)
+class About:
+    """What is said of an avatar beside its numbers. training: summary with held-out metrics; provenance: capture."""
+
+    name: str
+    licence: str = ""
+    consent: str = ""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save_avatar(folder: Path, avatar: Avatar, about: About, preview: NDArray[np.uint8]) -> str:
+    """Write an avatar's folder in one step, replacing an avatar of that name, and return its digest.
+
+    preview: [H, W, 4] uint8 sRGB straight alpha. Raises BadAvatar when something else is in the way, EnvironmentFailed
+    when the disk refuses.
+    """
+    from PIL import Image
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    if folder.exists() and not (folder / DESCRIPTION).is_file():
+        raise BadAvatar(f"{folder} exists and is no avatar", do="Choose another name")
+    rig = avatar.rig()
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": about.name,
+        "method": avatar.method,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "template": avatar.template().as_json(),
+        "rig": {
+            "joint_names": list(rig.joint_names),
+            "parents": rig.parents.tolist(),
+            "rest_joints": rig.rest_joints.tolist(),
+            "expression_names": list(rig.expression_names),
+        },
+        "model": dict(avatar.description()),
+        "training": dict(about.training),
+        "licence": about.licence,
+        "consent": about.consent,
+        "provenance": dict(about.provenance),
+    }
+
+    def fill(target: Path) -> None:
+        save_file({name: value.contiguous() for name, value in avatar.tensors().items()}, str(target / WEIGHTS))
+        Image.fromarray(preview, "RGBA" if preview.shape[2] == 4 else "RGB").save(target / PREVIEW)
+        document["files"] = {
+            name: {"sha256": sha256_of(target / name), "bytes": (target / name).stat().st_size} for name in LIMITS
+        }
+        (target / DESCRIPTION).write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+    write_folder_atomically(folder, fill)
+    return avatar_digest(folder)
+
+
+def avatar_digest(folder: Path) -> str:
+    """SHA-256 of avatar.json, which itself holds the SHA-256 of the other files. Raises BadAvatar."""
+    return hashlib.sha256(_description_bytes(Path(folder))).hexdigest()
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """avatar.json, checked as far as it goes without opening the weights. Raises BadAvatar."""
+    folder = Path(folder)
+    try:
+        document = json.loads(_description_bytes(folder))
+    except (ValueError, RecursionError) as error:
+        raise _damaged(folder, f"{DESCRIPTION} is no JSON") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise BadAvatar(f"{folder} is no avatar", found=f"another format in {DESCRIPTION}", expected=FORMAT)
+    if document.get("version") != VERSION:
+        raise BadAvatar(
+            f"avatar {folder.name} was written by another version of Effigy",
+            found=f"format version {document.get('version')!r}",
+            expected=f"version {VERSION}",
+            do="Open it with the version of Effigy that made it",
+        )
+    for key, kind in (
+        ("name", str),
+        ("method", str),
+        ("created", str),
+        ("template", dict),
+        ("rig", dict),
+        ("model", dict),
+        ("training", dict),
+        ("licence", str),
+        ("files", dict),
+    ):
+        if not isinstance(document.get(key), kind):
+            raise _damaged(folder, f"{DESCRIPTION} lacks {key!r}")
+    for name, limit in LIMITS.items():
+        entry = document["files"].get(name)
+        if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
+            raise _damaged(folder, f"{DESCRIPTION} names no digest of {name}")
+        path = folder / name
+        if not path.is_file():
+            raise _damaged(folder, f"{name} is missing")
+        if path.stat().st_size != entry.get("bytes"):
+            raise _damaged(folder, f"{name} has {path.stat().st_size} bytes instead of {entry.get('bytes')}")
+        if path.stat().st_size > limit:
+            raise BadAvatar(f"{name} of avatar {folder.name} is too large", expected=f"at most {limit} bytes")
+    return document
+
+
+def load_avatar(folder: Path, device: str = "cpu") -> Avatar:
+    """Read an avatar. Raises BadAvatar for one that is missing, damaged, or made for another template or version."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from avatars.methods import find_method
+
+    folder = Path(folder)
+    document = read_description(folder)
+    method = find_method(document["method"])
+    _check_digest(folder, WEIGHTS, document)
+    try:
+        tensors = load_file(str(folder / WEIGHTS))
+        reference = TemplateReference.from_json(document["template"])
+        with torch.no_grad():
+            return method.load(reference, document["model"], tensors, device)
+    except SafetensorError as error:
+        raise _damaged(folder, f"{WEIGHTS} cannot be read: {error}") from error
+    except BadAvatar:
+        raise
+    except EffigyError as error:
+        raise BadAvatar(
+            f"avatar {folder.name} does not fit: {error.what}", found=error.found, expected=error.expected, do=error.do
+        ) from error
+
+
+def describe_avatar(folder: Path) -> AvatarSummary:
+    """What a library shows of an avatar; cheap, and never raises: `problem` says why it cannot be used."""
+    folder = Path(folder)
+    avatar_id = folder.name.removesuffix(".avatar")
+    try:
+        document = read_description(folder)
+        digest = avatar_digest(folder)
+    except EffigyError as error:
+        return AvatarSummary(avatar_id, avatar_id, "", "", "", "", problem=str(error))
+    problem = ""
+    try:
+        reference = TemplateReference.from_json(document["template"])
+        reference.open()
+    except EffigyError as error:
+        problem = str(error)
+    metrics = document["training"].get("metrics", {})
+    numbers = (
+        {str(k): float(v) for k, v in metrics.items() if isinstance(v, int | float)}
+        if isinstance(metrics, dict)
+        else {}
+    )
+    return AvatarSummary(
+        avatar_id=avatar_id,
+        name=document["name"],
+        method=document["method"],
+        digest=digest,
+        template_id=str(document["template"].get("id", "")),
+        created=document["created"],
+        metrics=numbers,
+        licence=document["licence"],
+        problem=problem,
+    )
+
+
+def load_preview(folder: Path) -> NDArray[np.uint8]:
+    """The preview picture [H, W, 4] uint8 sRGB straight alpha. Raises BadAvatar."""
+    from PIL import Image
+
+    folder = Path(folder)
+    _check_digest(folder, PREVIEW, read_description(folder))
+    try:
+        with Image.open(folder / PREVIEW) as image:
+            return np.asarray(image.convert("RGBA"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise _damaged(folder, f"{PREVIEW} cannot be read") from error
+
+
+def _description_bytes(folder: Path) -> bytes:
+    path = folder / DESCRIPTION
+    try:
+        if path.stat().st_size > MAX_DESCRIPTION_BYTES:
+            raise _damaged(folder, f"{DESCRIPTION} is larger than {MAX_DESCRIPTION_BYTES} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadAvatar(
+            f"there is no avatar in {folder}", found=f"no {DESCRIPTION}", do="Check the path or train the avatar"
+        ) from error
+
+
+def _check_digest(folder: Path, name: str, document: Mapping[str, Any]) -> None:
+    try:
+        found = sha256_of(folder / name)
+    except OSError as error:
+        raise _damaged(folder, f"{name} cannot be read: {error.strerror}") from error
+    wanted = document["files"][name]["sha256"]
+    if found != wanted:
+        raise BadAvatar(
+            f"{name} of avatar {folder.name} is not the file that was saved",
+            found=f"sha256 {found[:12]}",
+            expected=f"sha256 {wanted[:12]}",
+            do="Copy the avatar again from where it is intact, or train it again",
+        )
+
+
+def _damaged(folder: Path, found: str) -> BadAvatar:
+    return BadAvatar(
+        f"avatar {folder.name} is damaged", found=found, do="Copy it again from where it is intact, or train it again"
+    )

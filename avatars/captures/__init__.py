@@ -1,0 +1,1 @@
+"""Recorded people: one reader per on-disk format, one `Capture` type out."""

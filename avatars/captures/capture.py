@@ -1,0 +1,126 @@
+"""A recorded person: images with masks, the camera of each, and the template's parameters in each frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avatars.captures.images import read_premultiplied
+from avatars.templates.opening import TemplateReference
+from shared.errors import BadCapture
+from shared.types import Camera, Environment, Motion
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class CaptureImage:
+    """One picture: its file, and which camera saw which frame. split: 'train' or 'test' (held out)."""
+
+    file: Path
+    camera: int
+    frame: int
+    split: str
+
+
+@dataclass(frozen=True, eq=False)
+class Capture:
+    """A whole recording. The motion is of the joints and expressions of the template's view.
+
+    cameras: one for each view, of the recorded image size. environment: the light it was recorded in, where known.
+    """
+
+    name: str
+    kind: str
+    subject: str
+    licence: str
+    synthetic: bool
+    template: TemplateReference
+    joint_names: tuple[str, ...]
+    expression_names: tuple[str, ...]
+    motion: Motion
+    cameras: tuple[Camera, ...]
+    camera_names: tuple[str, ...]
+    images: tuple[CaptureImage, ...]
+    environment: Environment | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def split(self, name: str) -> tuple[int, ...]:
+        """Indices of the images of 'train' or 'test'."""
+        return tuple(index for index, image in enumerate(self.images) if image.split == name)
+
+    def camera_of(self, index: int, size: tuple[int, int] | None = None) -> Camera:
+        """The camera of image `index`, scaled to `size` (width, height) px when given."""
+        camera = self.cameras[self.images[index].camera]
+        return camera if size is None else scaled_camera(camera, size)
+
+    def rgba(self, index: int, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """Image `index` as premultiplied display-encoded RGBA [H, W, 4] uint8, resized to `size` (width, height) px.
+
+        Raises BadCapture for a file that is missing, damaged or of another size than the capture says.
+        """
+        camera = self.cameras[self.images[index].camera]
+        return read_premultiplied(self.images[index].file, (camera.width_px, camera.height_px), size)
+
+    def train_size(self, longest_px: int) -> tuple[int, int]:
+        """Width and height in px of this capture's images with the longer side brought down to `longest_px`."""
+        width, height = self.cameras[0].width_px, self.cameras[0].height_px
+        factor = min(1.0, longest_px / max(width, height))
+        return max(1, round(width * factor)), max(1, round(height * factor))
+
+    def training_frames(self) -> tuple[int, ...]:
+        """Frames that at least one training image shows, in order."""
+        return tuple(sorted({image.frame for image in self.images if image.split == "train"}))
+
+
+def scaled_camera(camera: Camera, size: tuple[int, int]) -> Camera:
+    """The same view in `size` (width, height) px; pixel centres stay at +0.5, so K scales row by row."""
+    width, height = size
+    K = camera.K.copy()
+    K[0] *= width / camera.width_px
+    K[1] *= height / camera.height_px
+    return Camera(width, height, K, camera.world_from_camera, camera.near_m, camera.far_m)
+
+
+def check_counts(capture: Capture) -> None:
+    """Refuse a capture whose parts do not fit together. Raises BadCapture."""
+    frames = len(capture.motion)
+    for image in capture.images:
+        if not 0 <= image.camera < len(capture.cameras) or not 0 <= image.frame < frames:
+            raise BadCapture(
+                f"image {image.file.name} names a camera or frame the capture lacks",
+                found=f"camera {image.camera}, frame {image.frame}",
+                expected=f"below {len(capture.cameras)} and {frames}",
+            )
+        if image.split not in SPLITS:
+            raise BadCapture(f"image {image.file.name} has an unknown split {image.split!r}", expected="train or test")
+    for split in SPLITS:
+        if not capture.split(split):
+            raise BadCapture(f"capture {capture.name!r} has no {split} images", do="Mark some images with that split")
+    missing = [image.file.name for image in capture.images if not image.file.is_file()]
+    if missing:
+        raise BadCapture(
+            f"capture {capture.name!r} lacks {len(missing)} of its {len(capture.images)} images",
+            found=f"no {missing[0]}",
+            do="Copy the capture again",
+        )
+
+
+def check_names(capture: Capture, joint_names: Sequence[str], expression_names: Sequence[str]) -> None:
+    """Refuse a capture whose joints or expressions are not the template's, in its order. Raises BadCapture."""
+    for what, ours, theirs in (
+        ("joints", tuple(joint_names), capture.joint_names),
+        ("expressions", tuple(expression_names), capture.expression_names),
+    ):
+        if ours != theirs:
+            odd = next((name for name in theirs if name not in ours), theirs[0] if theirs else "none")
+            raise BadCapture(
+                f"the {what} of capture {capture.name!r} are not those of its template",
+                found=f"{len(theirs)} names, for example {odd!r}",
+                expected=f"{len(ours)} names",
+            )

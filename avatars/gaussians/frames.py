@@ -1,0 +1,59 @@
+"""Frames of triangles that carry bound Gaussians. Which one an avatar uses is recorded in its file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+FrameKind = Literal["uv", "orthonormal"]
+FRAME_KINDS: tuple[FrameKind, ...] = ("uv", "orthonormal")
+
+
+def triangle_frames(corners: Tensor, uv_corners: Tensor, kind: FrameKind) -> Tensor:
+    """Frames [..., F, 3, 3] of triangles, columns tangent, bitangent, normal.
+
+    corners [..., F, 3, 3] m (triangle, corner, xyz); uv_corners [F, 3, 2].
+    'uv' is RGBAvatar's frame exactly (CVPR 2025; method page 2.6): T and B follow the UV axes, each normalised alone,
+    so they are not orthogonal on a sheared triangle. 'orthonormal' keeps N and T's direction and makes a true rotation:
+    covariances and normals then turn together, without which a relit surface is lit from the wrong side of a shear.
+    No gradient flows into the corners (as in the paper). A triangle without area gets the axes it can, and zeros
+    elsewhere are replaced by an arbitrary perpendicular, so the result is always finite.
+    """
+    corners = corners.detach()
+    edge1, edge2 = corners[..., 1, :] - corners[..., 0, :], corners[..., 2, :] - corners[..., 0, :]
+    (du1, dv1), (du2, dv2) = ((uv_corners[:, corner] - uv_corners[:, 0]).unbind(-1) for corner in (1, 2))
+    # The factor 1 / (du1·dv2 − dv1·du2) matters by its sign only: every axis is normalised below.
+    sign = torch.where(du1 * dv2 - dv1 * du2 < 0, -1.0, 1.0)
+    tangent = (dv2 * sign)[:, None] * edge1 - (dv1 * sign)[:, None] * edge2
+    bitangent = (du1 * sign)[:, None] * edge2 - (du2 * sign)[:, None] * edge1
+    normal = torch.linalg.cross(edge1, edge2)
+    tiny = 1e-20
+    if kind == "uv":
+        axes = (
+            normalize(tangent, dim=-1, eps=tiny),
+            normalize(bitangent, dim=-1, eps=tiny),
+            normalize(normal, dim=-1, eps=tiny),
+        )
+        return torch.stack(axes, -1)
+    normal = _direction(normal, tangent)
+    tangent = tangent - (tangent * normal).sum(-1, keepdim=True) * normal
+    tangent = _direction(tangent, normal)
+    tangent = normalize(tangent - (tangent * normal).sum(-1, keepdim=True) * normal, dim=-1)
+    return torch.stack((tangent, torch.linalg.cross(normal, tangent), normal), -1)
+
+
+def _direction(vector: Tensor, other: Tensor) -> Tensor:
+    """Unit vectors; a vector without length becomes a perpendicular of `other` (or +z where that has none either)."""
+    length = vector.norm(dim=-1, keepdim=True)
+    axis = torch.zeros_like(other)
+    axis.scatter_(-1, other.abs().argmin(-1, keepdim=True), 1.0)
+    perpendicular = torch.linalg.cross(other, axis)
+    z = torch.zeros_like(other)
+    z[..., 2] = 1
+    fallback = torch.where(
+        perpendicular.norm(dim=-1, keepdim=True) > 1e-20, normalize(perpendicular, dim=-1, eps=1e-30), z
+    )
+    return torch.where(length > 1e-20, vector / length.clamp_min(1e-20), fallback)

@@ -1,0 +1,38 @@
+"""The one table of avatar methods: name -> how its avatars are read back. Nothing registers itself on import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from avatars.avatar import Avatar
+from avatars.rgb_head.avatar import load_rgb_head
+from avatars.templates.opening import TemplateReference
+from shared.errors import BadAvatar, nearest
+
+Loader = Callable[[TemplateReference, Mapping[str, Any], Mapping[str, Tensor], str], Avatar]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to make an avatar. load: (template, description, tensors, device) -> Avatar."""
+
+    name: str
+    title: str
+    load: Loader
+
+
+METHODS: Mapping[str, Method] = {
+    method.name: method
+    for method in (Method("rgb_head", "RGB head (RGBAvatar): talking head, Gaussians", load_rgb_head),)
+}
+
+
+def find_method(name: str) -> Method:
+    """The method of that name. Raises BadAvatar naming the nearest."""
+    if name not in METHODS:
+        raise BadAvatar(f"unknown avatar method {name!r}{nearest(name, METHODS)}", expected=", ".join(METHODS))
+    return METHODS[name]

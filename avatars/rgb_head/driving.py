@@ -1,0 +1,122 @@
+"""The driving vector θ of a head: which numbers of a pose the network sees, in what order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avatars.templates.rotations import matrices_from_axis_angle, six_numbers
+from shared.errors import BadAvatar, nearest
+
+KINDS = ("expressions", "rotation_6d", "translation")
+HEAD_JOINTS = ("neck", "head", "jaw", "left_eye", "right_eye")
+
+
+@dataclass(frozen=True)
+class DrivingField:
+    """One run of numbers in θ.
+
+    kind 'expressions': the named weights; 'rotation_6d': each named joint's first two matrix rows, row-major (6 each);
+    'translation': the root's 3 m, no names.
+    """
+
+    kind: str
+    names: tuple[str, ...] = ()
+
+    def size(self) -> int:
+        """How many numbers it takes."""
+        return {"expressions": len(self.names), "rotation_6d": 6 * len(self.names), "translation": 3}[self.kind]
+
+
+@dataclass(frozen=True)
+class DrivingLayout:
+    """The fields of θ in order.
+
+    RGBAvatar's FLAME vector of 129 numbers (method page 2.3) is expressions exp000..exp099, rotations of neck, jaw,
+    left_eye, right_eye, expressions eyelid_left, eyelid_right, and a translation.
+    """
+
+    fields: tuple[DrivingField, ...]
+
+    def size(self) -> int:
+        """Length of θ."""
+        return sum(field.size() for field in self.fields)
+
+    def check(self, joint_names: Sequence[str], expression_names: Sequence[str]) -> None:
+        """Refuse a layout that names what the rig lacks. Raises BadAvatar."""
+        for field in self.fields:
+            if field.kind not in KINDS:
+                raise BadAvatar(f"unknown driving field {field.kind!r}", expected=", ".join(KINDS))
+            known = expression_names if field.kind == "expressions" else joint_names
+            for name in field.names:
+                if name not in known:
+                    raise BadAvatar(f"the driving layout names {name!r}, which the rig lacks{nearest(name, known)}")
+
+    def vector(
+        self,
+        rotations: Tensor,
+        translations: Tensor,
+        expressions: Tensor,
+        joint_names: Sequence[str],
+        expression_names: Sequence[str],
+    ) -> Tensor:
+        """θ [B, size] from rotations [B, J, 3] rad, translations [B, 3] m, expressions [B, E]."""
+        parts = []
+        for field in self.fields:
+            if field.kind == "translation":
+                parts.append(translations)
+            elif field.kind == "expressions":
+                parts.append(expressions[:, [expression_names.index(name) for name in field.names]])
+            else:
+                chosen = rotations[:, [joint_names.index(name) for name in field.names]]
+                parts.append(six_numbers(matrices_from_axis_angle(chosen)).flatten(1))
+        return torch.cat(parts, 1) if parts else rotations.new_zeros(len(rotations), 0)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """JSON form, read back by `from_json`."""
+        return [{"kind": field.kind, "names": list(field.names)} for field in self.fields]
+
+    @staticmethod
+    def from_json(value: Sequence[Mapping[str, Any]]) -> DrivingLayout:
+        """Inverse of `as_json`. Raises BadAvatar."""
+        try:
+            fields = tuple(DrivingField(str(item["kind"]), tuple(map(str, item["names"]))) for item in value)
+        except (TypeError, KeyError) as error:
+            raise BadAvatar("the driving layout is damaged", expected="a list of kind and names") from error
+        if any(field.kind not in KINDS for field in fields):
+            raise BadAvatar("the driving layout has an unknown field", expected=", ".join(KINDS))
+        return DrivingLayout(fields)
+
+
+def head_layout(joint_names: Sequence[str], expression_names: Sequence[str]) -> DrivingLayout:
+    """All expressions, then the rotations of neck, head, jaw and eyes as far as the rig has them."""
+    joints = tuple(name for name in HEAD_JOINTS if name in joint_names)
+    return DrivingLayout((DrivingField("expressions", tuple(expression_names)), DrivingField("rotation_6d", joints)))
+
+
+@dataclass(frozen=True, eq=False)
+class DrivingRange:
+    """What θ did in training: mean, sigma, low (1st percentile) and high (99th), each [size]."""
+
+    mean: Tensor
+    sigma: Tensor
+    low: Tensor
+    high: Tensor
+
+    def clipped(self, theta: Tensor) -> Tensor:
+        """θ [B, size] held inside the training range: outside it the network has never been taught and spikes."""
+        return torch.minimum(torch.maximum(theta, self.low), self.high)
+
+    def to(self, device: str) -> DrivingRange:
+        """The same on another device."""
+        return DrivingRange(*(value.to(device) for value in (self.mean, self.sigma, self.low, self.high)))
+
+
+def measure_range(theta: Tensor) -> DrivingRange:
+    """Statistics of θ [T, size] over training frames."""
+    quantiles = torch.quantile(theta.double(), torch.tensor([0.01, 0.99], dtype=torch.float64), dim=0).float()
+    return DrivingRange(theta.mean(0), theta.std(0, unbiased=False), quantiles[0], quantiles[1])

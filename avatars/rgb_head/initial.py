@@ -1,0 +1,95 @@
+"""A new RGB head: Gaussians on the texels of a template, before any image has been seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avatars.gaussians.binding import bind_texels
+from avatars.gaussians.frames import FrameKind
+from avatars.rgb_head.driving import DrivingRange, head_layout, measure_range
+from avatars.rgb_head.model import HeadTemplate, RgbHead
+from avatars.templates.opening import TemplateReference
+from avatars.templates.template import Template
+
+DENSITY = {"skin": 1.0, "eye_l": 4.0, "eye_r": 4.0, "teeth": 1.5, "tongue": 0.7, "lashes": 4.0, "tights": 0.6}
+"""The template's haircap is a volume for long hair and hides the face, so it carries none; hair grows from the skin."""
+OFFSETS_M = {"tights": 0.004}
+
+
+@dataclass(frozen=True)
+class RgbHeadConfig:
+    """The model's shape and start.
+
+    target_gaussians: about how many. density: face group -> Gaussians per area relative to other groups, 0 for none.
+    offsets_m: face group -> start above the surface. blendshapes: K. frame: 'uv' (the paper's) or 'orthonormal'.
+    initial_scale: start size as a share of the texel's spacing; initial_thickness the same along the normal.
+    """
+
+    target_gaussians: int = 20000
+    blendshapes: int = 20
+    hidden: int = 128
+    frame: FrameKind = "orthonormal"
+    initial_scale: float = 0.6
+    initial_thickness: float = 0.3
+    initial_opacity: float = 0.5
+    density: Mapping[str, float] = field(default_factory=lambda: dict(DENSITY))
+    offsets_m: Mapping[str, float] = field(default_factory=lambda: dict(OFFSETS_M))
+
+
+def resting_range(size: int) -> DrivingRange:
+    """The range of a head that was never trained: anything between -1 and 1."""
+    return DrivingRange(torch.zeros(size), torch.ones(size), -torch.ones(size), torch.ones(size))
+
+
+def new_head(
+    reference: TemplateReference,
+    config: RgbHeadConfig,
+    *,
+    seed: int,
+    rotations: NDArray[np.float32] | None = None,
+    expressions: NDArray[np.float32] | None = None,
+    rest_pose: NDArray[np.float32] | None = None,
+    captured_irradiance: Tensor | None = None,
+) -> RgbHead:
+    """An untrained head. rotations [T, J, 3] rad and expressions [T, E] of training frames set the range of θ.
+
+    Raises BadTemplate when the template is not at hand or lacks a face group of the config.
+    """
+    arrays = reference.open()
+    template = Template(arrays)
+    head = HeadTemplate.make(template, reference.preset, reference.shape)
+    density = {name: share for name, share in config.density.items() if name in arrays.faces}
+    binding = bind_texels(arrays, head.vertices.numpy(), density, config.target_gaussians)
+    layout = head_layout(arrays.joint_names, arrays.expression_names)
+    theta_range = resting_range(layout.size())
+    if rotations is not None and expressions is not None:
+        turned, moved = torch.as_tensor(rotations), torch.as_tensor(expressions)
+        still = torch.zeros(len(turned), 3)
+        theta_range = measure_range(layout.vector(turned, still, moved, arrays.joint_names, arrays.expression_names))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = RgbHead(
+            head,
+            binding,
+            layout,
+            blendshapes=config.blendshapes,
+            frame=config.frame,
+            driving_range=theta_range,
+            rest_pose=np.zeros((len(arrays.joint_names), 3), np.float32) if rest_pose is None else rest_pose,
+            captured_irradiance=captured_irradiance,
+            hidden=config.hidden,
+        )
+    extent = binding.extent_m.clamp(2e-4, 0.02)
+    offsets = torch.tensor([config.offsets_m.get(name, 0.0) for name in binding.group_names])
+    with torch.no_grad():
+        model.positions[:, 2] = offsets[binding.group]
+        model.scales[:, :2] = (config.initial_scale * extent).log()
+        model.scales[:, 2] = (config.initial_thickness * extent.prod(1).sqrt()).log()
+        model.opacities.fill_(float(np.log(config.initial_opacity / (1 - config.initial_opacity))))
+    return model

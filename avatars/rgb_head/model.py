@@ -1,0 +1,181 @@
+"""The RGBAvatar model: G(θ) = G0 + Σ_k ψ_k(θ) ΔG_k in the frames of the posed template's triangles (method page 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from avatars.gaussians.binding import Anchors, UvBinding, anchors
+from avatars.gaussians.frames import FrameKind
+from avatars.gaussians.posed import PosedGaussians, multiply_quaternions
+from avatars.rgb_head.driving import DrivingLayout, DrivingRange
+from avatars.templates.rotations import unit_quaternions
+from avatars.templates.template import Template
+
+SH0 = 0.28209479177387814
+ATTRIBUTES = ("positions", "rotations", "scales", "opacities", "colours")
+DELTAS = ("position_deltas", "rotation_deltas", "colour_deltas")
+RANGES = ("mean", "sigma", "low", "high")
+HIDDEN = 128
+
+
+@dataclass(frozen=True, eq=False)
+class HeadTemplate:
+    """The template of one person. base vertices [V, 3] and joints [J, 3] m already hold preset and shape."""
+
+    template: Template
+    preset: str
+    shape: tuple[float, ...]
+    vertices: Tensor = field(repr=False)
+    joints: Tensor = field(repr=False)
+
+    @staticmethod
+    def make(template: Template, preset: str, shape: tuple[float, ...]) -> HeadTemplate:
+        """Evaluate preset and shape once. Raises BadTemplate."""
+        coefficients = template.vertices.new_tensor([shape]) if shape else None
+        vertices, joints = template.rest(preset=preset, shape=coefficients)
+        return HeadTemplate(template, preset, shape, vertices[0], joints[0])
+
+    def posed_vertices(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> Tensor:
+        """[B, V, 3] m for rotations [B, J, 3] rad, translations [B, 3] m, expressions [B, E]."""
+        template, batch = self.template, len(rotations)
+        vertices, joints = self.vertices.expand(batch, -1, -1), self.joints.expand(batch, -1, -1)
+        if expressions.shape[1]:
+            moved = torch.einsum("be,emc->bmc", expressions, template.expression_dirs)
+            vertices = vertices.index_add(1, template.expression_vertices, moved)
+            joints = joints + torch.einsum("be,ejc->bjc", expressions, template.joint_expression_dirs)
+        skinning, _ = template.joint_transforms(rotations, joints, translations)
+        return template.skin(vertices, skinning).vertices
+
+
+class RgbHead(nn.Module):
+    """N Gaussians, K deltas of each, and the weight network. Parameters are raw; `pose` applies the activations.
+
+    positions [N, 3] m in the triangle's frame; rotations [N, 4] wxyz; scales [N, 3] log m; opacities [N] logit; colours
+    [N, 3] SH degree-0 coefficients of display-encoded sRGB; deltas [K, N, 3 | 4 | 3]. `seen` [N] says which Gaussians
+    any training image has shown: the others are hidden.
+    """
+
+    method = "rgb_head"
+
+    def __init__(
+        self,
+        head: HeadTemplate,
+        binding: UvBinding,
+        layout: DrivingLayout,
+        *,
+        blendshapes: int,
+        frame: FrameKind,
+        driving_range: DrivingRange,
+        rest_pose: NDArray[np.float32],
+        captured_irradiance: Tensor | None = None,
+        hidden: int = HIDDEN,
+    ) -> None:
+        super().__init__()
+        arrays = head.template.arrays
+        layout.check(arrays.joint_names, arrays.expression_names)
+        self.head, self.binding, self.layout, self.frame = head, binding, layout, frame
+        self.driving_range = driving_range
+        self.rest_pose = np.asarray(rest_pose, np.float32)
+        self.captured_irradiance = captured_irradiance
+        count = len(binding)
+
+        def parameter(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.zeros(shape))
+
+        self.positions, self.rotations = parameter(count, 3), parameter(count, 4)
+        self.scales, self.opacities, self.colours = parameter(count, 3), parameter(count), parameter(count, 3)
+        self.position_deltas = parameter(blendshapes, count, 3)
+        self.rotation_deltas = parameter(blendshapes, count, 4)
+        self.colour_deltas = parameter(blendshapes, count, 3)
+        self.network = nn.Sequential(
+            nn.Linear(layout.size(), hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, blendshapes),
+        )
+        self.seen: Tensor
+        self.register_buffer("seen", torch.zeros(count, dtype=torch.bool))
+        with torch.no_grad():
+            self.rotations[:, 0] = 1
+
+    def __len__(self) -> int:
+        return len(self.binding)
+
+    def moved_to(self, device: str) -> RgbHead:
+        """This head with everything it holds on `device`."""
+        self.to(device)
+        self.binding = self.binding.to(device)
+        self.driving_range = self.driving_range.to(device)
+        self.head.template.to(device)
+        self.head = replace(self.head, vertices=self.head.vertices.to(device), joints=self.head.joints.to(device))
+        if self.captured_irradiance is not None:
+            self.captured_irradiance = self.captured_irradiance.to(device)
+        return self
+
+    @property
+    def blendshapes(self) -> int:
+        """K."""
+        return len(self.position_deltas)
+
+    def theta(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> Tensor:
+        """The driving vector [B, size], not clipped."""
+        arrays = self.head.template.arrays
+        return self.layout.vector(rotations, translations, expressions, arrays.joint_names, arrays.expression_names)
+
+    def weights(self, theta: Tensor) -> Tensor:
+        """ψ [B, K] of θ [B, size], clipped to the training range and standardised by its mean and sigma.
+
+        Standardising is ours: a fixed affine map of the input, without which blinks of small weight move the network
+        less than a head turn and need far more images to be learned.
+        """
+        spread = self.driving_range.sigma.clamp_min(0.05)
+        return self.network((self.driving_range.clipped(theta) - self.driving_range.mean) / spread)
+
+    def blended(self, weights: Tensor | None, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Local positions [B, N, 3], raw quaternions [B, N, 4], colour coefficients [B, N, 3] for ψ [B, K] or None."""
+        out = []
+        for base, deltas in (
+            (self.positions, self.position_deltas),
+            (self.rotations, self.rotation_deltas),
+            (self.colours, self.colour_deltas),
+        ):
+            if weights is None:
+                out.append(base.expand(batch, *base.shape))
+            else:
+                flat = torch.addmm(base.reshape(1, -1), weights, deltas.flatten(1))
+                out.append(flat.view(batch, *base.shape))
+        return out[0], out[1], out[2]
+
+    def place(self, surface: Anchors, weights: Tensor | None, *, hide_unseen: bool) -> PosedGaussians:
+        """World Gaussians on a posed surface for ψ [B, K]; ψ None leaves the deltas out."""
+        batch = len(surface.points)
+        positions, rotations, colours = self.blended(weights, batch)
+        means = surface.points + (surface.frames @ positions[..., None])[..., 0]
+        quats = unit_quaternions(multiply_quaternions(surface.quats, unit_quaternions(rotations)))
+        opacities = torch.sigmoid(self.opacities)
+        if hide_unseen:
+            opacities = torch.where(self.seen, opacities, torch.zeros_like(opacities))
+        return PosedGaussians(
+            means=means,
+            quats=quats,
+            scales=torch.exp(self.scales).expand(batch, -1, -1),
+            opacities=opacities.expand(batch, -1),
+            colours=(SH0 * colours + 0.5).clamp_min(0),
+            normals=surface.frames[..., 2],
+        )
+
+    def surface(self, vertices: Tensor) -> Anchors:
+        """Anchors of all Gaussians on posed vertices [B, V, 3] m."""
+        return anchors(self.binding, vertices, self.frame)
+
+    def pose(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> PosedGaussians:
+        """World Gaussians for rotations [B, J, 3] rad, translations [B, 3] m and expressions [B, E]."""
+        vertices = self.head.posed_vertices(rotations, translations, expressions)
+        weights = self.weights(self.theta(rotations, translations, expressions))
+        return self.place(self.surface(vertices), weights, hide_unseen=True)

@@ -1,0 +1,69 @@
+"""The rig and the light skinned mesh that stand for a head in Blender."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avatars.rgb_head.model import SH0, RgbHead
+from shared.types import ProxyMesh, Rig
+
+WEIGHTS_PER_VERTEX = 8
+GREY = 0.5
+
+
+def head_rig(model: RgbHead) -> Rig:
+    """Joint names, parents and rest joints of the head's own shape."""
+    arrays = model.head.template.arrays
+    return Rig(
+        template_id=arrays.template_id,
+        template_digest=arrays.digest,
+        joint_names=arrays.joint_names,
+        parents=arrays.parents,
+        rest_joints=model.head.joints.cpu().numpy(),
+        expression_names=arrays.expression_names,
+        shape=np.asarray(model.head.shape, np.float32),
+    )
+
+
+def head_proxy(model: RgbHead) -> ProxyMesh:
+    """The template's faces that carry Gaussians, coloured by them."""
+    arrays = model.head.template.arrays
+    groups = model.binding.group_names
+    faces = np.concatenate([arrays.faces[name] for name in groups])
+    group = np.concatenate([np.full(len(arrays.faces[name]), index) for index, name in enumerate(groups)])
+    used, inverse = np.unique(faces, return_inverse=True)
+    row = np.full(len(arrays.vertices), -1, np.int64)
+    row[used] = np.arange(len(used))
+    width = min(WEIGHTS_PER_VERTEX, arrays.weights.shape[1])
+    joints = np.argsort(-arrays.weights[used], axis=1, kind="stable")[:, :width]
+    weights = np.take_along_axis(arrays.weights[used], joints, 1)
+    touched = row[arrays.expression_vertices] >= 0
+    return ProxyMesh(
+        vertices=model.head.vertices.cpu().numpy()[used],
+        faces=inverse.reshape(faces.shape),
+        group=group,
+        group_names=groups,
+        joints=joints,
+        weights=weights / weights.sum(1, keepdims=True),
+        colour=vertex_colours(model)[used],
+        expression_vertices=row[arrays.expression_vertices][touched],
+        expression_offsets=arrays.expression_dirs[:, touched],
+    )
+
+
+def vertex_colours(model: RgbHead) -> NDArray[np.float32]:
+    """Linear RGB [V, 3] of the template's vertices: the mean of visible Gaussians on their triangles, else grey."""
+    with torch.no_grad():
+        binding = model.binding
+        colours = (SH0 * model.colours + 0.5).clamp(0, 1)
+        weight = binding.barycentrics * (torch.sigmoid(model.opacities) * model.seen)[:, None]
+        vertices = binding.triangles[binding.face].flatten()
+        total = torch.zeros(len(model.head.vertices), 4, device=colours.device)
+        values = torch.cat((colours, torch.ones_like(colours[:, :1])), 1)
+        total.index_add_(0, vertices, (weight[..., None] * values[:, None]).flatten(0, 1))
+        encoded = torch.where(total[:, 3:] > 1e-6, total[:, :3] / total[:, 3:].clamp_min(1e-6), torch.tensor(GREY))
+    array = encoded.cpu().numpy().astype(np.float64)
+    linear = np.where(array <= 0.04045, array / 12.92, ((array + 0.055) / 1.055) ** 2.4)
+    return linear.astype(np.float32)
