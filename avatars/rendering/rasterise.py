@@ -83,8 +83,12 @@ def _blend(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Premultiplied features [B, H, W, C], alpha [B, H, W] and alpha-weighted sum of depth [B, H, W]."""
     means, quats, scales, opacities, features = parts
-    if implementation in ("auto", "reference"):
+    if implementation == "auto":
+        implementation = "gsplat" if means.is_cuda else "cpu"
+    if implementation == "cpu":
+        from avatars.rendering.cpu import blend
+    elif implementation == "reference":
         from avatars.rendering.reference import blend
-
-        return blend(means, quats, scales, opacities, features, cameras)
-    raise EffigyError(f"unknown rasteriser {implementation!r}", expected="auto, cpu, gsplat or reference")
+    else:
+        raise EffigyError(f"unknown rasteriser {implementation!r}", expected="auto, cpu, gsplat or reference")
+    return blend(means, quats, scales, opacities, features, cameras)

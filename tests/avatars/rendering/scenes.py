@@ -75,7 +75,7 @@ def assert_same_image(got: Rasterised, want: Rasterised, *, rtol: float = 1e-4, 
 
 
 def assert_same_gradients(
-    got: dict[str, Tensor], want: dict[str, Tensor], *, element: float = 2e-3, cosine: float = 0.999
+    got: dict[str, Tensor], want: dict[str, Tensor], *, element: float = 1e-3, cosine: float = 0.999
 ) -> None:
     """Each gradient points the same way and no element is off by more than `element` of the largest."""
     for name, expected in want.items():

@@ -1,0 +1,177 @@
+"""The compiled CPU rasteriser against the plain-torch reference in float64, and its habits at the edges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from avatars.gaussians.posed import PosedGaussians
+from avatars.rendering import CameraBatch, Rasterised, rasterise
+from shared.errors import EffigyError
+from tests.avatars.rendering.scenes import (
+    assert_same_gradients,
+    assert_same_image,
+    gaussians_of,
+    gradients,
+    make_cameras,
+    make_scene,
+)
+
+
+def renderer(implementation: str, cameras: CameraBatch) -> Callable[[dict[str, Tensor]], Rasterised]:
+    def render(scene: dict[str, Tensor]) -> Rasterised:
+        return rasterise(
+            gaussians_of(scene),
+            cameras,
+            scene["features"],
+            background=scene["background"],
+            implementation=implementation,
+        )
+
+    return render
+
+
+def compare(scene: dict[str, Tensor], cameras: CameraBatch) -> Rasterised:
+    got, got_gradients = gradients(renderer("cpu", cameras), scene)
+    want, want_gradients = gradients(
+        renderer("reference", cameras), {name: tensor.double() for name, tensor in scene.items()}
+    )
+    assert_same_image(got, want)
+    assert_same_gradients(got_gradients, want_gradients)
+    return got
+
+
+@pytest.mark.parametrize(
+    ("frames", "count", "channels", "width_px", "height_px"),
+    [(1, 60, 3, 48, 32), (3, 120, 1, 37, 21), (2, 400, 16, 24, 50), (1, 1, 2, 1, 1), (1, 700, 3, 64, 64)],
+)
+def test_same_as_reference(frames: int, count: int, channels: int, width_px: int, height_px: int) -> None:
+    compare(make_scene(frames, count, channels), make_cameras(frames, width_px, height_px))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda scene: scene["opacities"].fill_(1.0),
+        lambda scene: scene["opacities"].fill_(0.0),
+        lambda scene: scene["scales"].zero_(),
+        lambda scene: scene["scales"].mul_(torch.tensor([8.0, 0.01, 0.01])),
+        lambda scene: scene["scales"][:, :1].fill_(50.0),
+        lambda scene: scene["means"].mul_(torch.tensor([4.0, 4.0, 1.0])),
+        lambda scene: scene["means"].select(-1, 2).sub_(1.9),  # around the near plane
+        lambda scene: scene["means"].select(-1, 2).sub_(9.0),  # all behind
+        lambda scene: scene["means"][:, 1:].copy_(
+            scene["means"][:, :1].expand_as(scene["means"][:, 1:])
+        ),  # equal depths
+    ],
+    ids=["opaque", "clear", "points", "needles", "covering", "outside", "near", "behind", "coincident"],
+)
+def test_degenerate_scenes_match_reference(change: Callable[[dict[str, Tensor]], object]) -> None:
+    scene = make_scene(2, 80, 3, seed=3)
+    change(scene)
+    compare(scene, make_cameras(2, 40, 24))
+
+
+def test_many_layers_reach_the_stop() -> None:
+    scene = make_scene(1, 500, 2, seed=5, scale_m=0.5)
+    image = compare(scene, make_cameras(1, 20, 20))
+    assert float(image.alpha.detach().min()) > 0.99
+
+
+def test_broken_gaussians_are_dropped_and_get_no_gradient() -> None:
+    scene = make_scene(1, 12, 3, scale_m=0.2)
+    whole = {name: tensor[:, 6:] if name != "background" else tensor for name, tensor in scene.items()}
+    scene["means"][0, 0, 1] = float("nan")
+    scene["scales"][0, 1, 2] = float("inf")
+    scene["quats"][0, 2] = 0.0
+    scene["opacities"][0, 3] = float("nan")
+    scene["features"][0, 4, 0] = float("-inf")
+    scene["quats"][0, 5, 3] = float("nan")
+    cameras = make_cameras(1, 30, 20)
+    image, found = gradients(renderer("cpu", cameras), scene)
+    expected, wanted = gradients(renderer("cpu", cameras), whole)
+    assert torch.equal(image.features, expected.features)
+    for name in ("means", "quats", "scales", "opacities", "features"):
+        assert torch.equal(found[name][:, 6:], wanted[name])
+        assert not found[name][:, :6].any()
+    plain = renderer("reference", cameras)(scene)
+    assert_same_image(image, plain)
+
+
+def test_no_gaussians_show_the_background() -> None:
+    scene = make_scene(2, 0, 3)
+    image, _ = gradients(renderer("cpu", make_cameras(2, 9, 7)), scene)
+    assert torch.equal(image.features, scene["background"][:, None, None, :].expand(2, 7, 9, 3))
+    assert not image.alpha.any()
+    assert not image.depth.any()
+
+
+def test_bit_equal_whatever_the_number_of_threads() -> None:
+    scene, cameras = make_scene(3, 500, 3), make_cameras(3, 70, 45)
+    results, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3, 2):
+            torch.set_num_threads(threads)
+            results.append(gradients(renderer("cpu", cameras), scene))
+    finally:
+        torch.set_num_threads(before)
+    for image, found in results[1:]:
+        assert torch.equal(image.features, results[0][0].features)
+        assert torch.equal(image.depth, results[0][0].depth)
+        assert all(torch.equal(found[name], results[0][1][name]) for name in found if name != "background")
+
+
+def test_one_set_seen_by_many_cameras_and_the_reverse() -> None:
+    scene, cameras = make_scene(1, 50, 3), make_cameras(3, 20, 16)
+    image = rasterise(gaussians_of(scene), cameras, scene["features"], implementation="cpu")
+    assert image.features.shape == (3, 16, 20, 3)
+    for index in range(3):
+        one = CameraBatch(cameras.K[:1], cameras.camera_from_world[index : index + 1], 20, 16, cameras.near_m)
+        single = rasterise(gaussians_of(scene), one, scene["features"], implementation="cpu")
+        assert torch.equal(image.features[index], single.features[0])
+    several = make_scene(3, 50, 3)
+    assert rasterise(gaussians_of(several), make_cameras(1, 20, 16), several["features"]).alpha.shape == (3, 16, 20)
+
+
+def test_an_image_changed_in_place_is_noticed_by_the_backward_pass() -> None:
+    scene, cameras = make_scene(1, 20, 3), make_cameras(1, 16, 16)
+    features = scene["features"].requires_grad_()
+    image = rasterise(gaussians_of(scene), cameras, features, implementation="cpu")
+    image.features.mul_(2)
+    with pytest.raises(RuntimeError, match="inplace"):
+        image.features.sum().backward()
+
+
+def test_input_that_does_not_fit_is_refused() -> None:
+    scene, cameras = make_scene(2, 5, 3), make_cameras(2, 8, 8)
+    gaussians = gaussians_of(scene)
+    with pytest.raises(EffigyError, match="features"):
+        rasterise(gaussians, cameras, scene["features"][:, :4])
+    with pytest.raises(EffigyError, match="background"):
+        rasterise(gaussians, cameras, scene["features"], background=torch.zeros(2, 4))
+    with pytest.raises(EffigyError, match="Gaussians do not fit"):
+        rasterise(gaussians, make_cameras(3, 8, 8), scene["features"])
+    with pytest.raises(EffigyError, match="unknown rasteriser"):
+        rasterise(gaussians, cameras, scene["features"], implementation="opengl")  # type: ignore[arg-type]
+
+
+def test_float64_input_gets_float64_gradients() -> None:
+    scene = {name: tensor.double() for name, tensor in make_scene(1, 5, 3).items()}
+    _, found = gradients(renderer("cpu", make_cameras(1, 8, 8)), scene)
+    assert found["means"].dtype == torch.float64
+
+
+def test_transformed_gaussians_and_camera_give_the_same_image() -> None:
+    scene, cameras = make_scene(1, 80, 3), make_cameras(1, 32, 32)
+    angle = torch.tensor(0.7)
+    motion = torch.eye(4)[None].clone()
+    motion[0, :2, :2] = torch.stack([torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])])
+    motion[0, :3, 3] = torch.tensor([0.3, -1.0, 2.0])
+    moved = gaussians_of(scene).transformed(motion)
+    followed = CameraBatch(cameras.K, cameras.camera_from_world @ torch.linalg.inv(motion), 32, 32, cameras.near_m)
+    still = rasterise(gaussians_of(scene), cameras, scene["features"], implementation="cpu")
+    assert_same_image(rasterise(moved, followed, scene["features"], implementation="cpu"), still, atol=2e-4)
+    assert isinstance(moved, PosedGaussians)
