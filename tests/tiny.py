@@ -27,6 +27,7 @@ GROUP_COLOURS = {
     "teeth": (0.90, 0.88, 0.80),
     "tongue": (0.75, 0.35, 0.35),
     "lashes": (0.10, 0.08, 0.06),
+    "skin/hair1": (0.20, 0.13, 0.08),
     "tights": (0.15, 0.25, 0.55),
 }
 
@@ -39,7 +40,19 @@ def bust_reference(preset: str = "man") -> TemplateReference:
 
 def tiny_head(gaussians: int = 1500, blendshapes: int = 4, seed: int = 0) -> RgbHead:
     """An untrained head of about `gaussians` Gaussians, each coloured by its face group, opaque enough to be seen."""
-    config = RgbHeadConfig(target_gaussians=gaussians, blendshapes=blendshapes, hidden=16, initial_opacity=0.9)
+    density = {
+        "skin": 1.0,
+        "skin/hair1": 2.0,
+        "eye_l": 4.0,
+        "eye_r": 4.0,
+        "teeth": 1.5,
+        "tongue": 0.7,
+        "lashes": 4.0,
+        "tights": 1.0,
+    }
+    config = RgbHeadConfig(
+        density=density, target_gaussians=gaussians, blendshapes=blendshapes, hidden=16, initial_opacity=0.9
+    )
     model = new_head(bust_reference(), config, seed=seed)
     table = torch.tensor([GROUP_COLOURS[name] for name in model.binding.group_names])
     with torch.no_grad():

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from avatars.gaussians.frames import FrameKind, triangle_frames
 from avatars.gaussians.posed import quaternion_from_matrix
+from avatars.gaussians.regions import patch_triangles
 from avatars.gaussians.uv_texels import covered_texels
-from avatars.templates.template import triangles_of
 from shared.errors import BadTemplate
 from shared.template import TemplateArrays
 
@@ -84,23 +84,26 @@ def bind_texels(
     """One Gaussian per covered texel, about `target_gaussians` in all.
 
     vertices [V, 3] m at rest. The layout covers a whole body, so one grid for all would spend its texels on legs: each
-    group in `shares` (face group -> density relative to the others, per surface area; 0 leaves it out) gets a grid of
-    its own, fine enough to give that group its part of the target. Texel order is row-major with row 0 near v = 0.
-    Raises BadTemplate for a group the template lacks.
+    patch in `shares` (see `regions.patch_triangles` -> density relative to the others, per surface area; 0 leaves it
+    out) gets a grid of its own, fine enough to give it its part of the target. Texel order is row-major in each patch
+    with row 0 near v = 0. Raises BadTemplate for a patch the template lacks.
     """
-    missing = [group for group, share in shares.items() if share > 0 and group not in template.faces]
-    if missing:
-        raise BadTemplate(f"the template has no faces {missing[0]!r}", expected=", ".join(template.faces))
-    names = tuple(group for group, share in shares.items() if share > 0 and len(template.faces[group]))
-    triangles, uv_corners, wanted = [], [], []
-    for name in names:
-        faces, uv_faces = triangles_of(template.faces[name], template.uv_faces[name])
+    names, triangles, uv_corners, wanted = [], [], [], []
+    for name, share in shares.items():
+        if share <= 0:
+            continue
+        faces, uv_faces = patch_triangles(template, name)
+        if not len(faces):
+            continue
+        names.append(name)
         corners = np.asarray(vertices, np.float64)[faces]
         area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum() / 2
         triangles.append(faces)
         uv_corners.append(np.asarray(template.uv, np.float64)[uv_faces])
-        wanted.append(area * shares[name])
-    total = sum(wanted) or 1.0
+        wanted.append(area * share)
+    if not names:
+        raise BadTemplate("no patch of the template would carry Gaussians", do="Give some patch a density above 0")
+    total = sum(wanted)
     parts = []
     start = 0
     for index, (faces, uv) in enumerate(zip(triangles, uv_corners, strict=True)):
@@ -116,7 +119,7 @@ def bind_texels(
         torch.from_numpy(joined[0].astype(np.int64)),
         torch.from_numpy(joined[1].astype(np.float32)),
         torch.from_numpy(joined[2].astype(np.int64)),
-        names,
+        tuple(names),
         torch.from_numpy(joined[3].astype(np.float32)),
     )
     return everything.keep(torch.ones(len(everything), dtype=torch.bool))

@@ -17,17 +17,30 @@ from avatars.rgb_head.model import HeadTemplate, RgbHead
 from avatars.templates.opening import TemplateReference
 from avatars.templates.template import Template
 
-DENSITY = {"skin": 1.0, "eye_l": 4.0, "eye_r": 4.0, "teeth": 1.5, "tongue": 0.7, "lashes": 4.0, "tights": 0.6}
-"""The template's haircap is a volume for long hair and hides the face, so it carries none; hair grows from the skin."""
-OFFSETS_M = {"tights": 0.004}
+DENSITY = {
+    "skin/face": 4.0,
+    "skin/scalp": 1.0,
+    "skin/body": 0.6,
+    "skin/hair1": 1.5,
+    "skin/hair2": 1.5,
+    "eye_l": 6.0,
+    "eye_r": 6.0,
+    "teeth": 2.0,
+    "tongue": 0.5,
+    "lashes": 6.0,
+    "tights": 0.8,
+}
+"""The template's haircap is a volume for long hair and hides the face: it carries none; hair grows from the scalp."""
+OFFSETS_M = {"tights": 0.004, "skin/hair1": 0.008, "skin/hair2": 0.02}
 
 
 @dataclass(frozen=True)
 class RgbHeadConfig:
     """The model's shape and start.
 
-    target_gaussians: about how many. density: face group -> Gaussians per area relative to other groups, 0 for none.
-    offsets_m: face group -> start above the surface. blendshapes: K. frame: 'uv' (the paper's) or 'orthonormal'.
+    target_gaussians: about how many. density: patch (`gaussians.regions`) -> Gaussians per area relative to
+    the others, 0 for none. offsets_m: patch -> start above the surface. blendshapes: K. frame: 'uv' (the paper's) or
+    'orthonormal'.
     initial_scale: start size as a share of the texel's spacing; initial_thickness the same along the normal.
     """
 
@@ -64,7 +77,7 @@ def new_head(
     arrays = reference.open()
     template = Template(arrays)
     head = HeadTemplate.make(template, reference.preset, reference.shape)
-    density = {name: share for name, share in config.density.items() if name in arrays.faces}
+    density = {name: share for name, share in config.density.items() if name.partition("/")[0] in arrays.faces}
     binding = bind_texels(arrays, head.vertices.numpy(), density, config.target_gaussians)
     layout = head_layout(arrays.joint_names, arrays.expression_names)
     theta_range = resting_range(layout.size())

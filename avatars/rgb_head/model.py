@@ -118,6 +118,28 @@ class RgbHead(nn.Module):
             self.captured_irradiance = self.captured_irradiance.to(device)
         return self
 
+    def kept(self, chosen: Tensor) -> RgbHead:
+        """A copy with only the Gaussians where `chosen` [N] bool is true."""
+        smaller = RgbHead(
+            self.head,
+            self.binding.keep(chosen),
+            self.layout,
+            blendshapes=self.blendshapes,
+            frame=self.frame,
+            driving_range=self.driving_range,
+            rest_pose=self.rest_pose,
+            captured_irradiance=self.captured_irradiance,
+            hidden=self.network[0].out_features,
+        ).to(chosen.device)
+        with torch.no_grad():
+            for name in ATTRIBUTES:
+                getattr(smaller, name).copy_(getattr(self, name)[chosen])
+            for name in DELTAS:
+                getattr(smaller, name).copy_(getattr(self, name)[:, chosen])
+            smaller.network.load_state_dict(self.network.state_dict())
+            smaller.seen.copy_(self.seen[chosen])
+        return smaller
+
     @property
     def blendshapes(self) -> int:
         """K."""

@@ -30,7 +30,7 @@ def head_rig(model: RgbHead) -> Rig:
 def head_proxy(model: RgbHead) -> ProxyMesh:
     """The template's faces that carry Gaussians, coloured by them."""
     arrays = model.head.template.arrays
-    groups = model.binding.group_names
+    groups = tuple(dict.fromkeys(name.partition("/")[0] for name in model.binding.group_names))
     faces = np.concatenate([arrays.faces[name] for name in groups])
     group = np.concatenate([np.full(len(arrays.faces[name]), index) for index, name in enumerate(groups)])
     used, inverse = np.unique(faces, return_inverse=True)
