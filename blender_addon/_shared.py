@@ -1,0 +1,23 @@
+"""The one door to `shared`: the copy inside an installed extension, the repository's package when run from source.
+
+An installed extension lives at `bl_ext.<repository>.effigy` and may not change sys.path, so the builder puts a copy of
+`shared` beside this file; its modules import each other relatively and work under either name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+if (Path(__file__).parent / "shared").is_dir():
+    from .shared import errors, messages, types
+else:
+    from shared import errors, messages, types
+
+__all__ = ["errors", "messages", "shared_module", "types"]
+
+
+def shared_module(name: str) -> ModuleType:
+    """A module of `shared` that is loaded when it is first needed (`client` brings pyzmq, `template` reads data)."""
+    return importlib.import_module(f"{errors.__package__}.{name}")

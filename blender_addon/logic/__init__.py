@@ -1,0 +1,1 @@
+"""Plain Python and numpy: no bpy, so every rule here is tested without Blender."""
