@@ -11,13 +11,13 @@ from pathlib import Path
 from types import ModuleType
 
 if (Path(__file__).parent / "shared").is_dir():
-    from .shared import errors, messages, types
+    from .shared import errors, messages, template, types
 else:
-    from shared import errors, messages, types
+    from shared import errors, messages, template, types
 
-__all__ = ["errors", "messages", "shared_module", "types"]
+__all__ = ["errors", "messages", "shared_module", "template", "types"]
 
 
 def shared_module(name: str) -> ModuleType:
-    """A module of `shared` that is loaded when it is first needed (`client` brings pyzmq, `template` reads data)."""
+    """A module of `shared` that is loaded when it is first needed (`client` brings pyzmq)."""
     return importlib.import_module(f"{errors.__package__}.{name}")

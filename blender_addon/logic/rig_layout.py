@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._shared import errors
+from .._shared import errors, template
 from . import rotations as rot
 
 Float64 = NDArray[np.float64]
@@ -82,10 +82,17 @@ def bones_from_pose(
     The inverse of `pose_from_bones` where nothing else (constraint, driver) moves the bones: basis = L^-1 R L.
     """
     axes = np.asarray(rest, dtype=np.float64)[:, :3, :3]
-    matrices = rot.matrices_from_axis_angles(axis_angles)
+    matrices = template.rotation_matrices(axis_angles)
     basis = np.swapaxes(axes, -1, -2) @ matrices @ axes
     root = int(np.flatnonzero(np.asarray(parents) < 0)[0])
     return rot.quaternions_from_matrices(basis), axes[root].T @ np.asarray(translation, dtype=np.float64)
+
+
+def missing_bone(bone: str, armature: str) -> None:
+    """Raise BadAvatar for a deleted or renamed bone."""
+    raise errors.BadAvatar(
+        f"Armature {armature!r} has lost the bone {bone!r}", do="Undo its deletion or renaming, or add the avatar again"
+    )
 
 
 def check_rest(rest: ArrayLike, rest_joints: ArrayLike, joint_names: tuple[str, ...], armature: str) -> None:

@@ -1,4 +1,7 @@
-"""Rotations between axis-angle vectors, matrices and quaternions, batched over leading axes, float64."""
+"""From rotation matrices to axis-angle vectors and quaternions, batched over leading axes, float64.
+
+The way back is `shared.template.rotation_matrices`.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Float64 = NDArray[np.float64]
-
-
-def quaternions_from_axis_angles(axis_angles: ArrayLike) -> Float64:
-    """Unit quaternions [..., 4] (w, x, y, z) of axis-angle vectors [..., 3] in rad; the zero vector is the identity."""
-    vectors = np.asarray(axis_angles, dtype=np.float64)
-    angle = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    # sin(a/2)/a through sinc, which is exact at a = 0
-    return np.concatenate([np.cos(angle / 2), vectors * (0.5 * np.sinc(angle / (2 * np.pi)))], axis=-1)
-
-
-def matrices_from_quaternions(quaternions: ArrayLike) -> Float64:
-    """Rotation matrices [..., 3, 3] of unit quaternions [..., 4] (w, x, y, z)."""
-    w, x, y, z = np.moveaxis(np.asarray(quaternions, dtype=np.float64), -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
-
-
-def matrices_from_axis_angles(axis_angles: ArrayLike) -> Float64:
-    """Rotation matrices [..., 3, 3] of axis-angle vectors [..., 3] in rad."""
-    return matrices_from_quaternions(quaternions_from_axis_angles(axis_angles))
 
 
 def quaternions_from_matrices(matrices: ArrayLike) -> Float64:

@@ -1,0 +1,107 @@
+"""Light maps: shrinking, turning, sampling and looking at them through a camera. numpy only.
+
+A map is latitude-longitude radiance as in `shared.types.Environment`: row 0 looks towards +z, the centre column to +x.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._shared import types
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+MAX_SENT_PX = (512, 256)
+HALF_MAX = 65504.0
+
+
+def linear_from_srgb(encoded: ArrayLike) -> Float32:
+    """Linear light of display-encoded sRGB values, any shape (IEC 61966-2-1)."""
+    s = np.asarray(encoded, dtype=np.float32)
+    return np.where(s <= 0.04045, s / 12.92, ((np.maximum(s, 0.04045) + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def constant(colour: ArrayLike) -> Float32:
+    """A map [2, 4, 3] of one colour."""
+    return np.broadcast_to(np.asarray(colour, dtype=np.float32), (2, 4, 3)).copy()
+
+
+def shrink(radiance: Float32, limit_px: tuple[int, int] = MAX_SENT_PX) -> Float32:
+    """The map at most limit_px (width, height) large, by area averages, so that no light is lost between samples."""
+    for axis, limit in ((0, limit_px[1]), (1, limit_px[0])):
+        count = radiance.shape[axis]
+        if count > limit:
+            edges = np.linspace(0, count, limit + 1)
+            # Integral up to each edge by linear interpolation of the running sum: exact for piecewise constant pixels.
+            total = np.concatenate(
+                [np.zeros_like(np.take(radiance, [0], axis), dtype=np.float64), np.cumsum(radiance, axis, np.float64)],
+                axis,
+            )
+            low = np.minimum(edges.astype(int), count - 1)
+            share = (edges - low).reshape(-1, *([1] * (2 - axis)))
+            at_edge = np.take(total, low, axis) * (1 - share) + np.take(total, low + 1, axis) * share
+            radiance = (np.diff(at_edge, axis=axis) * (limit / count)).astype(np.float32)
+    return radiance
+
+
+def half(radiance: ArrayLike) -> NDArray[np.float16]:
+    """float16 copy; what is brighter than a half can hold is cut, negative and undefined light is none."""
+    return np.clip(np.nan_to_num(radiance, nan=0.0, posinf=HALF_MAX), 0.0, HALF_MAX).astype(np.float16)
+
+
+def sample(radiance: Float32, directions: ArrayLike) -> Float32:
+    """Radiance [..., 3] seen along unit directions [..., 3], bilinear; columns wrap around, the poles do not."""
+    d = np.asarray(directions, dtype=np.float32)
+    height, width = radiance.shape[:2]
+    column = (0.5 - np.arctan2(d[..., 1], d[..., 0]) / (2 * np.pi)) * width - 0.5
+    row = (0.5 - np.arcsin(np.clip(d[..., 2], -1, 1)) / np.pi) * height - 0.5
+    row = np.clip(row, 0, height - 1)
+    left, top = np.floor(column).astype(np.int64), np.floor(row).astype(np.int64)
+    across, down = (column - left)[..., None], (row - top)[..., None]
+    x0, x1, y1 = left % width, (left + 1) % width, np.minimum(top + 1, height - 1)
+    above = radiance[top, x0] * (1 - across) + radiance[top, x1] * across
+    below = radiance[y1, x0] * (1 - across) + radiance[y1, x1] * across
+    return (above * (1 - down) + below * down).astype(np.float32)
+
+
+def directions(height: int, width: int) -> Float64:
+    """Unit directions [H, W, 3] that the pixel centres of a map of this size look at."""
+    azimuth = (0.5 - (np.arange(width) + 0.5) / width) * 2 * np.pi
+    elevation = (0.5 - (np.arange(height) + 0.5) / height) * np.pi
+    level = np.cos(elevation)[:, None]
+    up = np.broadcast_to(np.sin(elevation)[:, None], (height, width))
+    return np.stack([level * np.cos(azimuth), level * np.sin(azimuth), up], axis=-1)
+
+
+def turned(radiance: Float32, map_from_world: ArrayLike) -> Float32:
+    """The map as a new map in world axes, where it was looked up through the rotation map_from_world [3, 3]."""
+    looked_at = directions(*radiance.shape[:2]) @ np.asarray(map_from_world, dtype=np.float64).T
+    return sample(radiance, looked_at)
+
+
+def turn_about_z(map_from_world: ArrayLike) -> float | None:
+    """Environment.rotation_rad of a look-up rotation [3, 3], or None where it is not about +z alone.
+
+    Light that the map holds at direction e is seen at map_from_world^-1 e: the light turns by the inverse.
+    """
+    matrix = np.asarray(map_from_world, dtype=np.float64)
+    if abs(matrix[2, 2] - 1) > 1e-6:
+        return None
+    return float(-np.arctan2(matrix[1, 0], matrix[0, 0]))
+
+
+def background(camera: types.Camera, radiance: Float32, map_from_world: ArrayLike) -> Float32:
+    """What the camera sees of the map, [H, W, 3], row 0 at the top; one ray through each pixel's centre."""
+    height, width = camera.height_px, camera.width_px
+    if (radiance == radiance[:1, :1]).all():
+        return np.broadcast_to(radiance[0, 0], (height, width, 3)).astype(np.float32)
+    k = camera.K
+    x = (np.arange(width) + 0.5 - k[0, 2]) / k[0, 0]
+    y = (np.arange(height) + 0.5 - k[1, 2]) / k[1, 1]
+    rays = np.empty((height, width, 3), np.float32)
+    rays[..., 0], rays[..., 1], rays[..., 2] = x[None, :], y[:, None], 1.0
+    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+    map_from_camera = np.asarray(map_from_world, dtype=np.float64) @ camera.world_from_camera[:3, :3]
+    return sample(radiance, rays @ map_from_camera.T.astype(np.float32))

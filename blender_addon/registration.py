@@ -1,0 +1,26 @@
+"""The one list of everything the add-on registers, in order; taken down in reverse."""
+
+from __future__ import annotations
+
+from .services import properties
+
+PARTS = (properties,)
+
+
+def register() -> None:
+    """Register all parts; a part that fails takes the earlier ones down again, so a second try starts clean."""
+    done = []
+    try:
+        for part in PARTS:
+            part.register()
+            done.append(part)
+    except Exception:
+        for part in reversed(done):
+            part.unregister()
+        raise
+
+
+def unregister() -> None:
+    """Unregister all parts in reverse."""
+    for part in reversed(PARTS):
+        part.unregister()

@@ -1,0 +1,118 @@
+"""Read every avatar's evaluated pose from a dependency graph: after animation, constraints, IK, drivers, instancing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._shared import messages
+from ..logic import rig_layout
+from .rig_info import RigInfo, proxy_of, rig_of
+
+Float64 = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class AvatarState:
+    """One avatar at one instant. key tells it apart from the others of the scene and is the same at every instant."""
+
+    key: tuple[Any, ...]
+    avatar_id: str
+    digest: str
+    world_from_avatar: Float64
+    rotations: Float32
+    translation: Float32
+    expression: Float32
+
+
+def read_avatars(depsgraph: Any) -> list[AvatarState]:
+    """All avatars a depsgraph shows, also those inside instanced collections, in a fixed order.
+
+    Raises BadAvatar for an armature that is mirrored, unevenly scaled or whose rest pose was edited.
+    """
+    found = []
+    for instance in depsgraph.object_instances:
+        evaluated = instance.object
+        if evaluated.type != "ARMATURE" or not evaluated.data.effigy.avatar_id:
+            continue
+        # An instance is only valid inside this loop: everything is copied out of it.
+        key: tuple[Any, ...] = (evaluated.original.name_full,)
+        if instance.is_instance:
+            key += (instance.parent.original.name_full, *instance.persistent_id)
+        found.append(read_avatar(evaluated, depsgraph, np.array(instance.matrix_world), key))
+    return sorted(found, key=lambda state: state.key)
+
+
+def read_avatar(evaluated: Any, depsgraph: Any, world_from_avatar: Float64, key: tuple[Any, ...] = ()) -> AvatarState:
+    """The state of one evaluated armature object that is an avatar."""
+    rig = rig_of(evaluated)
+    name = evaluated.original.name
+    posed, rest = _bone_matrices(evaluated, rig, name)
+    rig_layout.check_rest(rest, rig.rest_joints, rig.joint_names, name)
+    rotations, translation = rig_layout.pose_from_bones(posed, rest, rig.parents)
+    return AvatarState(
+        key,
+        evaluated.data.effigy.avatar_id,
+        evaluated.data.effigy.digest,
+        rig_layout.rigid_with_uniform_scale(world_from_avatar, name),
+        rotations.astype(np.float32),
+        translation.astype(np.float32),
+        _expressions(evaluated, rig, depsgraph),
+    )
+
+
+def stack(samples: list[list[AvatarState]]) -> tuple[messages.AvatarInstance, ...]:
+    """One AvatarInstance per avatar from its states at S instants; avatars not seen at every instant are left out."""
+    by_key = [{state.key: state for state in states} for states in samples]
+    common = [key for key in by_key[0] if all(key in states for states in by_key)] if by_key else []
+    instances = []
+    for key in common:
+        states = [states[key] for states in by_key]
+        instances.append(
+            messages.AvatarInstance(
+                avatar_id=states[0].avatar_id,
+                digest=states[0].digest,
+                world_from_avatar=np.stack([state.world_from_avatar for state in states]),
+                rotations=np.stack([state.rotations for state in states]),
+                translations=np.stack([state.translation for state in states]),
+                expressions=np.stack([state.expression for state in states]),
+            )
+        )
+    return tuple(instances)
+
+
+def _bone_matrices(evaluated: Any, rig: RigInfo, name: str) -> tuple[Float64, Float64]:
+    """Posed and rest matrices [J, 4, 4] of the rig's joints in armature space; extra bones of the user are passed over."""
+    bones = evaluated.pose.bones
+    order = [bones.find(joint) for joint in rig.joint_names]
+    if min(order) < 0:
+        rig_layout.missing_bone(rig.joint_names[order.index(-1)], name)
+    matrices = []
+    for collection, attribute in ((bones, "matrix"), (evaluated.data.bones, "matrix_local")):
+        flat = np.empty(len(collection) * 16, np.float32)
+        collection.foreach_get(attribute, flat)
+        # Blender hands out matrices column by column.
+        matrices.append(flat.reshape(-1, 4, 4).transpose(0, 2, 1))
+    rest_order = [evaluated.data.bones.find(joint) for joint in rig.joint_names]
+    return matrices[0][order].astype(np.float64), matrices[1][rest_order].astype(np.float64)
+
+
+def _expressions(evaluated: Any, rig: RigInfo, depsgraph: Any) -> Float32:
+    """Values [E] of the proxy's shape keys; a muted or deleted one is 0, and so are all where the proxy is gone."""
+    values = np.zeros(len(rig.expression_names), np.float32)
+    proxy = proxy_of(evaluated)
+    if proxy is None or proxy.data.shape_keys is None:
+        return values
+    blocks = proxy.data.shape_keys.evaluated_get(depsgraph).key_blocks
+    raw, muted = np.empty(len(blocks), np.float32), np.empty(len(blocks), np.bool_)
+    blocks.foreach_get("value", raw)
+    blocks.foreach_get("mute", muted)
+    for index, name in enumerate(rig.expression_names):
+        place = blocks.find(name)
+        if place >= 0 and not muted[place]:
+            values[index] = raw[place]
+    return values

@@ -1,0 +1,85 @@
+"""Properties the add-on puts on Blender's data. (No `from __future__ import annotations`: Blender evaluates these.)"""
+
+import bpy
+from bpy.props import BoolProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
+
+OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}
+
+
+class EffigyAvatar(bpy.types.PropertyGroup):
+    """On an Armature: which avatar it drives."""
+
+    avatar_id: StringProperty(
+        name="Avatar", description="Avatar in the backend's library; empty for other armatures", override=OVERRIDABLE
+    )
+    digest: StringProperty(
+        name="Digest", description="Content of the avatar this armature was made for; empty accepts any"
+    )
+    avatar_name: StringProperty(name="Name")
+    rig: StringProperty(name="Rig", description="Joints, parents and expressions, as JSON", options={"HIDDEN"})
+
+
+class EffigyObject(bpy.types.PropertyGroup):
+    """On an Object: what keeps an avatar's parts evaluated together."""
+
+    expressions_evaluated: bpy.props.FloatProperty(options={"HIDDEN", "ANIMATABLE"})
+
+
+class EffigyScene(bpy.types.PropertyGroup):
+    """On a Scene: how the EFFIGY engine renders it."""
+
+    address: StringProperty(
+        name="Backend",
+        description="Address of the backend for this scene, such as tcp://127.0.0.1:47615; empty uses the preferences",
+    )
+    quality: EnumProperty(
+        name="Quality",
+        description="How final renders are drawn",
+        items=[("final", "Final", "Full quality"), ("draft", "Draft", "Faster, coarser")],
+        default="final",
+    )
+    motion_blur_samples: IntProperty(
+        name="Motion Blur Samples",
+        description="Instants averaged while the shutter is open",
+        default=8,
+        min=2,
+        max=64,
+    )
+    use_world_light: BoolProperty(
+        name="Light Avatars with the World",
+        description="Off keeps the light each avatar was captured in",
+        default=True,
+    )
+
+
+class EffigyViewLayer(bpy.types.PropertyGroup):
+    """On a ViewLayer: passes Blender has no switch for."""
+
+    use_pass_mask: BoolProperty(name="Mask", description="Coverage of the avatars, 0 to 1", default=False)
+
+
+CLASSES = (EffigyAvatar, EffigyObject, EffigyScene, EffigyViewLayer)
+PLACES = (
+    (bpy.types.Armature, "effigy", EffigyAvatar),
+    (bpy.types.Object, "effigy", EffigyObject),
+    (bpy.types.Scene, "effigy", EffigyScene),
+    (bpy.types.ViewLayer, "effigy", EffigyViewLayer),
+)
+
+
+def register() -> None:
+    """Register the groups and put them in place."""
+    for group in CLASSES:
+        bpy.utils.register_class(group)
+    for owner, name, group in PLACES:
+        setattr(owner, name, PointerProperty(type=group))
+    bpy.types.Mesh.effigy_proxy = BoolProperty(name="Effigy Proxy", description="Stands for an avatar", default=False)
+
+
+def unregister() -> None:
+    """Take everything away again."""
+    del bpy.types.Mesh.effigy_proxy
+    for owner, name, _ in reversed(PLACES):
+        delattr(owner, name)
+    for group in reversed(CLASSES):
+        bpy.utils.unregister_class(group)

@@ -1,0 +1,77 @@
+"""What an armature needs to remember of its avatar: a Rig as JSON in a property, so a .blend works without a backend."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._shared import errors, types
+
+
+@dataclass(frozen=True, eq=False)
+class RigInfo:
+    """The parts of a Rig that read-out and panels use. parents: [J] int32; rest_joints: [J, 3] m."""
+
+    joint_names: tuple[str, ...]
+    parents: NDArray[np.int32]
+    rest_joints: NDArray[np.float32]
+    expression_names: tuple[str, ...]
+    rest_pose: NDArray[np.float32]
+
+
+def rig_to_json(rig: types.Rig, rest_pose: NDArray[Any]) -> str:
+    """The text stored on the armature. rest_pose: [J, 3] rad, the pose the avatar was captured in."""
+    return json.dumps(
+        {
+            "joints": rig.joint_names,
+            "parents": rig.parents.tolist(),
+            "rest_joints": np.round(rig.rest_joints.astype(float), 7).tolist(),
+            "expressions": rig.expression_names,
+            "rest_pose": np.round(np.asarray(rest_pose, dtype=float), 7).tolist(),
+        }
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def rig_from_json(text: str) -> RigInfo:
+    """The stored rig. Raises BadAvatar for a text that a foreign tool damaged."""
+    try:
+        stored = json.loads(text)
+        return RigInfo(
+            tuple(stored["joints"]),
+            np.asarray(stored["parents"], np.int32),
+            np.asarray(stored["rest_joints"], np.float32),
+            tuple(stored["expressions"]),
+            np.asarray(stored["rest_pose"], np.float32),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.BadAvatar(
+            "The armature's avatar description is damaged", found=str(error), do="Add the avatar to the scene again"
+        ) from error
+
+
+def rig_of(armature_object: Any) -> RigInfo | None:
+    """The rig of an armature object (or its evaluated copy), None where it is no avatar."""
+    if armature_object is None or armature_object.type != "ARMATURE" or not armature_object.data.effigy.avatar_id:
+        return None
+    return rig_from_json(armature_object.data.effigy.rig)
+
+
+def proxy_of(armature_object: Any) -> Any | None:
+    """The proxy mesh object of an avatar's armature, None where it was deleted."""
+    original = armature_object.original
+    return next((child for child in original.children if child.type == "MESH" and child.data.effigy_proxy), None)
+
+
+def avatar_of(any_object: Any) -> Any | None:
+    """The avatar's armature object that an object is or hangs on (its proxy, a hat parented to a bone), else None."""
+    while any_object is not None:
+        if any_object.type == "ARMATURE" and any_object.data.effigy.avatar_id:
+            return any_object
+        any_object = any_object.parent
+    return None
