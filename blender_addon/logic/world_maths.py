@@ -52,11 +52,11 @@ def half(radiance: ArrayLike) -> NDArray[np.float16]:
 
 
 def sample(radiance: Float32, directions: ArrayLike) -> Float32:
-    """Radiance [..., 3] seen along unit directions [..., 3], bilinear; columns wrap around, the poles do not."""
+    """Radiance [..., 3] seen along directions [..., 3] of any length, bilinear; columns wrap around, poles do not."""
     d = np.asarray(directions, dtype=np.float32)
     height, width = radiance.shape[:2]
     column = (0.5 - np.arctan2(d[..., 1], d[..., 0]) / (2 * np.pi)) * width - 0.5
-    row = (0.5 - np.arcsin(np.clip(d[..., 2], -1, 1)) / np.pi) * height - 0.5
+    row = (0.5 - np.arctan2(d[..., 2], np.hypot(d[..., 0], d[..., 1])) / np.pi) * height - 0.5
     row = np.clip(row, 0, height - 1)
     left, top = np.floor(column).astype(np.int64), np.floor(row).astype(np.int64)
     across, down = (column - left)[..., None], (row - top)[..., None]
@@ -75,21 +75,23 @@ def directions(height: int, width: int) -> Float64:
     return np.stack([level * np.cos(azimuth), level * np.sin(azimuth), up], axis=-1)
 
 
-def turned(radiance: Float32, map_from_world: ArrayLike) -> Float32:
-    """The map as a new map in world axes, where it was looked up through the rotation map_from_world [3, 3]."""
-    looked_at = directions(*radiance.shape[:2]) @ np.asarray(map_from_world, dtype=np.float64).T
+def turned(radiance: Float32, map_from_world: ArrayLike, size_px: tuple[int, int] = MAX_SENT_PX) -> Float32:
+    """The map as a new one of size_px in world axes, where it was looked up through the linear map_from_world [3, 3]."""
+    looked_at = directions(size_px[1], size_px[0]) @ np.asarray(map_from_world, dtype=np.float64).T
     return sample(radiance, looked_at)
 
 
 def turn_about_z(map_from_world: ArrayLike) -> float | None:
-    """Environment.rotation_rad of a look-up rotation [3, 3], or None where it is not about +z alone.
+    """Environment.rotation_rad of a look-up matrix [3, 3], or None where it is not a rotation about +z alone.
 
     Light that the map holds at direction e is seen at map_from_world^-1 e: the light turns by the inverse.
     """
     matrix = np.asarray(map_from_world, dtype=np.float64)
-    if abs(matrix[2, 2] - 1) > 1e-6:
+    angle = np.arctan2(matrix[1, 0], matrix[0, 0])
+    c, s = np.cos(angle), np.sin(angle)
+    if np.abs(matrix - [[c, -s, 0], [s, c, 0], [0, 0, 1]]).max() > 1e-5:
         return None
-    return float(-np.arctan2(matrix[1, 0], matrix[0, 0]))
+    return float(-angle)
 
 
 def background(camera: types.Camera, radiance: Float32, map_from_world: ArrayLike) -> Float32:
@@ -102,6 +104,5 @@ def background(camera: types.Camera, radiance: Float32, map_from_world: ArrayLik
     y = (np.arange(height) + 0.5 - k[1, 2]) / k[1, 1]
     rays = np.empty((height, width, 3), np.float32)
     rays[..., 0], rays[..., 1], rays[..., 2] = x[None, :], y[:, None], 1.0
-    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
     map_from_camera = np.asarray(map_from_world, dtype=np.float64) @ camera.world_from_camera[:3, :3]
     return sample(radiance, rays @ map_from_camera.T.astype(np.float32))
