@@ -1,8 +1,8 @@
 """Effigy's Blender add-on: animatable Gaussian avatars as armatures, rendered by the EFFIGY engine. GPL-3.0-or-later.
 
-Layers: `logic` is plain Python and numpy, `services` turn Blender data into `shared` types and back, `ui` holds operators
-and panels, `engine.py` the render engine. Nothing happens at import and bpy is imported by `register` only, so the zip
-builder (`python -m blender_addon.build`) runs in any Python.
+Layers: `logic` is plain Python and numpy, `services` turn Blender data into `shared` types and back, `ui` holds
+operators and panels, `engine.py` the render engine. Nothing happens at import and bpy is imported by `register` only,
+so the zip builder (`python -m blender_addon.build`) runs in any Python.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from .services import properties
+from . import engine
+from .services import backend, connection, preferences, properties
 
-PARTS = (properties,)
+PARTS = (properties, preferences, backend, engine, connection)
 
 
 def register() -> None:

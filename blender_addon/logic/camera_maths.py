@@ -69,9 +69,7 @@ def intrinsics(
     """
     width, height = size.width_px, size.height_px
     ratio = size.aspect_y / size.aspect_x
-    vertical = sensor_fit == "VERTICAL" or (
-        sensor_fit == "AUTO" and size.aspect_x * width < size.aspect_y * height
-    )
+    vertical = sensor_fit == "VERTICAL" or (sensor_fit == "AUTO" and size.aspect_x * width < size.aspect_y * height)
     across = ratio * height if vertical else float(width)
     sensor = sensor_mm[1] if sensor_fit == "VERTICAL" else sensor_mm[0]
     focal_x = lens_mm / sensor * across
@@ -81,7 +79,9 @@ def intrinsics(
     return np.array([[focal_x, 0.0, centre_x], [0.0, focal_x / ratio, centre_y], [0.0, 0.0, 1.0]])
 
 
-def camera(world_from_blender_camera: ArrayLike, k: Float64, size: PictureSize, near_m: float, far_m: float) -> types.Camera:
+def camera(
+    world_from_blender_camera: ArrayLike, k: Float64, size: PictureSize, near_m: float, far_m: float
+) -> types.Camera:
     """The shared Camera of the rendered rectangle; scale in the camera object is dropped, as Blender does."""
     matrix = np.array(world_from_blender_camera, dtype=np.float64)
     matrix[:3, :3] /= np.linalg.norm(matrix[:3, :3], axis=0)

@@ -24,7 +24,7 @@ BLENDER_PASSES: dict[str, tuple[str, int, str, str]] = {
 
 
 def over(combined: NDArray[Any], background: Float32 | None) -> Float32:
-    """Premultiplied linear RGBA [H, W, 4] over a background [H, W, 3] that covers everything; None leaves it as it is."""
+    """Premultiplied linear RGBA [H, W, 4] over an opaque background [H, W, 3]; None leaves it as it is."""
     picture = np.array(combined, dtype=np.float32)
     if background is not None:
         picture[..., :3] += (1 - picture[..., 3:]) * background

@@ -110,7 +110,7 @@ def check_rest(rest: ArrayLike, rest_joints: ArrayLike, joint_names: tuple[str, 
 
 
 def rigid_with_uniform_scale(world_from_avatar: ArrayLike, armature: str) -> Float64:
-    """[4, 4] the matrix itself when it is a rotation times one positive scale plus a shift; raises BadAvatar otherwise."""
+    """[4, 4] the matrix itself where it is a rotation, one positive scale and a shift; raises BadAvatar otherwise."""
     matrix = np.array(world_from_avatar, dtype=np.float64)
     linear = matrix[:3, :3]
     scale = float(np.cbrt(abs(np.linalg.det(linear))))

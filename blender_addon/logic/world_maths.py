@@ -76,7 +76,7 @@ def directions(height: int, width: int) -> Float64:
 
 
 def turned(radiance: Float32, map_from_world: ArrayLike, size_px: tuple[int, int] = MAX_SENT_PX) -> Float32:
-    """The map as a new one of size_px in world axes, where it was looked up through the linear map_from_world [3, 3]."""
+    """The map as a new one of size_px in world axes, looked up through the linear map_from_world [3, 3]."""
     looked_at = directions(size_px[1], size_px[0]) @ np.asarray(map_from_world, dtype=np.float64).T
     return sample(radiance, looked_at)
 

@@ -1,1 +1,1 @@
-"""Between Blender's data and `shared` types: building rigs, reading poses, cameras and worlds, keeping the connection."""
+"""Between Blender's data and `shared` types: rigs, poses, cameras, worlds, the connection."""

@@ -86,7 +86,7 @@ def stack(samples: list[list[AvatarState]]) -> tuple[messages.AvatarInstance, ..
 
 
 def _bone_matrices(evaluated: Any, rig: RigInfo, name: str) -> tuple[Float64, Float64]:
-    """Posed and rest matrices [J, 4, 4] of the rig's joints in armature space; extra bones of the user are passed over."""
+    """Posed and rest matrices [J, 4, 4] of the rig's joints in armature space, without the user's extra bones."""
     bones = evaluated.pose.bones
     order = [bones.find(joint) for joint in rig.joint_names]
     if min(order) < 0:

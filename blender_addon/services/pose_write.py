@@ -13,7 +13,7 @@ from .rig_info import proxy_of, rig_of
 
 
 def set_pose(armature_object: Any, rotations: ArrayLike, translation: ArrayLike = (0.0, 0.0, 0.0)) -> None:
-    """Turn the bones to joint rotations [J, 3] rad in model axes and put the root at its rest place + translation [3] m."""
+    """Turn the bones to joint rotations [J, 3] rad in model axes and move the root by translation [3] m."""
     rig = rig_of(armature_object)
     bones = armature_object.pose.bones
     rest = np.array([armature_object.data.bones[name].matrix_local for name in rig.joint_names])

@@ -45,10 +45,15 @@ class EffigyScene(bpy.types.PropertyGroup):
         min=2,
         max=64,
     )
-    use_world_light: BoolProperty(
-        name="Light Avatars with the World",
-        description="Off keeps the light each avatar was captured in",
-        default=True,
+    light: EnumProperty(
+        name="Light",
+        description="What shines on the avatars",
+        items=[
+            ("AUTO", "World HDRI", "The World's image where it has one, else the light each avatar was captured in"),
+            ("WORLD", "World", "The World, also where it is a plain colour"),
+            ("CAPTURED", "As Captured", "The light each avatar was captured in"),
+        ],
+        default="AUTO",
     )
 
 

@@ -79,9 +79,7 @@ def _make_proxy(name: str, proxy: types.ProxyMesh, rig: types.Rig) -> Any:
     moved = proxy.vertices.copy()
     for index, expression in enumerate(rig.expression_names):
         key = mesh_object.shape_key_add(name=expression, from_mix=False)
-        moved[proxy.expression_vertices] = (
-            proxy.vertices[proxy.expression_vertices] + proxy.expression_offsets[index]
-        )
+        moved[proxy.expression_vertices] = proxy.vertices[proxy.expression_vertices] + proxy.expression_offsets[index]
         key.data.foreach_set("co", moved.reshape(-1))
         key.value = 0.0
     return mesh_object
@@ -100,9 +98,9 @@ def _bind(proxy_object: Any, rig_object: Any, proxy: types.ProxyMesh, rig: types
 
 
 def _keep_expressions_evaluated(rig_object: Any, proxy_object: Any) -> None:
-    """Tie the armature to its shape keys, so that expressions are animated even where the proxy is hidden in renders.
+    """Tie the armature to its shape keys, so that expressions play even where the proxy is hidden.
 
-    Blender evaluates only what a visible object needs; an avatar is its armature, and a driver is how one states a need.
+    Blender evaluates only what a visible object needs; an avatar is its armature, and a driver states a need.
     """
     keys = proxy_object.data.shape_keys
     if keys is None or len(keys.key_blocks) < 2:

@@ -1,4 +1,4 @@
-"""What an armature needs to remember of its avatar: a Rig as JSON in a property, so a .blend works without a backend."""
+"""What an armature needs to remember of its avatar: a Rig as JSON, so a .blend works without a backend."""
 
 from __future__ import annotations
 

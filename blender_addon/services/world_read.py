@@ -1,9 +1,9 @@
 """Read a scene's World: the light avatars stand in and the background the camera sees behind them.
 
-Understood: World Output <- Background (or Emission) <- Environment Texture (equirectangular) or a colour, with a Mapping
-node (rotation, scale), Multiply mixes by constant colours, constant Value, RGB and reroute nodes; and a Mix Shader by
-Light Path "Is Camera Ray", which shows the camera another background than the one that gives light. Anything else is
-told in `World.problem`, and avatars keep the light they were captured in.
+Understood: World Output <- Background (or Emission) <- Environment Texture (equirectangular) or a colour, with a
+Mapping node (rotation, scale), Multiply mixes by constant colours, constant Value, RGB and reroute nodes; and a Mix
+Shader by Light Path "Is Camera Ray", which shows the camera another background than the one that gives light. Anything
+else is told in `World.problem`, and avatars keep the light they were captured in.
 """
 
 from __future__ import annotations
@@ -160,7 +160,11 @@ def _colour(socket: Any, cache: MapCache) -> WorldMap:
         return _plain(_constant(socket))
     if node.type == "TEX_ENVIRONMENT":
         return _environment(node, cache)
-    if node.type in {"MIX", "MIX_RGB"} and node.blend_type == "MULTIPLY" and getattr(node, "data_type", "RGBA") == "RGBA":
+    if (
+        node.type in {"MIX", "MIX_RGB"}
+        and node.blend_type == "MULTIPLY"
+        and getattr(node, "data_type", "RGBA") == "RGBA"
+    ):
         # The Mix node has sockets for every data type; its colour ones are the last of their names.
         sockets = [s for s in node.inputs if s.type == "RGBA"]
         factor = float(_constant(next(s for s in node.inputs if s.type == "VALUE")))

@@ -12,7 +12,9 @@ def bust(preset: str = "man") -> template.TemplateArrays:
     return template.bust_view(template.load_template())
 
 
-def detail(t: template.TemplateArrays, rest_pose: np.ndarray | None = None, avatar_id: str = "person") -> messages.AvatarDetail:
+def detail(
+    t: template.TemplateArrays, rest_pose: np.ndarray | None = None, avatar_id: str = "person"
+) -> messages.AvatarDetail:
     """What a backend would answer to GetAvatar for an avatar on this template."""
     vertices, joints = template.rest(t)
     faces = np.concatenate([t.faces[name] for name in t.faces])

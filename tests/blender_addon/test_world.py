@@ -75,7 +75,10 @@ def test_the_backend_and_the_background_see_the_same_turned_light(addon, vector_
     unturned = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ towards(120)
     np.testing.assert_allclose(world_maths.sample(environment.radiance, unturned), expected, atol=2e-2)
     camera = types.Camera(
-        1, 1, [[10, 0, 0.5], [0, 10, 0.5], [0, 0, 1]], np.block([[_looking(towards(120)), np.zeros((3, 1))], [0, 0, 0, 1]])
+        1,
+        1,
+        [[10, 0, 0.5], [0, 10, 0.5], [0, 0, 1]],
+        np.block([[_looking(towards(120)), np.zeros((3, 1))], [0, 0, 0, 1]]),
     )
     seen = world_maths.background(camera, light.radiance, light.map_from_world)
     np.testing.assert_allclose(seen[0, 0], expected, atol=1e-3)
@@ -115,10 +118,12 @@ def test_plain_and_camera_only_backgrounds(addon) -> None:
     links.new(plain.outputs[0], mix.inputs[2])
     links.new(mix.outputs[0], next(n for n in nodes if n.type == "OUTPUT_WORLD").inputs["Surface"])
     read = world_read.read_world(world, world_read.MapCache())
-    assert read.light.is_image and not read.seen.is_image
+    assert read.light.is_image
+    assert not read.seen.is_image
     np.testing.assert_allclose(read.seen.radiance[0, 0], (0.8, 0.7, 0.6), atol=1e-6)
     nothing = world_read.read_world(None, world_read.MapCache())
-    assert nothing.light is None and not nothing.seen.radiance.any()
+    assert nothing.light is None
+    assert not nothing.seen.radiance.any()
 
 
 def test_bytes_are_decoded_from_srgb(addon) -> None:
@@ -146,7 +151,8 @@ def test_what_is_not_understood_is_told_and_missing_files_are_errors(addon) -> N
     sky = world.node_tree.nodes.new("ShaderNodeTexSky")
     world.node_tree.links.new(sky.outputs[0], background.inputs["Color"])
     read = world_read.read_world(world, world_read.MapCache())
-    assert read.light is None and "Sky Texture" in read.problem
+    assert read.light is None
+    assert "Sky Texture" in read.problem
     world.node_tree.links.new(texture.outputs[0], background.inputs["Color"])
     missing = addon.data.images.new("gone.exr", 4, 4)
     missing.source, missing.filepath = "FILE", "//nowhere/gone.exr"

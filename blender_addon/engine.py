@@ -1,0 +1,233 @@
+"""The EFFIGY render engine: F12, `render.render(animation=True)` and `blender -b -E EFFIGY -a`.
+
+The call blocks on the socket and asks Blender between slices of 50 ms whether the user wants out. Every failure ends in
+`error_set`: Blender then writes no file, stops the animation, and exits with status 1 when it runs without a window.
+An exception that escaped instead would be printed, and a black picture saved as if all were well.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, replace
+from typing import Any
+
+import bpy
+import numpy as np
+
+from ._shared import errors, messages, types
+from .logic import camera_maths, frames, passes, world_maths
+from .services import camera_read, pose_read, world_read
+from .services.backend import BACKEND
+from .services.preferences import settings
+
+MAPS = world_read.MapCache()
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """Everything a picture of one eye needs, read from the scene. cameras: one per sub-frame."""
+
+    cameras: list[types.Camera]
+    instances: tuple[messages.AvatarInstance, ...]
+    background: np.ndarray | None
+
+
+class EffigyEngine(bpy.types.RenderEngine):
+    """Renders Effigy's avatars"""
+
+    bl_idname = "EFFIGY"
+    bl_label = "Effigy"
+    bl_use_preview = False
+    bl_use_eevee_viewport = True  # Material Preview stays EEVEE's
+    bl_use_postprocess = True
+    bl_use_shading_nodes_custom = False
+
+    def update_render_passes(self, scene: Any = None, renderlayer: Any = None) -> None:
+        """Tell Blender which passes a view layer will hold."""
+        self.register_pass(scene, renderlayer, "Combined", 4, "RGBA", "COLOR")
+        for name in wanted_passes(renderlayer)[1:]:
+            self.register_pass(scene, renderlayer, *passes.BLENDER_PASSES[name])
+
+    def render(self, depsgraph: Any) -> None:
+        """Render one view layer of one frame."""
+        try:
+            self._render(depsgraph)
+        except errors.Cancelled:
+            return
+        except errors.EffigyError as error:
+            self._fail(str(error))
+        except Exception as error:  # noqa: BLE001 - a bug must not pass for a black picture; see the module's text
+            self._fail(f"Effigy failed on its side ({type(error).__name__}: {error}). Please report this.")
+
+    def _fail(self, sentence: str) -> None:
+        scene = self._scene
+        missing = frames.ranges(missing_frames(scene)) if self.is_animation and scene is not None else ""
+        text = f"{sentence} Frames missing: {missing}." if missing else sentence
+        self.report({"ERROR"}, text)
+        self.error_set(text)
+
+    _scene: Any = None
+
+    def _render(self, depsgraph: Any) -> None:
+        scene = self._scene = depsgraph.scene_eval
+        layer = depsgraph.view_layer_eval
+        size = camera_read.read_size(scene)
+        world = world_read.read_world(scene.world, MAPS)
+        light = chosen_light(scene, world)
+        if world.problem and scene.effigy.light != "CAPTURED":
+            self.report({"WARNING"}, world.problem)
+        eyes = self._eyes(scene)
+        shots = self._read(depsgraph, size, world, eyes)
+        for eye, shot in zip(eyes, shots, strict=True):
+            frame = self._picture(scene, layer, shot, light)
+            self._hand_over(size, layer, eye, passes.buffers(frame, shot.background))
+
+    def _eyes(self, scene: Any) -> list[str]:
+        if not scene.render.use_multiview:
+            return [""]
+        if scene.render.views_format != "STEREO_3D":
+            raise errors.EffigyError(
+                "Effigy renders stereo, not other kinds of multi-view", do="Set Views to Stereo 3D"
+            )
+        return [view.name for view in scene.render.views if view.use]
+
+    def _read(
+        self, depsgraph: Any, size: camera_maths.PictureSize, world: world_read.World, eyes: list[str]
+    ) -> list[Shot]:
+        """Read poses and cameras at every sub-frame, for every eye."""
+        scene = depsgraph.scene_eval
+        render, now = scene.render, scene.frame_current_final
+        samples = scene.effigy.motion_blur_samples if render.use_motion_blur else 1
+        instants = frames.sub_frames(now, samples, render.motion_blur_shutter, render.motion_blur_position)
+        opaque = not render.film_transparent and depsgraph.view_layer_eval.use_sky
+        states: list[list[pose_read.AvatarState]] = []
+        cameras: list[list[types.Camera]] = [[] for _ in eyes]
+        try:
+            for instant in instants:
+                if len(instants) > 1:
+                    whole = int(np.floor(instant))
+                    self.frame_set(whole, instant - whole)
+                states.append(pose_read.read_avatars(depsgraph))
+                for index, eye in enumerate(eyes):
+                    cameras[index].append(self._camera(depsgraph, size, eye))
+        finally:
+            if len(instants) > 1:
+                self.frame_set(int(np.floor(now)), now - np.floor(now))
+        instances = pose_read.stack(states)
+        seen = world.seen
+        backgrounds = [
+            np.mean([world_maths.background(c, seen.radiance, seen.map_from_world) for c in eye], axis=0) * seen.gain
+            if opaque
+            else None
+            for eye in cameras
+        ]
+        return [Shot(eye, instances, behind) for eye, behind in zip(cameras, backgrounds, strict=True)]
+
+    def _camera(self, depsgraph: Any, size: camera_maths.PictureSize, eye: str) -> types.Camera:
+        camera = depsgraph.scene_eval.camera
+        if camera is None or not eye:
+            return camera_read.read_camera(camera, size)
+        self.active_view_set(eye)
+        matrix = np.array(self.camera_model_matrix(camera)).reshape(4, 4)
+        return camera_read.read_camera(camera, size, world_from_camera=matrix, shift_x=self.camera_shift_x(camera))
+
+    def _picture(self, scene: Any, layer: Any, shot: Shot, light: world_read.SentLight | None) -> dict[str, np.ndarray]:
+        """The passes of one eye, from the backend; a picture without avatars needs none."""
+        names = wanted_passes(layer)
+        first = shot.cameras[0]
+        if not shot.instances:
+            self.report({"WARNING"}, f"View layer {layer.name!r} shows no Effigy avatar")
+            shape = (first.height_px, first.width_px)
+            return {name: np.zeros((*shape, types.PASS_CHANNELS[name]), np.float32) for name in names}
+        self.update_stats("Effigy", f"{len(shot.instances)} avatar(s), {len(shot.cameras)} sub-frame(s)")
+        request = messages.RenderRequest(
+            view=f"final/{os.getpid()}/{scene.name}/{layer.name}",
+            instances=shot.instances,
+            width_px=first.width_px,
+            height_px=first.height_px,
+            K=np.stack([camera.K for camera in shot.cameras]),
+            world_from_camera=np.stack([camera.world_from_camera for camera in shot.cameras]),
+            near_m=first.near_m,
+            far_m=first.far_m,
+            passes=names,
+            quality=scene.effigy.quality,
+        )
+        radiance = None
+        if light is not None:
+            radiance = light.radiance
+            request = replace(request, environment_rotation_rad=light.rotation_rad, environment_strength=light.strength)
+        frame = BACKEND.render(settings(scene), request, radiance, self.test_break)
+        return dict(frame.passes)
+
+    def _hand_over(self, size: camera_maths.PictureSize, layer: Any, eye: str, buffers: dict[str, np.ndarray]) -> None:
+        x0, y0, x1, y1 = size.rectangle
+        result = self.begin_result(0, 0, x1 - x0, y1 - y0, layer=layer.name, view=eye)
+        done = False
+        try:
+            for render_pass in result.layers[0].passes:
+                if render_pass.name in buffers:
+                    render_pass.rect.foreach_set(buffers[render_pass.name])
+            done = True
+        finally:
+            self.end_result(result, cancel=not done)  # a result left open crashes Blender
+
+
+def wanted_passes(layer: Any) -> tuple[str, ...]:
+    """The frame passes a view layer asks for, combined first."""
+    chosen = {"depth": layer.use_pass_z, "mask": layer.effigy.use_pass_mask, "normal": layer.use_pass_normal}
+    return ("combined", *(name for name, wanted in chosen.items() if wanted))
+
+
+def chosen_light(scene: Any, world: world_read.World) -> world_read.SentLight | None:
+    """What shines on the avatars by the scene's choice; None keeps the light each was captured in."""
+    choice = scene.effigy.light
+    if world.light is None or choice == "CAPTURED" or (choice == "AUTO" and not world.light.is_image):
+        return None
+    return world_read.sent_light(world.light, MAPS)
+
+
+def missing_frames(scene: Any) -> list[int]:
+    """Frames of the running animation that have no picture yet: this one and what would come after it.
+
+    Blender renders an animation in order and stops at the first failure, so nothing before this frame is missing.
+    """
+    arguments = sys.argv if bpy.app.background else []
+    if any(flag in arguments for flag in ("-f", "--render-frame")) and "-a" not in arguments:
+        return [scene.frame_current]
+    coming = range(scene.frame_current, scene.frame_end + 1, max(1, scene.frame_step))
+    if scene.render.use_overwrite:
+        return list(coming)
+    later = (frame for frame in coming if frame > scene.frame_current)
+    return [scene.frame_current, *(frame for frame in later if not _has_picture(scene, frame))]
+
+
+def _has_picture(scene: Any, frame: int) -> bool:
+    path = bpy.path.abspath(scene.render.frame_path(frame=frame))
+    return os.path.isfile(path) and os.path.getsize(path) > 0
+
+
+def _panels() -> list[Any]:
+    """Blender's own render, output and view-layer panels that make sense for any engine."""
+    left_out = {"VIEWLAYER_PT_filter", "VIEWLAYER_PT_layer_passes", "RENDER_PT_simplify"}
+    return [
+        panel
+        for panel in bpy.types.Panel.__subclasses__()
+        if "BLENDER_RENDER" in getattr(panel, "COMPAT_ENGINES", ()) and panel.__name__ not in left_out
+    ]
+
+
+def register() -> None:
+    """Register the engine and show Blender's own output panels for it."""
+    bpy.utils.register_class(EffigyEngine)
+    for panel in _panels():
+        panel.COMPAT_ENGINES.add(EffigyEngine.bl_idname)
+
+
+def unregister() -> None:
+    """Take the engine out again."""
+    for panel in _panels():
+        panel.COMPAT_ENGINES.discard(EffigyEngine.bl_idname)
+    MAPS.pixels.clear()
+    MAPS.sent.clear()
+    bpy.utils.unregister_class(EffigyEngine)

@@ -1,0 +1,224 @@
+"""The panels' connection to the backend: one thread owns the client, Blender's main thread only looks at snapshots.
+
+Main thread: `ask` puts a ticket into a queue and returns at once; `state` is the newest immutable snapshot. The thread
+answers tickets in order, follows job events, measures latency and connects again when the backend went away. It never
+touches bpy.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .._shared import errors, messages
+
+PING_EVERY_S = 2.0
+PREVIEW_EVERY_S = 4.0
+RECONNECT_EVERY_S = 2.0
+CONNECT_TIMEOUT_S = 1.0
+EVENT_WAIT_S = 0.1
+CLOSE_TIMEOUT_S = 5.0
+UNFINISHED = ("queued", "running", "paused")
+
+
+@dataclass(frozen=True, eq=False)
+class LinkState:
+    """What the panels show. status: 'connecting', 'connected' or 'lost'; problem: why not, in one sentence."""
+
+    address: str
+    status: str = "connecting"
+    problem: str = ""
+    welcome: messages.Welcome | None = None
+    latency_ms: float = 0.0
+    avatars: tuple[messages.AvatarSummary, ...] = ()
+    jobs: tuple[messages.JobInfo, ...] = ()
+    presets: messages.PresetList | None = None
+    previews: Mapping[str, messages.JobPreview] = field(default_factory=dict)
+    version: int = 0
+
+
+class Ticket:
+    """A question on its way. `done` turns true once `reply` or `error` is set; `cancel` gives it up."""
+
+    def __init__(self, message: Any, timeout_s: float) -> None:
+        self.message, self.timeout_s = message, timeout_s
+        self.reply: Any = None
+        self.error: errors.EffigyError | None = None
+        self._finished, self._cancelled = threading.Event(), threading.Event()
+
+    @property
+    def done(self) -> bool:
+        """Whether there is an answer."""
+        return self._finished.is_set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the asker lost interest."""
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """Give the question up; the thread notices within 50 ms."""
+        self._cancelled.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block until answered; for scripts without a window only."""
+        return self._finished.wait(timeout_s)
+
+    def result(self) -> Any:
+        """The reply. Raises the error it was answered with."""
+        if self.error is not None:
+            raise self.error
+        return self.reply
+
+    def finish(self, reply: Any = None, error: errors.EffigyError | None = None) -> None:
+        """Answer it (called by the thread)."""
+        self.reply, self.error = reply, error
+        self._finished.set()
+
+
+class Link:
+    """A connection to one address, alive until `close`. make_client: (address, key) -> BackendClient."""
+
+    def __init__(self, make_client: Callable[[], Any], address: str) -> None:
+        self._make_client = make_client
+        self._state = LinkState(address)
+        self._tickets: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._refresh = threading.Event()
+        self._sequence = 0
+        self._thread = threading.Thread(target=self._run, name="effigy-link", daemon=True)
+        self._thread.start()
+
+    @property
+    def state(self) -> LinkState:
+        """The newest snapshot; `version` counts changes."""
+        return self._state
+
+    def ask(self, message: Any, timeout_s: float = 30.0) -> Ticket:
+        """Queue a question; returns at once."""
+        ticket = Ticket(message, timeout_s)
+        self._tickets.put(ticket)
+        return ticket
+
+    def refresh(self) -> None:
+        """Ask for avatars, jobs and presets anew."""
+        self._refresh.set()
+
+    def close(self) -> None:
+        """End the thread and drop the connection; unanswered tickets fail."""
+        self._stop.set()
+        self._thread.join(CLOSE_TIMEOUT_S)
+
+    # --- on the thread ------------------------------------------------------------------------------------------------
+    def _set(self, **changes: Any) -> None:
+        self._state = replace(self._state, **changes, version=self._state.version + 1)
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                try:
+                    client = self._make_client()
+                except errors.EffigyError as error:
+                    self._set(status="lost", problem=str(error))
+                    self._refuse_until(time.monotonic() + RECONNECT_EVERY_S, error)
+                    continue
+                try:
+                    self._serve(client)
+                except errors.EffigyError as error:
+                    self._set(status="lost", problem=str(error), welcome=None)
+                    self._refuse_until(time.monotonic() + RECONNECT_EVERY_S, error)
+                finally:
+                    client.close()
+        finally:
+            self._refuse_until(0.0, errors.Cancelled("The connection was closed"))
+
+    def _refuse_until(self, deadline: float, error: errors.EffigyError) -> None:
+        """Answer what is asked meanwhile with the reason why there is no connection."""
+        while True:
+            try:
+                self._tickets.get(timeout=0.05 if deadline else 0).finish(error=error)
+            except queue.Empty:
+                if self._stop.is_set() or time.monotonic() >= deadline:
+                    return
+
+    def _serve(self, client: Any) -> None:
+        welcome = client.connect(timeout_s=CONNECT_TIMEOUT_S)
+        client.events(0.0)  # subscribe before listing, so that no change falls between
+        self._set(status="connected", problem="", welcome=welcome)
+        self._refresh.set()
+        next_ping = next_preview = 0.0
+        while not self._stop.is_set():
+            if self._refresh.is_set():
+                self._refresh.clear()
+                self._list(client)
+            now = time.monotonic()
+            if now >= next_ping:
+                client.request(messages.Ping(), timeout_s=10.0, cancelled=self._stop.is_set)
+                self._set(latency_ms=(time.monotonic() - now) * 1000)
+                next_ping = now + PING_EVERY_S
+            if now >= next_preview:
+                self._fetch_previews(client)
+                next_preview = now + PREVIEW_EVERY_S
+            self._answer(client)
+            self._follow(client.events(EVENT_WAIT_S))
+
+    def _answer(self, client: Any) -> None:
+        while not self._stop.is_set():
+            try:
+                ticket = self._tickets.get_nowait()
+            except queue.Empty:
+                return
+            if ticket.cancelled:
+                ticket.finish(error=errors.Cancelled("Given up"))
+                continue
+            try:
+                reply = client.request(
+                    ticket.message,
+                    timeout_s=ticket.timeout_s,
+                    cancelled=lambda asked=ticket: self._stop.is_set() or asked.cancelled,
+                )
+            except errors.EffigyError as error:
+                ticket.finish(error=error)
+                if isinstance(error, errors.Unreachable):
+                    raise
+            else:
+                if isinstance(reply, messages.JobInfo):
+                    self._set(jobs=_with_job(self._state.jobs, reply))
+                ticket.finish(reply)
+
+    def _list(self, client: Any) -> None:
+        ask = client.request
+        avatars = ask(messages.ListAvatars(), timeout_s=30.0, cancelled=self._stop.is_set).avatars
+        jobs = ask(messages.ListJobs(), timeout_s=30.0, cancelled=self._stop.is_set).jobs
+        presets = ask(messages.ListPresets(), timeout_s=30.0, cancelled=self._stop.is_set)
+        self._set(avatars=avatars, jobs=jobs, presets=presets)
+
+    def _follow(self, events: list[messages.JobEvent]) -> None:
+        for event in events:
+            if self._sequence and event.sequence != self._sequence + 1:
+                self._refresh.set()
+            self._sequence = event.sequence
+            self._set(jobs=_with_job(self._state.jobs, event.job))
+            if event.job.state not in UNFINISHED:
+                self._refresh.set()  # a finished training is a new avatar
+
+    def _fetch_previews(self, client: Any) -> None:
+        for job in self._state.jobs:
+            known = self._state.previews.get(job.job_id)
+            if job.state != "running" or (known is not None and known.step >= job.step):
+                continue
+            question = messages.GetJobPreview(job.job_id)
+            preview = client.request(question, timeout_s=10.0, cancelled=self._stop.is_set)
+            if preview.image.size:
+                self._set(previews={**self._state.previews, job.job_id: preview})
+
+
+def _with_job(jobs: tuple[messages.JobInfo, ...], job: messages.JobInfo) -> tuple[messages.JobInfo, ...]:
+    """The list with one job's newest state, at its place or in front."""
+    if any(known.job_id == job.job_id for known in jobs):
+        return tuple(job if known.job_id == job.job_id else known for known in jobs)
+    return (job, *jobs)

@@ -1,0 +1,42 @@
+"""Where the backend is and how to start it: environment over scene over preferences."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+DEFAULT_ADDRESS = "tcp://127.0.0.1:47615"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to reach the backend. python: interpreter of the environment it is installed in, empty = not known."""
+
+    address: str = DEFAULT_ADDRESS
+    key: str = ""
+    start_automatically: bool = False
+    python: str = ""
+    data_folder: str = ""
+    retry_s: float = 5.0
+
+
+def resolved(preferences: Settings, scene_address: str, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings that count: EFFIGY_ADDRESS and EFFIGY_KEY win, then the scene's address, then the preferences.
+
+    A farm node sets the environment, a shot may name its own backend, a workstation has its preferences.
+    """
+    return replace(
+        preferences,
+        address=environ.get("EFFIGY_ADDRESS")
+        or scene_address.strip()
+        or preferences.address.strip()
+        or DEFAULT_ADDRESS,
+        key=environ.get("EFFIGY_KEY", preferences.key),
+    )
+
+
+def is_local(address: str) -> bool:
+    """Whether a backend at this address would run on this machine, so that it can be started from here."""
+    host = address.partition("://")[2].rpartition(":")[0].strip("[]")
+    return address.startswith("ipc://") or host in {"localhost", "::1"} or host.startswith("127.")

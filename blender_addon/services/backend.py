@@ -1,0 +1,129 @@
+"""What this Blender holds of the backend: the process it started, and the connection final renders use.
+
+Final renders block on their own connection, on the thread they run in; the panels' connection is `link`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .._shared import errors, shared_module
+from ..logic.child import BackendProcess
+from ..logic.settings import Settings
+
+START_TIMEOUT_S = 60.0
+TRY_TIMEOUT_S = 1.0
+RENDER_TIMEOUT_S = 600.0
+
+
+class Backend:
+    """The started process and the render connection; one instance per registered add-on."""
+
+    def __init__(self) -> None:
+        self.process: BackendProcess | None = None
+        self._client: Any = None
+        self._client_of: tuple[Any, ...] = ()
+        self._lock = threading.Lock()
+
+    def start(self, settings: Settings) -> None:
+        """Start a backend on this machine, unless the one started before still runs. Raises EnvironmentFailed."""
+        with self._lock:
+            if self.process is None or not self.process.running:
+                self.process = BackendProcess(settings, Path(tempfile.gettempdir()) / "effigy-backend.log")
+
+    def stop(self) -> None:
+        """Stop the backend that was started from here."""
+        with self._lock:
+            if self.process is not None:
+                self.process.stop()
+                self.process = None
+
+    def client(self, settings: Settings, cancelled: Callable[[], bool]) -> Any:
+        """A connected BackendClient for the calling thread.
+
+        Tries for settings.retry_s, starting a backend where the settings say so and none answers. Raises Unreachable,
+        NotAllowed, VersionMismatch, EnvironmentFailed, Cancelled.
+        """
+        wanted = (threading.get_ident(), settings.address, settings.key)
+        if self._client is not None and self._client_of == wanted:
+            return self._client
+        self.drop_client()
+        client = new_client(settings, "Blender render")
+        try:
+            self._connect(client, settings, cancelled)
+        except errors.EffigyError:
+            client.close()
+            raise
+        self._client, self._client_of = client, wanted
+        return client
+
+    def drop_client(self) -> None:
+        """Close the render connection; the next render makes a new one."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def render(self, settings: Settings, request: Any, light: Any, cancelled: Callable[[], bool]) -> Any:
+        """The Frame of a RenderRequest; a lost backend is looked for once more before giving up.
+
+        light: float16 map that lights it, handed over first; None keeps the light the avatars were captured in.
+        """
+        for attempt in (0, 1):
+            client = self.client(settings, cancelled)
+            try:
+                digest = client.put_environment(light, cancelled=cancelled) if light is not None else ""
+                lit = replace(request, environment=digest)
+                return client.render(lit, timeout_s=RENDER_TIMEOUT_S, cancelled=cancelled)
+            except errors.Unreachable:
+                self.drop_client()
+                if attempt:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _connect(self, client: Any, settings: Settings, cancelled: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + settings.retry_s
+        while True:
+            if cancelled():
+                raise errors.Cancelled("Stopped while looking for the backend")
+            try:
+                client.connect(timeout_s=TRY_TIMEOUT_S)
+                return
+            except errors.Unreachable:
+                if self.process is not None and self.process.address == settings.address:
+                    self.process.check()
+                elif settings.start_automatically:
+                    self.start(settings)
+                    deadline = time.monotonic() + START_TIMEOUT_S
+                if time.monotonic() > deadline:
+                    raise
+
+
+def new_client(settings: Settings, name: str) -> Any:
+    """A BackendClient that is not connected yet. Raises EnvironmentFailed where Blender's Python lacks pyzmq."""
+    try:
+        kind = shared_module("client").BackendClient
+    except ModuleNotFoundError as error:
+        raise errors.EnvironmentFailed(
+            f"Blender's Python lacks the module {error.name!r}",
+            do="Install Effigy as an extension (python install.py addon), which brings it along",
+        ) from error
+    return kind(settings.address, key=settings.key, name=name)
+
+
+BACKEND = Backend()
+
+
+def register() -> None:
+    """Nothing to set up: connections are made when they are first used."""
+
+
+def unregister() -> None:
+    """Close the connection and stop the backend that was started from here."""
+    BACKEND.drop_client()
+    BACKEND.stop()
