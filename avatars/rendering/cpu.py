@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from avatars.rendering import cpu_blend, cpu_project, jit
+from avatars.rendering import cpu_blend, cpu_project, cpu_tiles, jit
 from avatars.rendering.cameras import CameraBatch
-from avatars.rendering.cpu_blend import TILE_HEIGHT, TILE_WIDTH
+from avatars.rendering.cpu_tiles import TILE_HEIGHT, TILE_WIDTH
 
 
-class _Tiles:
+class Tiles:
     """Projected Gaussians and each tile's list of them, front to back."""
 
     def __init__(self, arrays: tuple[Any, ...], cameras: CameraBatch) -> None:
         means, quats, scales, opacities, features = arrays
         frames, count = means.shape[:2]
         width, height = cameras.width_px, cameras.height_px
-        self.K, self.pose = _array(cameras.K), _array(cameras.camera_from_world)
+        self.K, self.pose = as_array(cameras.K), as_array(cameras.camera_from_world)
         self.splats = np.empty((frames * count, cpu_project.SPLAT_COLUMNS), np.float32)
         pairs = np.empty(frames * count, np.int32)
         jit.run(
@@ -49,12 +49,13 @@ class _Tiles:
         self.splat, self.slot, tile, self.rows = (np.empty(total, np.int32) for _ in range(4))
         self.used = np.zeros(frames * tiles, np.int32)
         if total:
-            jit.run(cpu_blend.list_pairs, count, width, height, self.splats, self.first_pair, tile, self.rows)
+            jit.run(cpu_tiles.list_pairs, count, width, height, self.splats, self.first_pair, tile, self.rows)
             lists = (self.first_pair, tile, self.start, self.splat, self.slot)
-            jit.run(cpu_blend.fill_tiles, frames, count, self.splats, *lists)
+            jit.run(cpu_tiles.fill_tiles, frames, count, self.splats, *lists)
 
 
-def _array(tensor: Tensor) -> Any:
+def as_array(tensor: Tensor) -> Any:
+    """The tensor's values as a contiguous float32 numpy array, shared where that is possible."""
     return tensor.detach().to("cpu", torch.float32).contiguous().numpy()
 
 
@@ -70,8 +71,8 @@ class _Blend(torch.autograd.Function):
         cameras: CameraBatch,
     ) -> tuple[Tensor, Tensor, Tensor]:
         inputs = (means, quats, scales, opacities, features)
-        arrays = tuple(_array(tensor) for tensor in inputs)
-        tiles = _Tiles(arrays, cameras)
+        arrays = tuple(as_array(tensor) for tensor in inputs)
+        tiles = Tiles(arrays, cameras)
         frames, _, channels = features.shape
         shape = (frames, cameras.height_px, cameras.width_px)
         images = (np.empty((*shape, channels), np.float32), np.empty(shape, np.float32), np.empty(shape, np.float32))
@@ -85,11 +86,11 @@ class _Blend(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *output_gradients: Tensor) -> tuple[Tensor | None, ...]:
-        saved = tuple(_array(tensor) for tensor in ctx.saved_tensors)
+        saved = tuple(as_array(tensor) for tensor in ctx.saved_tensors)
         (means, quats, scales, _, features), images = saved[:5], saved[5:]
         tiles, cameras = ctx.tiles, ctx.cameras
         channels = features.shape[2]
-        incoming = tuple(_array(gradient) for gradient in output_gradients)
+        incoming = tuple(as_array(gradient) for gradient in output_gradients)
         pairs = np.empty((int(tiles.first_pair[-1]), cpu_project.PAIR_COLUMNS + channels), np.float32)
         lists = (tiles.start, tiles.splat, tiles.slot, tiles.rows, tiles.used)
         flat = features.reshape(-1, channels)

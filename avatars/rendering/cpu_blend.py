@@ -1,4 +1,4 @@
-"""Compiled tile kernels: depth sort and binning, blending forwards, blending backwards.
+"""Compiled tile kernels: blending forwards, blending backwards, and gathering what each Gaussian was seen to cover.
 
 A tile is one vector of pixels wide. Within it Gaussians are walked front to back and only the rows that a Gaussian's
 ellipse touches are evaluated. The backward pass walks front to back as well: what lies behind a Gaussian is the pixel's
@@ -13,138 +13,11 @@ import numpy as np
 
 from avatars.rendering import simd
 from avatars.rendering.constants import ALPHA_CEILING, ALPHA_FLOOR, TRANSMITTANCE_STOP
-from avatars.rendering.cpu_project import (
-    CONIC_XX,
-    CONIC_XY,
-    CONIC_YY,
-    DEPTH,
-    OPACITY,
-    PAIR_COLUMNS,
-    X,
-    Y,
-    column_range,
-    column_rows,
-    reach_squared,
-)
+from avatars.rendering.cpu_project import CONIC_XX, CONIC_XY, CONIC_YY, DEPTH, OPACITY, PAIR_COLUMNS, X, Y
+from avatars.rendering.cpu_tiles import TILE_HEIGHT, TILE_PIXELS, TILE_WIDTH
 from avatars.rendering.jit import helper, kernel
-from avatars.rendering.simd import LANES
 
-TILE_WIDTH = LANES
-TILE_HEIGHT = 16
-TILE_PIXELS = TILE_WIDTH * TILE_HEIGHT
 CHECK_EVERY = 8  # Gaussians between two looks whether the tile is finished
-_RADIX_BITS = 11
-_RADIX = 1 << _RADIX_BITS
-
-
-@helper
-def _sorted_by_depth(splats: Any, first_pair: Any, begin: Any, end: Any) -> Any:
-    """Indices of the drawn splats of one frame, nearest first; equal depths keep their order (stable radix sort)."""
-    drawn = 0
-    for index in range(begin, end):
-        drawn += first_pair[index + 1] > first_pair[index]
-    order, spare = np.empty(drawn, np.int32), np.empty(drawn, np.int32)
-    keys, spare_keys = np.empty(drawn, np.float32).view(np.uint32), np.empty(drawn, np.uint32)
-    depths = keys.view(np.float32)
-    place = 0
-    for index in range(begin, end):
-        if first_pair[index + 1] > first_pair[index]:
-            order[place] = index
-            depths[place] = splats[index, DEPTH]  # positive, so its bits sort like the number
-            place += 1
-    starts = np.empty(_RADIX, np.int32)
-    for shift in range(0, 32, _RADIX_BITS):
-        starts[:] = 0
-        for place in range(drawn):
-            starts[(keys[place] >> shift) & (_RADIX - 1)] += 1
-        total = 0
-        for digit in range(_RADIX):
-            here = starts[digit]
-            starts[digit] = total
-            total += here
-        for place in range(drawn):
-            digit = (keys[place] >> shift) & (_RADIX - 1)
-            spare[starts[digit]] = order[place]
-            spare_keys[starts[digit]] = keys[place]
-            starts[digit] += 1
-        order, spare = spare, order
-        keys, spare_keys = spare_keys, keys
-    return order
-
-
-@kernel
-def list_pairs(
-    worker: int,
-    workers: int,
-    count: int,
-    width: int,
-    height: int,
-    splats: Any,
-    first_pair: Any,
-    pair_tile: Any,
-    pair_rows: Any,
-) -> None:
-    """For every (Gaussian, tile) pair, by Gaussian: the tile and the rows touched in it, first | past_last << 8."""
-    tiles_x = (width + TILE_WIDTH - 1) // TILE_WIDTH
-    tiles = tiles_x * ((height + TILE_HEIGHT - 1) // TILE_HEIGHT)
-    total = len(first_pair) - 1
-    for index in range(worker * total // workers, (worker + 1) * total // workers):
-        slot = first_pair[index]
-        if slot == first_pair[index + 1]:
-            continue
-        splat = splats[index]
-        reach = reach_squared(float(splat[OPACITY]))
-        first, last = column_range(splat, reach, TILE_WIDTH, tiles_x)
-        for column in range(first, last):
-            low, high = column_rows(splat, reach, column * TILE_WIDTH, (column + 1) * TILE_WIDTH, height)
-            if high <= low:
-                continue
-            for row in range(low // TILE_HEIGHT, (high - 1) // TILE_HEIGHT + 1):
-                top = row * TILE_HEIGHT
-                pair_tile[slot] = (index // count) * tiles + row * tiles_x + column
-                pair_rows[slot] = max(low - top, 0) | (min(high - top, TILE_HEIGHT) << 8)
-                slot += 1
-
-
-@kernel
-def fill_tiles(
-    worker: int,
-    workers: int,
-    frames: int,
-    count: int,
-    splats: Any,
-    first_pair: Any,
-    pair_tile: Any,
-    tile_start: Any,
-    tile_splat: Any,
-    tile_slot: Any,
-) -> None:
-    """List each tile's pairs front to back, frame by frame: their splat and their slot in the order by Gaussian.
-
-    tile_start: [B * tiles + 1], zero on entry.
-    """
-    tiles = (len(tile_start) - 1) // frames
-    for frame in range(worker, frames, workers):
-        order = _sorted_by_depth(splats, first_pair, frame * count, (frame + 1) * count)
-        begin, end = first_pair[frame * count], first_pair[(frame + 1) * count]
-        cursor = np.zeros(tiles, np.int64)
-        for slot in range(begin, end):
-            cursor[pair_tile[slot] - frame * tiles] += 1
-        entry = begin
-        for tile in range(tiles):
-            tile_start[frame * tiles + tile] = entry
-            here = cursor[tile]
-            cursor[tile] = entry
-            entry += here
-        for index in order:
-            for slot in range(first_pair[index], first_pair[index + 1]):
-                tile = pair_tile[slot] - frame * tiles
-                entry = cursor[tile]
-                tile_splat[entry] = index
-                tile_slot[entry] = slot
-                cursor[tile] = entry + 1
-        if frame == frames - 1:
-            tile_start[frames * tiles] = end
 
 
 @helper
@@ -163,6 +36,32 @@ def _finished(transmittance: Any) -> Any:
     for row in range(1, TILE_HEIGHT):
         left = left + simd.load(transmittance, row * TILE_WIDTH)
     return simd.total(left) == 0.0
+
+
+@helper
+def _alphas(splat: Any, left: Any, y_px: Any, offsets: Any, zero: Any) -> Any:
+    """Opacity times Gaussian along one row of a tile: as it is, and as it is blended (floor and ceiling applied)."""
+    dy = splat[Y] - y_px
+    dx = simd.splat(splat[X] - left) - offsets
+    across = simd.splat(np.float32(-0.5) * splat[CONIC_XX]) * dx * dx
+    mixed = simd.splat(-splat[CONIC_XY] * dy) * dx
+    exponent = across + mixed + simd.splat(np.float32(-0.5) * splat[CONIC_YY] * dy * dy)
+    free = simd.splat(splat[OPACITY]) * simd.exp_of_negative(exponent)
+    highest = simd.splat(ALPHA_CEILING)
+    alpha = simd.select_greater(free, highest, highest, free)
+    alpha = simd.select_greater(simd.splat(ALPHA_FLOOR), alpha, zero, alpha)
+    return dx, free, simd.select_greater(exponent, zero, zero, alpha)
+
+
+@helper
+def _let_through(transmittance: Any, here: Any, alpha: Any, zero: Any) -> Any:
+    """Take alpha from one row's transmittance: what was there before, and the blend weight (0 once stopped)."""
+    before = simd.load(transmittance, here)
+    weight = alpha * before
+    after = before - weight
+    stop = simd.splat(TRANSMITTANCE_STOP)
+    simd.store(transmittance, here, simd.select_greater(after, stop, after, zero))
+    return before, simd.select_greater(after, stop, weight, zero)
 
 
 @kernel
@@ -190,7 +89,6 @@ def blend(
     transmittance, weights = np.empty(TILE_PIXELS, np.float32), np.empty(TILE_PIXELS, np.float32)
     sums = np.empty((channels + 2) * TILE_PIXELS, np.float32)  # features, depth, alpha
     zero, one, ramp = simd.splat(0.0), simd.splat(1.0), simd.ramp()
-    stop, lowest, highest = simd.splat(TRANSMITTANCE_STOP), simd.splat(ALPHA_FLOOR), simd.splat(ALPHA_CEILING)
     for job in range(worker, frames * tiles, workers):
         frame, tile = job // tiles, job % tiles
         left, top = (tile % tiles_x) * TILE_WIDTH, (tile // tiles_x) * TILE_HEIGHT
@@ -205,25 +103,10 @@ def blend(
             rows = pair_rows[tile_slot[entry]]
             first, last = rows & 255, rows >> 8
             splat = splats[index]
-            offset = splat[X] - np.float32(left + 0.5)
-            dx = simd.splat(offset) - ramp
-            xx = simd.splat(np.float32(-0.5) * splat[CONIC_XX]) * dx * dx
-            xy = simd.splat(-splat[CONIC_XY]) * dx
-            opacity = simd.splat(splat[OPACITY])
             for row in range(first, last):
                 here = row * TILE_WIDTH
-                dy = splat[Y] - np.float32(top + row + 0.5)
-                yy = np.float32(-0.5) * splat[CONIC_YY] * dy * dy
-                exponent = simd.fma(xy, simd.splat(dy), xx) + simd.splat(yy)
-                a = opacity * simd.exp_of_negative(exponent)
-                a = simd.select_greater(a, highest, highest, a)
-                a = simd.select_greater(lowest, a, zero, a)
-                a = simd.select_greater(exponent, zero, zero, a)
-                before = simd.load(transmittance, here)
-                weight = a * before
-                after = before - weight
-                weight = simd.select_greater(after, stop, weight, zero)
-                simd.store(transmittance, here, simd.select_greater(after, stop, after, zero))
+                _, _, a = _alphas(splat, np.float32(left + 0.5), np.float32(top + row + 0.5), ramp, zero)
+                _, weight = _let_through(transmittance, here, a, zero)
                 simd.store(weights, here, weight)
             for channel in range(channels + 2):
                 if channel < channels:
@@ -275,8 +158,7 @@ def blend_backward(
     transmittance, weights = np.empty(TILE_PIXELS, np.float32), np.empty(TILE_PIXELS, np.float32)
     behind = np.empty(TILE_PIXELS, np.float32)  # sum over the Gaussians not met yet of weight * value
     incoming = np.empty((channels + 2) * TILE_PIXELS, np.float32)  # gradients of features, depth, alpha
-    zero, one, ramp = simd.splat(0.0), simd.splat(1.0), simd.ramp()
-    stop, lowest, highest = simd.splat(TRANSMITTANCE_STOP), simd.splat(ALPHA_FLOOR), simd.splat(ALPHA_CEILING)
+    zero, one, ramp, highest = simd.splat(0.0), simd.splat(1.0), simd.ramp(), simd.splat(ALPHA_CEILING)
     for job in range(worker, frames * tiles, workers):
         frame, tile = job // tiles, job % tiles
         left, top = (tile % tiles_x) * TILE_WIDTH, (tile // tiles_x) * TILE_HEIGHT
@@ -305,27 +187,12 @@ def blend_backward(
             first, last = rows & 255, rows >> 8
             splat = splats[index]
             out = pair_gradients[tile_slot[entry]]
-            offset = splat[X] - np.float32(left + 0.5)
-            dx = simd.splat(offset) - ramp
-            xx = simd.splat(np.float32(-0.5) * splat[CONIC_XX]) * dx * dx
-            xy = simd.splat(-splat[CONIC_XY]) * dx
-            opacity = simd.splat(splat[OPACITY])
             depth_lanes = simd.splat(splat[DEPTH])
             s, sx, sxx, sy, sxy, syy = zero, zero, zero, zero, zero, zero  # moments of the exponent's gradient
             for row in range(first, last):
                 here = row * TILE_WIDTH
-                dy = splat[Y] - np.float32(top + row + 0.5)
-                yy = np.float32(-0.5) * splat[CONIC_YY] * dy * dy
-                exponent = simd.fma(xy, simd.splat(dy), xx) + simd.splat(yy)
-                free = opacity * simd.exp_of_negative(exponent)
-                a = simd.select_greater(free, highest, highest, free)
-                a = simd.select_greater(lowest, a, zero, a)
-                a = simd.select_greater(exponent, zero, zero, a)
-                before = simd.load(transmittance, here)
-                weight = a * before
-                after = before - weight
-                weight = simd.select_greater(after, stop, weight, zero)
-                simd.store(transmittance, here, simd.select_greater(after, stop, after, zero))
+                dx, free, a = _alphas(splat, np.float32(left + 0.5), np.float32(top + row + 0.5), ramp, zero)
+                before, weight = _let_through(transmittance, here, a, zero)
                 simd.store(weights, here, weight)
                 value = simd.fma(
                     depth_lanes,
@@ -342,7 +209,7 @@ def blend_backward(
                 # d alpha / d exponent is alpha, unless alpha is cut off above or nothing was blended.
                 slope = simd.select_greater(weight, zero, slope * a, zero)
                 slope = simd.select_greater(free, highest, zero, slope)
-                dy_lanes = simd.splat(dy)
+                dy_lanes = simd.splat(splat[Y] - np.float32(top + row + 0.5))
                 slope_x = slope * dx
                 slope_y = slope * dy_lanes
                 s = s + slope
@@ -367,3 +234,61 @@ def blend_backward(
                 out[DEPTH if channel == channels else PAIR_COLUMNS + channel] = simd.total(gathered)
         for entry in range(begin + used[job], end):
             pair_gradients[tile_slot[entry]] = 0.0
+
+
+@kernel
+def gather_seen(
+    worker: int,
+    workers: int,
+    splats: Any,
+    tile_start: Any,
+    tile_splat: Any,
+    tile_slot: Any,
+    pair_rows: Any,
+    seen: Any,
+    min_weight: float,
+    gathered: Any,
+) -> None:
+    """Sum weight * seen over the pixels of each (Gaussian, tile) pair where the blend weight exceeds min_weight.
+
+    seen: [B, H, W, C] float32. gathered: [pairs, C], zero on entry, in slot order.
+    """
+    frames, height, width, channels = seen.shape
+    tiles_x = (width + TILE_WIDTH - 1) // TILE_WIDTH
+    tiles = tiles_x * ((height + TILE_HEIGHT - 1) // TILE_HEIGHT)
+    transmittance, weights = np.empty(TILE_PIXELS, np.float32), np.empty(TILE_PIXELS, np.float32)
+    planes = np.empty(channels * TILE_PIXELS, np.float32)
+    zero, ramp, least = simd.splat(0.0), simd.ramp(), simd.splat(min_weight)
+    for job in range(worker, frames * tiles, workers):
+        frame, tile = job // tiles, job % tiles
+        left, top = (tile % tiles_x) * TILE_WIDTH, (tile // tiles_x) * TILE_HEIGHT
+        _start_tile(transmittance, width, height, left, top)
+        planes[:] = 0.0
+        for row in range(min(TILE_HEIGHT, height - top)):
+            for lane in range(min(TILE_WIDTH, width - left)):
+                for channel in range(channels):
+                    planes[channel * TILE_PIXELS + row * TILE_WIDTH + lane] = seen[
+                        frame, top + row, left + lane, channel
+                    ]
+        for entry in range(tile_start[job], tile_start[job + 1]):
+            rows = pair_rows[tile_slot[entry]]
+            first, last = rows & 255, rows >> 8
+            splat = splats[tile_splat[entry]]
+            largest = zero
+            for row in range(first, last):
+                here = row * TILE_WIDTH
+                _, _, a = _alphas(splat, np.float32(left + 0.5), np.float32(top + row + 0.5), ramp, zero)
+                _, weight = _let_through(transmittance, here, a, zero)
+                weight = simd.select_greater(weight, least, weight, zero)
+                simd.store(weights, here, weight)
+                largest = largest + weight
+            if simd.total(largest) == 0.0:
+                continue
+            for channel in range(channels):
+                covered = zero
+                for row in range(first, last):
+                    here = row * TILE_WIDTH
+                    covered = simd.fma(
+                        simd.load(weights, here), simd.load(planes, channel * TILE_PIXELS + here), covered
+                    )
+                gathered[tile_slot[entry], channel] = simd.total(covered)

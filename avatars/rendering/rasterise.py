@@ -87,6 +87,8 @@ def _blend(
         implementation = "gsplat" if means.is_cuda else "cpu"
     if implementation == "cpu":
         from avatars.rendering.cpu import blend
+    elif implementation == "gsplat":
+        from avatars.rendering.gsplat_backend import blend
     elif implementation == "reference":
         from avatars.rendering.reference import blend
     else:

@@ -47,7 +47,7 @@ def test_an_error_in_any_worker_is_raised() -> None:
 def test_the_cache_goes_where_it_is_told(tmp_path: Path) -> None:
     code = (
         "import numpy as np\n"
-        "from avatars.rendering.cpu_blend import list_pairs\n"
+        "from avatars.rendering.cpu_tiles import list_pairs\n"
         "none = np.zeros(0, np.int32)\n"
         "list_pairs(0, 1, 1, 8, 8, np.zeros((1, 10), np.float32), np.zeros(2, np.int64), none, none)\n"
         "assert sum(list_pairs.stats.cache_hits.values()) == EXPECTED, list_pairs.stats\n"

@@ -1,0 +1,84 @@
+"""gsplat behind our own call: CUDA only, optional (Apache-2.0, https://github.com/nerfstudio-project/gsplat).
+
+Written for gsplat 1.5.3, which takes leading batch dimensions; `packed=False` because nearly every Gaussian of an
+avatar is visible. Keywords that only newer releases have are passed where they exist.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avatars.rendering.cameras import CameraBatch
+from avatars.rendering.constants import BLUR_PX2
+from avatars.rendering.reference import usable
+from shared.errors import EnvironmentFailed
+
+# Newer than 1.5.3. Order by camera z as all our rasterisers do, and no other sense of depth.
+_NEWER_KEYWORDS: dict[str, Any] = {"global_z_order": True}
+
+
+def why_unavailable() -> str:
+    """Why gsplat cannot be used here, in a few words; empty where it can. Compiles and loads nothing."""
+    if not torch.cuda.is_available():
+        return "no CUDA device"
+    if importlib.util.find_spec("gsplat") is None:
+        return "the package gsplat is not installed"
+    return ""
+
+
+@cache
+def _function() -> tuple[Any, dict[str, Any]]:
+    """gsplat's `rasterization` and the newer keywords it understands."""
+    reason = why_unavailable()
+    if reason:
+        raise EnvironmentFailed(
+            "gsplat cannot be used",
+            found=reason,
+            do="Install Effigy with its 'cuda' extra on a CUDA machine, or render on the CPU",
+        )
+    from gsplat import rasterization
+
+    known = inspect.signature(rasterization).parameters
+    return rasterization, {name: value for name, value in _NEWER_KEYWORDS.items() if name in known}
+
+
+def blend(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, features: Tensor, cameras: CameraBatch
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Premultiplied features [B, H, W, C], alpha [B, H, W], alpha-weighted depth sum [B, H, W]; CUDA, float32.
+
+    Raises EnvironmentFailed where gsplat or a CUDA device is missing.
+    """
+    rasterization, newer = _function()
+    frames, count, channels = features.shape
+    if count == 0:
+        shape = (frames, cameras.height_px, cameras.width_px)
+        nothing = features.sum() * 0 + means.sum() * 0
+        return features.new_zeros(*shape, channels) + nothing, means.new_zeros(shape), means.new_zeros(shape)
+    # gsplat draws whatever it is given; here a broken Gaussian becomes an invisible one without a gradient.
+    good = usable(means, quats, scales, opacities, features)
+    wide = good[..., None]
+    unturned = torch.tensor([1.0, 0.0, 0.0, 0.0], device=quats.device, dtype=quats.dtype)
+    blended, alpha, _ = rasterization(
+        means=torch.where(wide, means, 0.0).float(),
+        quats=torch.where(wide, quats, unturned).float(),
+        scales=torch.where(wide, scales, 1e-6).float(),
+        opacities=torch.where(good, opacities, 0.0).float(),
+        colors=torch.where(wide, features, 0.0).float(),
+        viewmats=cameras.camera_from_world[:, None].to(means.device).float().contiguous(),
+        Ks=cameras.K[:, None].to(means.device).float().contiguous(),
+        width=cameras.width_px,
+        height=cameras.height_px,
+        near_plane=cameras.near_m,
+        eps2d=BLUR_PX2,
+        packed=False,
+        render_mode="RGB+D",  # the sum over depths; the caller divides by alpha as for the other rasterisers
+        **newer,
+    )
+    return blended[:, 0, :, :, :channels], alpha[:, 0, :, :, 0], blended[:, 0, :, :, channels]
