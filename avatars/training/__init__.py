@@ -1,0 +1,1 @@
+"""Training an avatar from a capture: the loop, its configuration, losses, metrics and report."""
