@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from . import engine
 from .services import backend, connection, preferences, properties
+from .ui import classes, drawing
 
-PARTS = (properties, preferences, backend, engine, connection)
+PARTS = (properties, preferences, backend, engine, connection, drawing, classes)
 
 
 def register() -> None:

@@ -146,7 +146,9 @@ class Link:
                     return
 
     def _serve(self, client: Any) -> None:
-        welcome = client.connect(timeout_s=CONNECT_TIMEOUT_S)
+        # A Ping says Hello first, and unlike `connect` it can be broken off while it waits.
+        client.request(messages.Ping(), timeout_s=CONNECT_TIMEOUT_S, cancelled=self._stop.is_set)
+        welcome = client.welcome
         client.events(0.0)  # subscribe before listing, so that no change falls between
         self._set(status="connected", problem="", welcome=welcome)
         self._refresh.set()

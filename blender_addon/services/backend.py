@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .._shared import errors, shared_module
+from .._shared import errors, messages, shared_module
 from ..logic.child import BackendProcess
 from ..logic.settings import Settings
 
@@ -92,7 +92,8 @@ class Backend:
             if cancelled():
                 raise errors.Cancelled("Stopped while looking for the backend")
             try:
-                client.connect(timeout_s=TRY_TIMEOUT_S)
+                # A Ping says Hello first, and unlike `connect` it can be broken off while it waits.
+                client.request(messages.Ping(), timeout_s=TRY_TIMEOUT_S, cancelled=cancelled)
                 return
             except errors.Unreachable:
                 if self.process is not None and self.process.address == settings.address:

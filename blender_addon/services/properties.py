@@ -1,7 +1,11 @@
 """Properties the add-on puts on Blender's data. (No `from __future__ import annotations`: Blender evaluates these.)"""
 
+from typing import Any
+
 import bpy
 from bpy.props import BoolProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
+
+from .connection import CONNECTION
 
 OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}
 
@@ -25,9 +29,38 @@ class EffigyObject(bpy.types.PropertyGroup):
     expressions_evaluated: bpy.props.FloatProperty(options={"HIDDEN", "ANIMATABLE"})
 
 
+def _captures(self: Any, context: Any, typed: str) -> list[str]:
+    """Suggestions: the captures that come with the backend."""
+    state = CONNECTION.state
+    return list(state.presets.captures) if state is not None and state.presets is not None else []
+
+
+def _presets(self: Any, context: Any, typed: str) -> list[str]:
+    """Suggestions: the backend's training presets."""
+    state = CONNECTION.state
+    return list(state.presets.presets) if state is not None and state.presets is not None else []
+
+
+class EffigyTraining(bpy.types.PropertyGroup):
+    """On a Scene: the training the Train panel describes."""
+
+    source: EnumProperty(
+        name="Capture From",
+        items=[
+            ("EMBEDDED", "Effigy", "A capture that comes with Effigy"),
+            ("FOLDER", "Folder", "A capture folder on the backend's machine"),
+        ],
+    )
+    capture: StringProperty(name="Capture", default="demo_head", search=_captures, search_options={"SUGGESTION"})
+    folder: StringProperty(name="Folder", subtype="DIR_PATH")
+    preset: StringProperty(name="Preset", default="demo_cpu", search=_presets, search_options={"SUGGESTION"})
+    name: StringProperty(name="Name", description="Name of the new avatar", default="My Avatar")
+
+
 class EffigyScene(bpy.types.PropertyGroup):
     """On a Scene: how the EFFIGY engine renders it."""
 
+    training: PointerProperty(type=EffigyTraining)
     address: StringProperty(
         name="Backend",
         description="Address of the backend for this scene, such as tcp://127.0.0.1:47615; empty uses the preferences",
@@ -63,7 +96,7 @@ class EffigyViewLayer(bpy.types.PropertyGroup):
     use_pass_mask: BoolProperty(name="Mask", description="Coverage of the avatars, 0 to 1", default=False)
 
 
-CLASSES = (EffigyAvatar, EffigyObject, EffigyScene, EffigyViewLayer)
+CLASSES = (EffigyAvatar, EffigyObject, EffigyTraining, EffigyScene, EffigyViewLayer)
 PLACES = (
     (bpy.types.Armature, "effigy", EffigyAvatar),
     (bpy.types.Object, "effigy", EffigyObject),

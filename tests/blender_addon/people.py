@@ -6,8 +6,10 @@ import numpy as np
 
 from shared import messages, template, types
 
+GROUPS = ("skin", "eye_l", "eye_r", "teeth", "tongue", "lashes", "tights")
 
-def bust(preset: str = "man") -> template.TemplateArrays:
+
+def bust() -> template.TemplateArrays:
     """The embedded human's head and shoulders."""
     return template.bust_view(template.load_template())
 
@@ -17,8 +19,8 @@ def detail(
 ) -> messages.AvatarDetail:
     """What a backend would answer to GetAvatar for an avatar on this template."""
     vertices, joints = template.rest(t)
-    faces = np.concatenate([t.faces[name] for name in t.faces])
-    group = np.concatenate([np.full(len(t.faces[name]), index) for index, name in enumerate(t.faces)])
+    faces = np.concatenate([t.faces[name] for name in GROUPS])
+    group = np.concatenate([np.full(len(t.faces[name]), index) for index, name in enumerate(GROUPS)])
     order = np.argsort(-t.weights, axis=1)[:, :4]
     weights = np.take_along_axis(t.weights, order, axis=1)
     rig = types.Rig(t.template_id, t.digest, t.joint_names, t.parents, joints, t.expression_names, np.zeros(0))
@@ -26,7 +28,7 @@ def detail(
         vertices,
         faces,
         group,
-        tuple(t.faces),
+        GROUPS,
         order,
         weights / weights.sum(1, keepdims=True),
         np.full((len(vertices), 3), 0.4),

@@ -1,0 +1,181 @@
+"""The demo's Blender half: an avatar from the running backend, animated, relit, filmed, rendered to pictures and MP4.
+
+    python blender_addon/demo_scene.py -- --address tcp://127.0.0.1:47615 --avatar NAME --output FOLDER
+    blender -b --python blender_addon/demo_scene.py -- …
+
+Leaves FOLDER/scene.blend, frames/0001.png …, stills/*.png and animation.mp4. Progress goes to standard output as lines
+`EFFIGY_PROGRESS {"stage": "frames", "done": 3, "total": 60}`; a failure is one sentence on standard error and status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+BACKDROP = (0.42, 0.45, 0.48)
+"""Linear grey-blue behind the sitter, as a photographer's paper roll."""
+STILL_LIGHTS = ("", "sunset", "studio")
+"""HDRIs of the three stills; the first is the animation's own."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the demo scene; the process's exit status."""
+    options = _parse(arguments)
+    # A script of the source tree: installed extensions are never run this way and leave sys.path alone.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    os.environ["EFFIGY_ADDRESS"] = options.address
+    import bpy
+
+    import blender_addon
+    from blender_addon._shared import errors
+
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    blender_addon.register()
+    try:
+        _run(bpy, options)
+    except errors.EffigyError as error:
+        print(f"The demo scene failed: {error}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:  # Blender's way to pass on what the render engine told it
+        print(f"The demo scene failed: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+        return 1
+    finally:
+        blender_addon.unregister()
+    return 0
+
+
+def _run(bpy: Any, options: argparse.Namespace) -> None:
+    from blender_addon._shared import messages
+    from blender_addon.services import animation, rig_build, video
+    from blender_addon.services.connection import CONNECTION
+
+    output = Path(options.output).resolve()
+    (output / "frames").mkdir(parents=True, exist_ok=True)
+    (output / "stills").mkdir(exist_ok=True)
+
+    _progress("avatar", 0, 1)
+    detail = CONNECTION.ask_and_wait(messages.GetAvatar(options.avatar))
+    scene = bpy.context.scene
+    _set_up_render(scene, options)
+    armature = rig_build.add_avatar(bpy.context, detail)
+    _progress("avatar", 1, 1)
+
+    animation.key_performance(armature, scene, 1, options.frames, lambda done: _progress("keys", done, options.frames))
+    animation.add_camera_path(bpy.context, armature, 1, options.frames)
+    _light(scene, options)
+    bpy.ops.file.make_paths_absolute()
+    bpy.ops.wm.save_as_mainfile(filepath=str(output / "scene.blend"), compress=True, check_existing=False)
+
+    pictures = _render_frames(bpy, scene, output, options)
+    _render_stills(bpy, scene, output, options)
+    _progress("video", 0, 1)
+    video.encode(pictures, output / "animation.mp4", options.fps)
+    _progress("video", 1, 1)
+
+
+def _set_up_render(scene: Any, options: argparse.Namespace) -> None:
+    render = scene.render
+    render.engine = "EFFIGY"
+    render.resolution_x = render.resolution_y = options.size
+    render.resolution_percentage = 100
+    render.fps, render.fps_base = options.fps, 1.0
+    scene.frame_start, scene.frame_end = 1, options.frames
+    render.image_settings.file_format = "PNG"
+    render.image_settings.color_mode = "RGB"
+    # The avatar was trained on display-encoded sRGB photographs. 'Standard' shows linear light with the plain sRGB
+    # curve, so its colours come back as they were photographed; AgX and Filmic would grade them a second time.
+    scene.view_settings.view_transform = "Standard"
+    scene.view_settings.look = "None"
+
+
+def _light(scene: Any, options: argparse.Namespace) -> None:
+    """The World: an HDRI that turns during the shot, with a plain backdrop for the camera."""
+    from blender_addon.services import animation
+
+    mapping = animation.world_from_hdri(scene, _hdri(options.hdri), strength=options.strength, camera_colour=BACKDROP)
+    rotation = mapping.inputs["Rotation"]
+    for frame, degrees in ((1, options.turn_from), (options.frames, options.turn_to)):
+        rotation.default_value[2] = math.radians(degrees)
+        rotation.keyframe_insert("default_value", index=2, frame=frame)
+
+
+def _hdri(name: str) -> str:
+    """Path of an HDRI: a file, or the name of one that comes with Blender."""
+    from blender_addon._shared import errors
+    from blender_addon.services import animation
+
+    if Path(name).is_file():
+        return str(Path(name).resolve())
+    known = animation.studio_light_files()
+    plain = name.removesuffix(".exr")
+    if plain not in known:
+        raise errors.NotFound(f"There is no HDRI {name!r}", expected="a file, or one of " + ", ".join(sorted(known)))
+    return known[plain]
+
+
+def _render_frames(bpy: Any, scene: Any, output: Path, options: argparse.Namespace) -> list[Path]:
+    """Render the animation as PNGs, each on disk as soon as it is done; their paths in order."""
+    frames = range(1, options.frames + 1)
+    scene.render.filepath = str(output / "frames" / "####")
+    scene.render.use_overwrite = not options.keep_frames
+
+    def written(rendered: Any, *_: Any) -> None:
+        _progress("frames", rendered.frame_current, options.frames)
+
+    bpy.app.handlers.render_write.append(written)
+    try:
+        bpy.ops.render.render(animation=True)
+    finally:
+        bpy.app.handlers.render_write.remove(written)
+    return [output / "frames" / f"{frame:04d}.png" for frame in frames]
+
+
+def _render_stills(bpy: Any, scene: Any, output: Path, options: argparse.Namespace) -> None:
+    """Three frames of the performance under three different lights."""
+    from blender_addon.services import animation
+
+    animated = scene.world
+    for index, light in enumerate(STILL_LIGHTS):
+        _progress("stills", index, len(STILL_LIGHTS))
+        if light:
+            mapping = animation.world_from_hdri(scene, _hdri(light), strength=options.strength, camera_colour=BACKDROP)
+            mapping.inputs["Rotation"].default_value[2] = math.radians(40.0)
+        scene.frame_set(1 + round((index + 0.5) / len(STILL_LIGHTS) * (options.frames - 1)))
+        scene.render.filepath = str(output / "stills" / f"still_{index + 1}_{light or Path(options.hdri).stem}.png")
+        bpy.ops.render.render(write_still=True)
+    scene.world = animated
+    _progress("stills", len(STILL_LIGHTS), len(STILL_LIGHTS))
+
+
+def _progress(stage: str, done: int, total: int) -> None:
+    print("EFFIGY_PROGRESS " + json.dumps({"stage": stage, "done": done, "total": total}), flush=True)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="demo_scene.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--address", required=True, help="the backend's address; its key comes from EFFIGY_KEY")
+    parser.add_argument("--avatar", required=True, help="avatar in the backend's library")
+    parser.add_argument("--output", required=True, help="folder for pictures, video and .blend")
+    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--fps", type=int, default=24)
+    parser.add_argument("--size", type=int, default=512, help="side of the square picture in pixels")
+    parser.add_argument("--hdri", default="forest", help="HDRI file, or the name of one that comes with Blender")
+    parser.add_argument("--strength", type=float, default=1.0, help="strength of the HDRI")
+    parser.add_argument("--turn-from", type=float, default=0.0, help="turn of the HDRI in the first frame, degrees")
+    parser.add_argument("--turn-to", type=float, default=200.0, help="turn of the HDRI in the last frame, degrees")
+    parser.add_argument("--keep-frames", action="store_true", help="do not render pictures that are already there")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Some bpy builds hang while Python takes them down; everything is written by now.
+    os._exit(status)

@@ -1,0 +1,154 @@
+"""Operators: posing, keying, light and rendering. (No `from __future__ import annotations`: Blender reads these.)"""
+
+from typing import Any
+
+import bpy
+from bpy.props import EnumProperty, IntProperty
+
+from ..services import animation, pose_write
+from ..services.rig_info import avatar_of
+
+_LIGHT_ITEMS: list[tuple[str, str, str]] = []
+"""Blender keeps no reference to the texts of a dynamic list, so this module does."""
+
+
+class _OnAvatar:
+    """Operators that work on the avatar the active object belongs to."""
+
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        """Needs an avatar."""
+        return avatar_of(context.object) is not None
+
+
+class EFFIGY_OT_rest_pose(_OnAvatar, bpy.types.Operator):
+    """Set all joints to the template's rest pose"""
+
+    bl_idname = "effigy.rest_pose"
+    bl_label = "Rest Pose"
+
+    def execute(self, context: Any) -> set[str]:
+        """Set it."""
+        pose_write.reset_pose(avatar_of(context.object))
+        return {"FINISHED"}
+
+
+class EFFIGY_OT_captured_pose(_OnAvatar, bpy.types.Operator):
+    """Set all joints to the pose the avatar was captured in, and its face to neutral"""
+
+    bl_idname = "effigy.captured_pose"
+    bl_label = "Captured Pose"
+
+    def execute(self, context: Any) -> set[str]:
+        """Set it."""
+        avatar = avatar_of(context.object)
+        pose_write.set_captured_pose(avatar)
+        pose_write.set_expressions(avatar, {})
+        return {"FINISHED"}
+
+
+class EFFIGY_OT_key(_OnAvatar, bpy.types.Operator):
+    """Key the avatar at the current frame"""
+
+    bl_idname = "effigy.key"
+    bl_label = "Key"
+
+    what: EnumProperty(
+        items=[
+            ("ALL", "All", "Bones and expressions"),
+            ("FACE", "Expressions", "Expressions"),
+            ("POSE", "Pose", "Bones"),
+        ]
+    )
+
+    def execute(self, context: Any) -> set[str]:
+        """Insert the keys."""
+        avatar, frame = avatar_of(context.object), context.scene.frame_current
+        if self.what in {"ALL", "POSE"}:
+            pose_write.key_pose(avatar, frame)
+        if self.what in {"ALL", "FACE"}:
+            pose_write.key_expressions(avatar, frame)
+        return {"FINISHED"}
+
+
+class EFFIGY_OT_demo_animation(_OnAvatar, bpy.types.Operator):
+    """Key an example performance from the current frame on: speech, blinks, a smile, turns of the head"""
+
+    bl_idname = "effigy.demo_animation"
+    bl_label = "Demo Talking Animation"
+
+    frames: IntProperty(name="Frames", default=96, min=2, max=10000)
+
+    def execute(self, context: Any) -> set[str]:
+        """Key it, with a progress cursor."""
+        manager, scene = context.window_manager, context.scene
+        manager.progress_begin(0, self.frames)
+        try:
+            start = scene.frame_current
+            animation.key_performance(avatar_of(context.object), scene, start, self.frames, manager.progress_update)
+        finally:
+            manager.progress_end()
+        scene.frame_end = max(scene.frame_end, start + self.frames - 1)
+        scene.frame_set(start)
+        return {"FINISHED"}
+
+
+class EFFIGY_OT_add_camera_path(_OnAvatar, bpy.types.Operator):
+    """Add a camera that travels on a slow arc in front of the avatar over the scene's frames"""
+
+    bl_idname = "effigy.add_camera_path"
+    bl_label = "Add Camera Path"
+
+    def execute(self, context: Any) -> set[str]:
+        """Add it."""
+        scene = context.scene
+        frames = max(2, scene.frame_end - scene.frame_start + 1)
+        animation.add_camera_path(context, avatar_of(context.object), scene.frame_start, frames)
+        return {"FINISHED"}
+
+
+class EFFIGY_OT_studio_light(bpy.types.Operator):
+    """Light the scene's World with an HDRI that comes with Blender"""
+
+    bl_idname = "effigy.studio_light"
+    bl_label = "Use Blender's HDRI"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def _lights(self, context: Any) -> list[tuple[str, str, str]]:
+        _LIGHT_ITEMS[:] = [(name, name.title(), path) for name, path in sorted(animation.studio_light_files().items())]
+        return _LIGHT_ITEMS
+
+    light: EnumProperty(name="HDRI", items=_lights)
+
+    def execute(self, context: Any) -> set[str]:
+        """Make a new World; the old one stays in the file."""
+        animation.world_from_hdri(context.scene, animation.studio_light_files()[self.light])
+        return {"FINISHED"}
+
+
+class EFFIGY_OT_use_engine(bpy.types.Operator):
+    """Render this scene with Effigy"""
+
+    bl_idname = "effigy.use_engine"
+    bl_label = "Use the Effigy Engine"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: Any) -> set[str]:
+        """Switch the engine and show trained colours as they were photographed."""
+        context.scene.render.engine = "EFFIGY"
+        # AgX and Filmic would grade colours that were learnt from finished pictures a second time.
+        context.scene.view_settings.view_transform = "Standard"
+        return {"FINISHED"}
+
+
+CLASSES = (
+    EFFIGY_OT_rest_pose,
+    EFFIGY_OT_captured_pose,
+    EFFIGY_OT_key,
+    EFFIGY_OT_demo_animation,
+    EFFIGY_OT_add_camera_path,
+    EFFIGY_OT_studio_light,
+    EFFIGY_OT_use_engine,
+)

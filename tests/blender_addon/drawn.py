@@ -1,0 +1,79 @@
+"""A stand-in for Blender's UILayout, which exists only with a window: it checks every name against Blender's own tables
+and keeps what was shown."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import bpy
+
+
+class Layout:
+    """Checks that each property and operator a panel shows exists; `texts` holds labels and operators."""
+
+    def __init__(self, texts: list[str] | None = None) -> None:
+        self.texts: list[str] = [] if texts is None else texts
+
+    def _inner(self, *_, **__) -> Layout:
+        return Layout(self.texts)
+
+    row = column = box = split = _inner
+
+    def label(self, *, text="", icon="NONE") -> None:
+        assert icon in bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items
+        self.texts.append(text)
+
+    def prop(self, data, name, **options) -> None:
+        assert name in data.bl_rna.properties, (data, name)
+        assert set(options) <= set(bpy.types.UILayout.bl_rna.functions["prop"].parameters.keys())
+        self.texts.append(name)
+
+    def operator(self, name, *, text="", icon="NONE") -> SimpleNamespace:
+        assert icon in bpy.types.UILayout.bl_rna.functions["operator"].parameters["icon"].enum_items
+        group, _, function = name.partition(".")
+        known = getattr(getattr(bpy.ops, group), function).get_rna_type().properties
+        self.texts.append(f"{name} {text}".strip())
+        return _Properties(set(known.keys()))
+
+    def operator_menu_enum(self, name, attribute, **_) -> None:
+        assert attribute in self.operator(name).known
+
+    def progress(self, *, factor, text) -> None:
+        assert 0 <= factor <= 1
+        self.texts.append(text)
+
+    def template_list(self, list_type, _, data, name, active, index, **__) -> None:
+        assert name in data.bl_rna.properties
+        assert index in active.bl_rna.properties
+        self.texts.append(list_type)
+
+    def template_icon(self, icon, **_) -> None:
+        assert isinstance(icon, int)  # 0 without a window
+        self.texts.append("picture")
+
+    def template_ID(self, data, name, **_) -> None:  # noqa: N802 - Blender's name
+        assert name in data.bl_rna.properties
+
+
+class _Properties:
+    def __init__(self, known: set[str]) -> None:
+        object.__setattr__(self, "known", known)
+
+    def __setattr__(self, name, value) -> None:
+        assert name in self.known, name
+
+
+def draw(panel, **context) -> list[str]:
+    """What a panel shows in the current context."""
+    layout = Layout()
+    full = {
+        name: getattr(bpy.context, name)
+        for name in ("scene", "object", "view_layer", "preferences", "window_manager")
+        if name not in context
+    }
+    this = SimpleNamespace(layout=layout)
+    for helper in ("_draw_job", "_draw_nodes"):
+        if hasattr(panel, helper):
+            setattr(this, helper, getattr(panel, helper).__get__(this))
+    panel.draw(this, SimpleNamespace(region=None, **full, **context))
+    return layout.texts

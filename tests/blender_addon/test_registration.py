@@ -1,0 +1,145 @@
+"""Enabling and disabling leaves nothing behind; panels show what exists."""
+
+from __future__ import annotations
+
+import threading
+
+import bpy
+import numpy as np
+import pytest
+
+import blender_addon
+from blender_addon.engine import EffigyEngine
+from blender_addon.logic.link import LinkState
+from blender_addon.services import animation, rig_build
+from blender_addon.services.connection import CONNECTION
+from blender_addon.services.preferences import preferences, settings
+from blender_addon.ui import classes
+from shared import messages
+
+from . import people
+from .drawn import draw
+
+
+def inventory() -> dict[str, object]:
+    """Everything an add-on could leave behind."""
+    handlers = {
+        name: list(getattr(bpy.app.handlers, name))
+        for name in dir(bpy.app.handlers)
+        if isinstance(getattr(bpy.app.handlers, name), list)
+    }
+    return {
+        "handlers": handlers,
+        "types": sorted(name for name in dir(bpy.types) if "effigy" in name.lower()),
+        "threads": [thread.name for thread in threading.enumerate()],
+        "operators": dir(bpy.ops.effigy),
+        "properties": [hasattr(owner, "effigy") for owner in (bpy.types.Scene, bpy.types.Armature, bpy.types.Object)],
+        "engines": sorted(k.__name__ for k in bpy.types.RenderEngine.__subclasses__() if k.is_registered),
+    }
+
+
+def test_fifty_cycles_leave_nothing_behind() -> None:
+    before = inventory()
+    for cycle in range(50):
+        blender_addon.register()
+        if cycle % 10 == 0:  # with a link looking for a backend that is not there
+            CONNECTION.connect(settings(bpy.context.scene))
+            assert threading.active_count() == len(before["threads"]) + 1
+        blender_addon.unregister()
+    assert inventory() == before
+
+
+def test_a_failing_part_takes_the_others_down(monkeypatch) -> None:
+    before = inventory()
+
+    def broken() -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(classes, "register", broken)
+    with pytest.raises(RuntimeError, match="no"):
+        blender_addon.register()
+    assert inventory() == before
+
+
+def test_settings_come_from_environment_then_scene_then_preferences(addon, monkeypatch) -> None:
+    assert preferences() is None, "running from source"
+    monkeypatch.delenv("EFFIGY_ADDRESS", raising=False)
+    assert settings(addon.context.scene).address == "tcp://127.0.0.1:47615"
+    addon.context.scene.effigy.address = "tcp://10.0.0.5:9"
+    assert settings(addon.context.scene).address == "tcp://10.0.0.5:9"
+    monkeypatch.setenv("EFFIGY_ADDRESS", "tcp://127.0.0.1:1")
+    monkeypatch.setenv("EFFIGY_KEY", "secret")
+    assert settings(addon.context.scene).address == "tcp://127.0.0.1:1"
+    assert settings(addon.context.scene).key == "secret"
+
+
+def test_starting_a_backend_says_what_is_missing(addon) -> None:
+    with pytest.raises(RuntimeError, match="does not know the backend's Python"):
+        addon.ops.effigy.start_backend()
+    addon.context.scene.effigy.address = "tcp://10.0.0.5:9"
+    with pytest.raises(RuntimeError, match="on another machine"):
+        addon.ops.effigy.start_backend()
+
+
+def test_panels_follow_state_and_selection(addon, monkeypatch) -> None:
+    panels = {panel.__name__: panel for panel in classes.CLASSES if "_PT_" in panel.__name__}
+    assert "Select an avatar" in draw(panels["EFFIGY_PT_animate"])
+    assert "Not connected" in draw(panels["EFFIGY_PT_backend"])
+    assert "effigy.use_engine" in draw(panels["EFFIGY_PT_render"])
+    for panel in panels.values():
+        draw(panel)
+
+    running = messages.JobInfo(
+        "j1", "train", "Anna", "running", 40, 100, 12.5, {"l1": 0.02}, 95.0, "learning", report_folder="/r"
+    )
+    broken = messages.AvatarSummary("b", "Broken", "rgb_head", "", "", "", problem="Its weights are damaged.")
+    good = messages.AvatarSummary("g", "Good", "rgb_head", "", "", "", metrics={"psnr_db": 31.5})
+    state = LinkState(
+        "tcp://127.0.0.1:47615",
+        "connected",
+        welcome=messages.Welcome(1, "0.1.0", "e", "", "", "cpu", "numba"),
+        avatars=(broken, good),
+        jobs=(running,),
+        presets=messages.PresetList({"p": "a preset"}, {"demo_head": "a talking head"}),
+        previews={"j1": messages.JobPreview("j1", 40, np.zeros((8, 16, 3), np.uint8))},
+    )
+    monkeypatch.setattr(type(CONNECTION), "state", property(lambda self: state))
+    assert "cpu, numba" in draw(panels["EFFIGY_PT_backend"])
+    library = draw(panels["EFFIGY_PT_library"])
+    assert {"Its weights are damaged.", "psnr_db 31.5"} <= set(library)
+    train = draw(panels["EFFIGY_PT_train"])
+    assert {"40 / 100, 1 min 35 s left", "picture", "Anna: running"} <= set(train)
+    monkeypatch.undo()
+
+    rig_object = rig_build.add_avatar(addon.context, people.detail(people.bust()))
+    assert "MESH_UL_shape_keys" in draw(panels["EFFIGY_PT_animate"])
+    assert "MESH_UL_shape_keys" in draw(panels["EFFIGY_PT_animate"], object=rig_object.children[0])
+    animation.world_from_hdri(addon.context.scene, animation.studio_light_files()["forest"])
+    assert "World lights the avatars" in " ".join(draw(panels["EFFIGY_PT_relight"]))
+    addon.ops.effigy.use_engine()
+    assert addon.context.scene.render.engine == EffigyEngine.bl_idname
+    assert "use_pass_mask" in draw(panels["EFFIGY_PT_render"])
+
+
+def test_scene_operators_pose_key_and_film(addon) -> None:
+    scene = addon.context.scene
+    rig_object = rig_build.add_avatar(addon.context, people.detail(people.bust()))
+    addon.ops.effigy.demo_animation(frames=30)
+    keys = rig_object.children[0].data.shape_keys
+    assert scene.frame_end >= 30
+    values = []
+    for frame in (1, 8, 15, 22):
+        scene.frame_set(frame)
+        values.append([keys.key_blocks["mouthFunnel"].value, *rig_object.pose.bones["jaw"].rotation_quaternion])
+    assert np.ptp(values, axis=0).max() > 0.05, "the performance moves"
+    addon.ops.effigy.add_camera_path()
+    places = []
+    for frame in (scene.frame_start, scene.frame_end):
+        scene.frame_set(frame)
+        places.append(np.array(scene.camera.matrix_world.translation))
+    assert np.linalg.norm(places[0] - places[1]) > 0.5
+    addon.ops.effigy.rest_pose()
+    np.testing.assert_allclose(rig_object.pose.bones["jaw"].rotation_quaternion, (1, 0, 0, 0), atol=1e-6)
+    addon.ops.effigy.key(what="ALL")
+    addon.ops.effigy.studio_light(light="city")
+    assert scene.world.node_tree is not None
