@@ -1,7 +1,7 @@
 """An example performance: a sentence mouthed in visemes, glances, blinks, a smile and small head turns.
 
-Expressions carry ARKit names. Amplitudes stay inside what a talking-head capture usually shows, so that a trained avatar
-is asked for what it has seen.
+Expressions carry ARKit names. Amplitudes stay inside what a talking-head capture usually shows, so that a trained
+avatar is asked for what it has seen.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ VISEMES: dict[str, tuple[float, dict[str, float]]] = {
     "ff": (0.1, {"mouthRollLower": 0.45, "mouthUpperUp": 0.3}),
     "ss": (0.1, {"mouthStretch": 0.3, "mouthLowerDown": 0.2}),
 }
-SENTENCE = ["rest", "mm", "aa", "ee", "rest", "ff", "oh", "rest", "eh", "ss", "ee", "rest", "oo", "mm", "rest", "aa", "oh", "ee", "rest", "mm", "oh", "ff", "ee", "rest", "aa", "ss", "rest", "eh", "oo", "rest"]
+SENTENCE = "rest mm aa ee rest ff oh rest eh ss ee rest oo mm rest aa oh ee rest mm oh ff ee rest aa ss rest eh oo rest"
 SYLLABLES_PER_S = 6.0
 
 
@@ -81,13 +81,14 @@ def moving_expressions(motion: types.Motion, names: tuple[str, ...]) -> tuple[st
 
 def _speech(seconds: Float64, names: tuple[str, ...]) -> tuple[Float64, Float64]:
     """Openness of the jaw [T] and expressions [T, E] of the sentence, eased from viseme to viseme."""
+    sentence = SENTENCE.split()
     position = seconds * SYLLABLES_PER_S
     index = position.astype(int)
     ease = 0.5 - 0.5 * np.cos(np.pi * (position - index))
     openness, expressions = np.zeros(len(seconds)), np.zeros((len(seconds), len(names)))
     for offset, weight in ((0, 1 - ease), (1, ease)):
         for frame, share in enumerate(weight):
-            jaw, shapes = VISEMES[SENTENCE[(index[frame] + offset) % len(SENTENCE)]]
+            jaw, shapes = VISEMES[sentence[(index[frame] + offset) % len(sentence)]]
             openness[frame] += share * jaw
             for shape, strength in shapes.items():
                 for name in (shape, f"{shape}Left", f"{shape}Right"):

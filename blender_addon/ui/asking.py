@@ -13,7 +13,7 @@ POLL_S = 0.05
 
 
 class AskingOperator:
-    """Base of operators with a question: `message(context)` says what to ask, `answered(context, reply)` what to do then.
+    """Base of operators with a question: `message` says what to ask, `answered` what to do with the reply.
 
     With a window the question waits on the network thread while Blender goes on; Esc gives it up. In a script without a
     window it blocks. Every failure becomes a report of one sentence.
