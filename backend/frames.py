@@ -1,0 +1,66 @@
+"""What waits for the render worker: at most one picture per (client, view), the newest, and other requests in order."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from shared.errors import EffigyError
+from shared.messages import RenderRequest
+
+MAX_VIEWS_PER_CLIENT = 16
+MAX_WAITING = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A request and whom to answer. channel: which of the server's sockets it came by."""
+
+    channel: str
+    client: bytes
+    request_id: int
+    message: Any
+
+
+class WaitingRequests:
+    """A queue with one place per (client, view). A newer picture takes the place of the older, which is handed back.
+
+    Other requests keep their order and go first: they are short. A replaced picture keeps its place in the queue, so
+    neither an orbiting viewport nor a final render can starve the other.
+    """
+
+    def __init__(self) -> None:
+        self._pictures: OrderedDict[tuple[bytes, str], Asked] = OrderedDict()
+        self._others: list[Asked] = []
+
+    def __len__(self) -> int:
+        return len(self._pictures) + len(self._others)
+
+    def put(self, asked: Asked) -> Asked | None:
+        """Add a request; the one it replaces is returned, to be answered Superseded. Raises EffigyError when full."""
+        if isinstance(asked.message, RenderRequest):
+            key = (asked.client, asked.message.view)
+            replaced = self._pictures.get(key)
+            views = sum(client == asked.client for client, _ in self._pictures)
+            if replaced is None and (views >= MAX_VIEWS_PER_CLIENT or len(self) >= MAX_WAITING):
+                raise EffigyError("Too many pictures are waiting", found=str(len(self)), do="Ask again later")
+            self._pictures[key] = asked
+            return replaced
+        if len(self) >= MAX_WAITING:
+            raise EffigyError("Too many requests are waiting", found=str(len(self)), do="Ask again later")
+        self._others.append(asked)
+        return None
+
+    def take(self) -> Asked | None:
+        """The next request, or None."""
+        if self._others:
+            return self._others.pop(0)
+        return self._pictures.popitem(last=False)[1] if self._pictures else None
+
+    def take_all(self) -> list[Asked]:
+        """Everything that waits, to be answered with a failure."""
+        everything = [*self._others, *self._pictures.values()]
+        self._others.clear()
+        self._pictures.clear()
+        return everything

@@ -1,0 +1,149 @@
+"""The journal of jobs: append-only JSON lines, synced at each change of state, replayed at start.
+
+A line holds a job's whole record, so the last line of a job is its state and losing a line loses one change. A torn
+last line (the machine died while writing) is cut off; a damaged line in between is skipped and counted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from shared.errors import EnvironmentFailed
+from shared.messages import JobInfo
+
+STATES = ("queued", "running", "paused", "done", "failed", "cancelled")
+ENDED = ("done", "failed", "cancelled")
+COMPACT_ABOVE_LINES = 2_000
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A training job as it is kept. crashes: restarts of its worker since it was last started by hand."""
+
+    job_id: str
+    key: str
+    name: str
+    capture: str
+    preset: str
+    overrides: dict[str, str] = field(default_factory=dict)
+    state: str = "queued"
+    created: str = ""
+    step: int = 0
+    steps: int = 0
+    crashes: int = 0
+    message: str = ""
+    report_folder: str = ""
+    avatar_id: str = ""
+
+    def info(self) -> JobInfo:
+        """What clients are told."""
+        return JobInfo(
+            job_id=self.job_id,
+            kind="train",
+            name=self.name,
+            state=self.state,
+            step=self.step,
+            steps=self.steps,
+            message=self.message,
+            created=self.created,
+            report_folder=self.report_folder,
+            avatar_id=self.avatar_id,
+        )
+
+
+def new_job_id() -> str:
+    """Sortable by time, unique, fit for a folder name: 20261121-101500-1a2b3c."""
+    return f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+
+
+def now_text() -> str:
+    """The time in UTC, ISO 8601 to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+class Journal:
+    """The jobs by id, oldest first, and the file they are written to. Raises EnvironmentFailed where it cannot write.
+
+    Jobs found running were cut off by the server's end: they are queued again and resume from their checkpoints.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.damaged_lines = path, 0
+        self.records: dict[str, JobRecord] = {}
+        lines = self._replay()
+        for record in list(self.records.values()):
+            if record.state == "running":
+                self.records[record.job_id] = replace(record, state="queued", message="Resumes after a restart")
+        if lines > COMPACT_ABOVE_LINES:
+            self._compact()
+
+    def put(self, record: JobRecord) -> JobRecord:
+        """Write a record and sync it to disk; only then is it true."""
+        assert record.state in STATES
+        try:
+            with self.path.open("ab") as file:
+                file.write(_line(record))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise EnvironmentFailed(
+                "The job journal cannot be written", found=f"{self.path}: {error.strerror}", do="Make room on the disk"
+            ) from error
+        self.records[record.job_id] = record
+        return record
+
+    def by_key(self, key: str) -> JobRecord | None:
+        """The job started with this idempotency key; an empty key is nobody's."""
+        return next((record for record in self.records.values() if key and record.key == key), None)
+
+    def _replay(self) -> int:
+        """Read the file, cut a torn end off, and return how many lines there were."""
+        if not self.path.exists():
+            return 0
+        content = self.path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            self.damaged_lines += 1
+            with self.path.open("r+b") as file:
+                file.truncate(len(whole))
+        lines = whole.splitlines()
+        for line in lines:
+            record = _record(line)
+            if record is None:
+                self.damaged_lines += 1
+            else:
+                self.records[record.job_id] = record
+        return len(lines)
+
+    def _compact(self) -> None:
+        """Keep one line per job: written beside, synced, renamed."""
+        beside = self.path.with_suffix(".new")
+        with beside.open("wb") as file:
+            file.writelines(_line(record) for record in self.records.values())
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self.path)
+
+
+def _line(record: JobRecord) -> bytes:
+    return json.dumps({"at": now_text(), **asdict(record)}, ensure_ascii=False).encode() + b"\n"
+
+
+def _record(line: bytes) -> JobRecord | None:
+    """A line's record, or None where it is damaged. Fields of a later version are left out."""
+    try:
+        data: Any = json.loads(line)
+        known = {name.name: data[name.name] for name in fields(JobRecord) if name.name in data}
+        record = JobRecord(**known)
+    except (ValueError, TypeError, KeyError):
+        return None
+    kinds = {"str": str, "int": int, "dict[str, str]": dict}
+    if not all(isinstance(getattr(record, item.name), kinds[str(item.type)]) for item in fields(JobRecord)):
+        return None
+    return record if record.state in STATES and record.job_id else None
