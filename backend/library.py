@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 from avatars.avatar_folder import describe_avatar
-from shared.errors import EnvironmentFailed, NotFound, nearest
-from shared.messages import AvatarSummary
+from shared import wire
+from shared.errors import BadMessage, EnvironmentFailed, NotFound, nearest
+from shared.messages import AvatarList, AvatarSummary
 
 SUFFIX = ".avatar"
+Stamp = tuple[tuple[str, int, int], ...]
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 
 
@@ -21,6 +25,7 @@ class Library:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._known: dict[str, tuple[Stamp, AvatarSummary]] = {}
 
     def path(self, avatar_id: str) -> Path:
         """The avatar's folder. Raises NotFound, also for ids that could lead out of the library."""
@@ -39,8 +44,30 @@ class Library:
         return sorted(path.name.removesuffix(SUFFIX) for path in self.folder.glob(f"*{SUFFIX}") if path.is_dir())
 
     def summaries(self) -> tuple[AvatarSummary, ...]:
-        """Every avatar's description; a damaged one says what is wrong in `problem`."""
-        return tuple(describe_avatar(self.folder / f"{avatar_id}{SUFFIX}") for avatar_id in self.ids())
+        """Every avatar's description, read again only where its files changed. A damaged one says so in `problem`."""
+        self._known = {avatar_id: self._described(avatar_id) for avatar_id in self.ids()}
+        return tuple(summary for _, summary in self._known.values())
+
+    def summary(self, avatar_id: str) -> AvatarSummary:
+        """One avatar's description. Raises NotFound."""
+        self.path(avatar_id)
+        self._known[avatar_id] = self._described(avatar_id)
+        return self._known[avatar_id][1]
+
+    def _described(self, avatar_id: str) -> tuple[Stamp, AvatarSummary]:
+        folder = self.folder / f"{avatar_id}{SUFFIX}"
+        stamp = tuple(sorted((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in folder.glob("*.*")))
+        known = self._known.get(avatar_id)
+        if known is not None and known[0] == stamp:
+            return known
+        summary = describe_avatar(folder)
+        summary = replace(summary, metrics={k: v for k, v in summary.metrics.items() if math.isfinite(v)})
+        try:
+            wire.encode(summary_list := AvatarList((summary,)))
+        except BadMessage as error:  # texts that cannot be sent must not hide the rest of the library
+            problem = f"avatar {avatar_id} is damaged: {error.what}"
+            return stamp, AvatarSummary(avatar_id, avatar_id, "", "", "", "", problem=problem)
+        return stamp, summary_list.avatars[0]
 
     def adopt(self, folder: Path, name: str) -> str:
         """Move a finished avatar folder into the library in one step and return its new id.

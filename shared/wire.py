@@ -80,18 +80,8 @@ def encode(message: Any, *, request_id: int = 0, epoch: str = "") -> list[Part]:
         raise BadMessage("This object is not a message of the protocol", found=kind.__name__)
     arrays: list[NDArray[Any]] = []
     body = _pack(message, kind, arrays, kind.__name__)
-    header = {
-        "effigy": PROTOCOL_VERSION,
-        "name": kind.__name__,
-        "id": request_id,
-        "epoch": epoch,
-        "body": body,
-        "arrays": [[array.dtype.name, list(array.shape)] for array in arrays],
-    }
-    try:
-        text = json.dumps(header, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
-    except (ValueError, UnicodeEncodeError) as error:
-        raise BadMessage(f"{kind.__name__} cannot be written as text", found=str(error)) from error
+    described = [[array.dtype.name, list(array.shape)] for array in arrays]
+    text = _header_text(kind.__name__, request_id, epoch, body, described)
     # A zero-sized array has no buffer to view; an empty part says the same.
     return [text, *(array.reshape(-1).view(np.uint8).data if array.size else b"" for array in arrays)]
 
@@ -150,7 +140,28 @@ def decode(parts: Sequence[Part], *, limits: Limits = FROM_CLIENT) -> Envelope:
     return Envelope(read_message(header, parts), header.request_id, header.epoch)
 
 
+def readdress(header: Header, parts: Sequence[Part], *, request_id: int, epoch: str) -> list[Part]:
+    """The same message under another request id and epoch, for whoever passes it on unread."""
+    arrays = [[dtype.name, list(shape)] for dtype, shape in header.arrays]
+    return [_header_text(header.name, request_id, epoch, header.body, arrays), *parts[1:]]
+
+
 # --- header ---------------------------------------------------------------------------------------------------------
+def _header_text(name: str, request_id: int, epoch: str, body: Any, arrays: list[list[Any]]) -> bytes:
+    header = {
+        "effigy": PROTOCOL_VERSION,
+        "name": name,
+        "id": request_id,
+        "epoch": epoch,
+        "body": body,
+        "arrays": arrays,
+    }
+    try:
+        return json.dumps(header, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
+    except (ValueError, UnicodeEncodeError) as error:
+        raise BadMessage(f"{name} cannot be written as text", found=str(error)) from error
+
+
 def _parse(text: bytes) -> Any:
     def constant(name: str) -> Any:
         raise ValueError(f"{name} is not a number that can be sent")

@@ -1,0 +1,77 @@
+"""`benchmark` and `doctor`: how fast it is here, and what is missing."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from backend.doctor import examine
+from shared.client import DEFAULT_ADDRESS
+
+WIRE_GOAL_MS = 5.0
+MARKS = {"ok": "[green]ok[/]", "optional": "[yellow]optional[/]", "missing": "[red]missing[/]"}
+
+
+def add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the commands."""
+    parser = commands.add_parser("benchmark", help="measure this machine")
+    kinds = parser.add_subparsers(title="what to measure", required=True, metavar="KIND")
+    raster = kinds.add_parser("raster", help="time per image of the rasteriser, forward and backward")
+    raster.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    raster.add_argument("--repeats", type=int, default=10)
+    raster.set_defaults(run=benchmark_raster)
+    wire = kinds.add_parser("wire", help="time per 1080p frame between the render worker and a client on this machine")
+    wire.add_argument("--frames", type=int, default=60)
+    wire.add_argument("--size", type=int, nargs=2, default=(1920, 1080), metavar=("WIDTH", "HEIGHT"))
+    wire.set_defaults(run=benchmark_wire)
+
+
+def add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("doctor", help="what works, what is missing, what to do about it")
+    parser.add_argument("--json", action="store_true", help="one JSON list instead of a table")
+    parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
+    parser.add_argument("--address", default=os.environ.get("EFFIGY_ADDRESS", DEFAULT_ADDRESS))
+    parser.set_defaults(run=doctor)
+
+
+def benchmark_raster(arguments: argparse.Namespace) -> int:
+    """The table of avatars.rendering.benchmark."""
+    from avatars.rendering.benchmark import format_table, run_raster_benchmark
+    from backend.devices import resolve_device, usable_cores, use_cores
+
+    use_cores(usable_cores())
+    print(format_table(run_raster_benchmark(repeats=arguments.repeats, device=resolve_device(arguments.device))))
+    return 0
+
+
+def benchmark_wire(arguments: argparse.Namespace) -> int:
+    """Median and 95th percentile, for one hop and for the way a viewport's frame goes."""
+    from backend.benchmark_wire import measure
+
+    width, height = arguments.size
+    table = Table("way", "frames", "MiB", "median ms", "95 % ms", "goal ms")
+    for row in measure(width, height, arguments.frames):
+        goal = f"{WIRE_GOAL_MS:.0f}" if (width, height) == (1920, 1080) else ""
+        table.add_row(row.way, str(row.frames), f"{row.mebibytes:.1f}", f"{row.median_ms:.2f}", f"{row.p95_ms:.2f}", goal)
+    Console().print(table)
+    return 0
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Every finding; status 1 when something that is needed is missing."""
+    findings = examine(arguments.home, arguments.address)
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+    else:
+        table = Table("what", "state", "found", "what to do")
+        for finding in findings:
+            table.add_row(finding.name, MARKS[finding.state], finding.found, finding.do)
+        Console().print(table)
+    return int(any(finding.state == "missing" for finding in findings))

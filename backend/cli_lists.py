@@ -1,0 +1,87 @@
+"""`avatars` and `jobs`: what is in the library, what is being trained, and changing that."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from backend.cli_serve import read_key
+from backend.home import open_home
+from backend.library import Library
+from shared.client import DEFAULT_ADDRESS, BackendClient
+from shared.messages import ChangeJob, JobInfo, ListJobs
+
+
+def add_avatars(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("avatars", help="list the avatars of the library")
+    parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
+    parser.add_argument("--json", action="store_true", help="one JSON list instead of a table")
+    parser.set_defaults(run=list_avatars)
+
+
+def add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("jobs", help="list, pause, resume or cancel training jobs of a running server")
+    parser.add_argument("action", nargs="?", default="list", choices=("list", "pause", "resume", "cancel"))
+    parser.add_argument("job", nargs="?", help="the job's id")
+    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+    add_client_options(parser)
+    parser.set_defaults(run=change_jobs, usage_error=parser.error)
+
+
+def add_client_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every command that asks a server."""
+    parser.add_argument("--address", default=os.environ.get("EFFIGY_ADDRESS", DEFAULT_ADDRESS))
+    parser.add_argument("--key-file", type=Path, help="file whose first line is the key (default: $EFFIGY_KEY, or none)")
+
+
+def client_of(arguments: argparse.Namespace) -> BackendClient:
+    """A client with the options of `add_client_options`, not yet connected."""
+    return BackendClient(arguments.address, key=read_key(arguments.key_file), name="command line")
+
+
+def list_avatars(arguments: argparse.Namespace) -> int:
+    """A table of the library; damaged avatars say what is wrong."""
+    summaries = Library(open_home(arguments.home).library).summaries()
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(summary) for summary in summaries], indent=1))
+        return 0
+    table = Table("id", "name", "method", "made", "held-out", "licence", "problem")
+    for item in summaries:
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in item.metrics.items())
+        table.add_row(item.avatar_id, item.name, item.method, item.created, metrics, item.licence, item.problem)
+    Console().print(table if summaries else "The library is empty: train an avatar first (effigy train).")
+    return 0
+
+
+def change_jobs(arguments: argparse.Namespace) -> int:
+    """List the jobs, or change one and show it."""
+    if arguments.action != "list" and not arguments.job:
+        arguments.usage_error(f"{arguments.action} needs the job's id")
+    with client_of(arguments) as client:
+        if arguments.action == "list":
+            jobs: tuple[JobInfo, ...] = client.request(ListJobs()).jobs
+        else:
+            jobs = (client.request(ChangeJob(arguments.job, arguments.action)),)
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(job) for job in jobs], indent=1))
+        return 0
+    table = Table("id", "name", "state", "step", "speed", "avatar", "message")
+    for job in jobs:
+        table.add_row(*_row(job))
+    Console().print(table if jobs else "There are no jobs.")
+    return 0
+
+
+def _row(job: JobInfo) -> tuple[Any, ...]:
+    steps = f"{job.step}/{job.steps}" if job.steps else ""
+    speed = f"{job.images_per_s:.1f} images/s" if job.images_per_s else ""
+    return job.job_id, job.name, job.state, steps, speed, job.avatar_id, job.message

@@ -1,0 +1,57 @@
+"""Which device computes, and what it is called. Imports torch when asked, never on import."""
+
+from __future__ import annotations
+
+import os
+
+from shared.errors import EnvironmentFailed
+
+
+def resolve_device(wanted: str) -> str:
+    """'cpu', 'cuda' or 'cuda:N' for what was asked; 'auto' takes CUDA where there is one. Raises EnvironmentFailed."""
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = wanted.partition(":")
+    if kind == "cpu" and not index:
+        return "cpu"
+    if kind != "cuda" or (index and not index.isdecimal()):
+        raise EnvironmentFailed("There is no such device", found=wanted, expected="auto, cpu, cuda or cuda:N")
+    if not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count():
+        raise EnvironmentFailed(
+            "This CUDA device is not there",
+            found=f"{wanted}; torch sees {torch.cuda.device_count()}",
+            do="Use --device cpu, or install the driver and a torch with CUDA",
+        )
+    return wanted
+
+
+def device_name(device: str) -> str:
+    """For people: the GPU's name, or the CPU with its threads."""
+    import torch
+
+    if device.startswith("cuda"):
+        return f"{device}: {torch.cuda.get_device_name(device)}"
+    return f"cpu, {usable_cores()} threads"
+
+
+def rasteriser_name(device: str) -> str:
+    """Which implementation `rasterise` takes on this device."""
+    return "gsplat" if device.startswith("cuda") else "numba"
+
+
+def usable_cores() -> int:
+    """Cores this process may use, which on a shared machine or in a container are fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def use_cores(count: int) -> None:
+    """Let torch and numba use this many threads in this process; OMP_NUM_THREADS and NUMBA_NUM_THREADS go first."""
+    import numba
+    import torch
+
+    torch.set_num_threads(max(1, min(count, int(os.environ.get("OMP_NUM_THREADS", count)))))
+    numba.set_num_threads(max(1, min(count, numba.config.NUMBA_NUM_THREADS)))

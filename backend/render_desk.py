@@ -1,0 +1,154 @@
+"""Everything the render worker is asked: one request at a time, the newest picture of a view, through its restarts."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from backend.frames import Asked, WaitingRequests
+from backend.workers import Worker
+from shared import wire
+from shared.errors import BadMessage, NotFound
+from shared.messages import Failure, PutEnvironment, RenderRequest, Superseded, Welcome
+
+KEPT_ENVIRONMENTS = 4
+RESTART_AFTER_S = (0.2, 1.0, 2.0, 4.0, 8.0)
+GIVE_UP_AFTER = 3
+"""Failed starts in a row after which waiting requests are answered; the worker is still tried again."""
+
+log = logging.getLogger("effigy.render")
+
+
+class RecentEnvironments:
+    """Digests in order of last use, at most KEPT_ENVIRONMENTS. Desk and worker run the same rule, so they agree."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Any] = OrderedDict()
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._kept
+
+    def put(self, digest: str, value: Any) -> None:
+        """Keep a value; the one not used for longest goes."""
+        self._kept[digest] = value
+        self._kept.move_to_end(digest)
+        while len(self._kept) > KEPT_ENVIRONMENTS:
+            self._kept.popitem(last=False)
+
+    def use(self, digest: str) -> Any:
+        """The value, now the most recent. Raises NotFound."""
+        if digest not in self._kept:
+            raise NotFound("The backend does not have this environment map", found=digest[:12], do="Send it first")
+        self._kept.move_to_end(digest)
+        return self._kept[digest]
+
+
+class RenderDesk:
+    """Owns the render worker and the requests that wait for it.
+
+    start: makes a worker. send: (worker, message, ticket) to it. answer: (asked, message) to a client.
+    forward: (asked, header, parts) passes a worker's answer on unread.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], Worker],
+        send: Callable[[Worker, Any, int], None],
+        answer: Callable[[Asked, Any], None],
+        forward: Callable[[Asked, wire.Header, Sequence[wire.Part]], None],
+    ) -> None:
+        self._start, self._send, self._answer, self._forward = start, send, answer, forward
+        self.worker: Worker | None = None
+        self.ready: Welcome | None = None
+        self._waiting = WaitingRequests()
+        self._busy: Asked | None = None
+        self._ticket = 0
+        self._environments = RecentEnvironments()
+        self._sent = RecentEnvironments()
+        self._failures = 0
+        self._restart_at_s = 0.0
+
+    def ask(self, asked: Asked) -> None:
+        """Take a request; it is answered later. Raises NotFound for an environment that was never handed over."""
+        if isinstance(asked.message, RenderRequest) and asked.message.environment:
+            self._environments.use(asked.message.environment)
+        replaced = self._waiting.put(asked)
+        if replaced is not None:
+            self._answer(replaced, Superseded(replaced.message.view))
+        self._dispatch()
+
+    def put_environment(self, message: PutEnvironment) -> None:
+        """Keep an environment map for the worker and its successors. Raises BadMessage."""
+        radiance = message.radiance
+        if radiance.ndim != 3 or radiance.shape[2] != 3 or radiance.dtype.name != "float16" or radiance.size == 0:
+            raise BadMessage("An environment map is not [H, W, 3] float16", found=f"{radiance.dtype} {radiance.shape}")
+        if hashlib.sha256(radiance.tobytes()).hexdigest() != message.digest:
+            raise BadMessage("An environment map is not what its digest says", do="Send it again")
+        self._environments.put(message.digest, message)
+
+    def received(self, header: wire.Header, parts: Sequence[wire.Part]) -> None:
+        """A message of the worker."""
+        if header.name == "Welcome":
+            self.ready, self._failures = wire.read_message(header, parts), 0
+            log.info("render worker is ready on %s after %.1f s", self.ready.device, self._age_s())
+        elif self._busy is not None and header.request_id == self._ticket:
+            asked, self._busy = self._busy, None
+            self._failures = 0
+            self._forward(asked, header, parts)
+        self._dispatch()
+
+    def tick(self) -> None:
+        """Start the worker where it is time to, and notice its end."""
+        now = time.monotonic()
+        if self.worker is None:
+            if now >= self._restart_at_s:
+                self.worker = self._start()
+            return
+        if self.worker.ended() is None:
+            return
+        failure = Failure.of(
+            self.worker.failure(f"at {type(self._busy.message).__name__}" if self._busy else "starting")
+        )
+        log.error("%s", failure.error())
+        if self._busy is not None:
+            self._answer(self._busy, failure)
+        self._failures += 1
+        if self._failures >= GIVE_UP_AFTER:
+            for asked in self._waiting.take_all():
+                self._answer(asked, failure)
+        self._restart_at_s = now + RESTART_AFTER_S[min(self._failures, len(RESTART_AFTER_S)) - 1]
+        self.worker.stop()
+        self.worker = self._busy = self.ready = None
+        self._sent = RecentEnvironments()
+
+    def stop(self) -> None:
+        """End the worker."""
+        if self.worker is not None:
+            self.worker.stop()
+
+    def _age_s(self) -> float:
+        return time.monotonic() - self.worker.started_s if self.worker else 0.0
+
+    def _dispatch(self) -> None:
+        if self.worker is None or self.ready is None or self._busy is not None:
+            return
+        asked = self._waiting.take()
+        if asked is None:
+            return
+        message = asked.message
+        if isinstance(message, RenderRequest) and message.environment:
+            try:
+                environment = self._environments.use(message.environment)
+            except NotFound as error:  # pushed out by others while it waited
+                self._answer(asked, Failure.of(error))
+                return self._dispatch()
+            if message.environment not in self._sent:
+                self._send(self.worker, environment, 0)
+            self._sent.put(message.environment, None)
+        self._ticket += 1
+        self._busy = asked
+        self._send(self.worker, message, self._ticket)

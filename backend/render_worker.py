@@ -1,0 +1,83 @@
+"""The render worker: `python -m backend.render_worker`, started by the server. Holds the device, takes one request at
+a time and answers it; whatever goes wrong inside is answered too, and only a broken device ends the process."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from backend.devices import device_name, rasteriser_name, resolve_device, usable_cores, use_cores
+from backend.home import Home
+from backend.library import Library
+from backend.rendering import Studio
+from backend.worker_link import join_server, worker_parser
+from shared import __version__, messages
+from shared.errors import BadMessage, EffigyError, WorkerFailed
+from shared.messages import PROTOCOL_VERSION, Failure, Welcome
+
+BROKEN_DEVICE_EXIT = 4
+
+log = logging.getLogger("effigy.render_worker")
+
+
+def answer(studio: Studio, message: Any) -> Any:
+    """The answer to one request. Raises EffigyError for what the user can mend."""
+    match message:
+        case messages.RenderRequest():
+            return studio.render(message)
+        case messages.GetAvatar():
+            return studio.detail(message.avatar_id)
+        case messages.ListPresets():
+            from avatars.training.config import presets
+
+            from avatars.captures.opening import embedded_captures
+
+            return messages.PresetList(dict(presets()), dict(embedded_captures()))
+        case messages.StartTraining():
+            from backend.training_run import check_training
+
+            check_training(message)
+            return messages.Done()
+    raise BadMessage(f"{type(message).__name__} is nothing for the render worker")
+
+
+def main() -> int:
+    """Serve until the server ends."""
+    arguments = worker_parser("Effigy's render worker").parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
+    link = join_server(arguments)
+    device = resolve_device(arguments.device)
+    use_cores(usable_cores())
+    studio = Studio(Library(Home(Path(arguments.home)).library), device)
+    link.send(Welcome(PROTOCOL_VERSION, __version__, "", "", "", device_name(device), rasteriser_name(device)))
+    while True:
+        envelope = link.receive(60.0)
+        if envelope is None:
+            continue
+        if isinstance(envelope.message, messages.PutEnvironment):
+            studio.put_environment(envelope.message)
+            continue
+        try:
+            link.send(answer(studio, envelope.message), envelope.request_id)
+        except EffigyError as error:
+            link.send(Failure.of(error), envelope.request_id)
+        except Exception as error:
+            log.exception("failed at %s", type(envelope.message).__name__)
+            link.send(_failure(error), envelope.request_id)
+            if device.startswith("cuda") and "CUDA" in str(error) and "out of memory" not in str(error):
+                link.close()
+                return BROKEN_DEVICE_EXIT  # a CUDA context does not recover from such errors; a new process does
+
+
+def _failure(error: Exception) -> Failure:
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    do = "Look into logs/render.log of the data folder"
+    if "out of memory" in first_line or isinstance(error, MemoryError):
+        do = "Ask for a smaller picture, or close what else uses the memory"
+    return Failure.of(WorkerFailed("The picture could not be rendered", found=first_line, do=do))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

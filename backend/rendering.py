@@ -1,0 +1,98 @@
+"""From a RenderRequest to a FrameReply: avatars loaded once and kept by digest, environments by theirs."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+
+from avatars.avatar_folder import avatar_digest, load_avatar, load_preview
+from backend.library import Library
+from backend.render_desk import RecentEnvironments
+from shared.errors import BadMessage
+from shared.messages import AvatarDetail, AvatarInstance, FrameReply, PutEnvironment, RenderRequest
+from shared.types import Camera, Environment
+
+KEPT_AVATARS = 8
+
+
+class Studio:
+    """Renders requests on one device. Reads torch's side of `avatars` on first use only."""
+
+    def __init__(self, library: Library, device: str) -> None:
+        self.library, self.device = library, device
+        self._avatars: OrderedDict[str, Any] = OrderedDict()
+        self._environments = RecentEnvironments()
+
+    def put_environment(self, message: PutEnvironment) -> None:
+        """Keep an environment map under its digest."""
+        self._environments.put(message.digest, message.radiance)
+
+    def avatar(self, avatar_id: str, digest: str = "") -> Any:
+        """A loaded avatar, from memory where its content is unchanged. Raises NotFound, BadAvatar."""
+        folder = self.library.path(avatar_id)
+        found = avatar_digest(folder)
+        if digest and found != digest:
+            raise BadMessage(f"Avatar {avatar_id} changed while it was asked for", do="Ask again")
+        if found not in self._avatars:
+            self._avatars[found] = load_avatar(folder, self.device)
+        self._avatars.move_to_end(found)
+        while len(self._avatars) > KEPT_AVATARS:
+            self._avatars.popitem(last=False)
+        return self._avatars[found]
+
+    def detail(self, avatar_id: str) -> AvatarDetail:
+        """What Blender makes an armature and a proxy of. Raises NotFound, BadAvatar."""
+        folder = self.library.path(avatar_id)
+        avatar = self.avatar(avatar_id)
+        return AvatarDetail(
+            summary=self.library.summary(avatar_id),
+            rig=avatar.rig(),
+            proxy=avatar.proxy(),
+            rest_pose=np.asarray(avatar.rest_pose, np.float32),
+            preview=load_preview(folder),
+        )
+
+    def render(self, request: RenderRequest) -> FrameReply:
+        """The picture. Raises what loading and posing an avatar can raise, and BadMessage for the wrong rig."""
+        from avatars.scene import render_scene
+
+        start = time.perf_counter()
+        instances = [self._instance(item) for item in request.instances]
+        cameras = [
+            Camera(request.width_px, request.height_px, K, world_from_camera, request.near_m, request.far_m)
+            for K, world_from_camera in zip(request.K, request.world_from_camera, strict=True)
+        ]
+        environment = None
+        if request.environment:
+            radiance = self._environments.use(request.environment)
+            environment = Environment(radiance, request.environment_rotation_rad, request.environment_strength)
+        images = render_scene(
+            instances, cameras, environment, request.passes, quality=request.quality, device=self.device
+        )
+        return FrameReply(
+            request.view,
+            request.passes,
+            tuple(images[name] for name in request.passes),
+            (time.perf_counter() - start) * 1000,
+        )
+
+    def _instance(self, item: AvatarInstance) -> Any:
+        from avatars.scene import SceneInstance
+
+        avatar = self.avatar(item.avatar_id, item.digest)
+        rig = avatar.rig()
+        for what, found, names in (
+            ("joints", item.rotations.shape[1], rig.joint_names),
+            ("expressions", item.expressions.shape[1], rig.expression_names),
+        ):
+            if found != len(names):
+                raise BadMessage(
+                    f"The pose of {item.avatar_id} has the wrong number of {what}",
+                    found=str(found),
+                    expected=str(len(names)),
+                    do="Link the avatar again: its rig changed",
+                )
+        return SceneInstance(avatar, item.world_from_avatar, item.rotations, item.translations, item.expressions)

@@ -1,0 +1,289 @@
+"""The server: sockets and routing. It never renders, trains or imports torch; worker processes do.
+
+Control (ROUTER) takes small requests, frames (ROUTER) those with pixels, events (PUB) tells of jobs. A client says
+Hello on each socket, with the key where one is set, before anything else counts; a request names the server's epoch.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from backend.addresses import bind, bind_private, require_loopback
+from backend.checks import check_render_request
+from backend.frames import Asked
+from backend.home import Home, lock_home
+from backend.jobs import JobRecord, Journal
+from backend.library import Library
+from backend.render_desk import RenderDesk
+from backend.training_jobs import TrainingJobs
+from backend.workers import Worker
+from shared import __version__, messages, wire
+from shared.errors import BadAvatar, BadMessage, EffigyError, HelloFirst, NotAllowed, VersionMismatch
+from shared.messages import PROTOCOL_VERSION, Failure, Hello, JobEvent, JobInfo, Welcome
+from shared.sockets import CONTROL_BYTES, CONTROL_QUEUE, EVENT_QUEUE, FRAME_BYTES, FRAME_QUEUE, REPLY_BYTES, make_socket
+
+TICK_MS = 50
+MAX_CLIENTS = 256
+LAST_CHECKPOINT_S = 5.0
+CAPABILITIES = ("render", "train", "library", "environment")
+BURST = 32
+"""Messages taken from one socket before the others and the clock have their turn."""
+
+log = logging.getLogger("effigy.server")
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """address: loopback TCP or ipc; port 0 takes a free one. key: empty asks for none. device: cpu, cuda, auto, …"""
+
+    home: Home
+    address: str
+    key: str = ""
+    device: str = "auto"
+
+
+class Server:
+    """Made with everything bound and locked, so that a failure is told before anyone is promised anything.
+
+    Raises EnvironmentFailed (port or data folder in use), NotAllowed (an address others could reach).
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        require_loopback(settings.address)
+        self.settings = settings
+        self.epoch = uuid.uuid4().hex
+        self.rejected = 0
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._lock = lock_home(settings.home)
+        try:
+            self._sockets = {
+                "control": make_socket(self._context, zmq.ROUTER, queue=CONTROL_QUEUE, max_part_bytes=CONTROL_BYTES),
+                "frames": make_socket(self._context, zmq.ROUTER, queue=FRAME_QUEUE, max_part_bytes=FRAME_BYTES),
+                "workers": make_socket(self._context, zmq.ROUTER, queue=CONTROL_QUEUE, max_part_bytes=REPLY_BYTES),
+            }
+            self._events = make_socket(self._context, zmq.PUB, queue=EVENT_QUEUE, max_part_bytes=CONTROL_BYTES)
+            self.address = bind(self._sockets["control"], settings.address)
+            self._frames_address = bind_private(self._sockets["frames"])
+            self._workers_address = bind_private(self._sockets["workers"])
+            self._events_address = bind_private(self._events)
+            journal = Journal(settings.home.jobs / "journal.jsonl")
+        except BaseException:
+            self._release()
+            raise
+        if journal.damaged_lines:
+            log.warning("the job journal had %d damaged lines; they were left out", journal.damaged_lines)
+        self._sequence = 0
+        self._clients: dict[str, OrderedDict[bytes, str]] = {"control": OrderedDict(), "frames": OrderedDict()}
+        self.library = Library(settings.home.library)
+        self.jobs = TrainingJobs(journal, self._start_trainer, self._tell_worker, self._publish)
+        self.desk = RenderDesk(self._start_renderer, self._tell_worker, self._answer, self._pass_on)
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Serve until stop() is true; then end the workers (a training job writes a last checkpoint) and let go."""
+        poller = zmq.Poller()
+        for socket in self._sockets.values():
+            poller.register(socket, zmq.POLLIN)
+        try:
+            while not stop():
+                ready = dict(poller.poll(TICK_MS))
+                for channel, socket in self._sockets.items():
+                    if socket in ready:
+                        self._take(channel, socket)
+                self._guard("jobs", self.jobs.tick)
+                self._guard("rendering", self.desk.tick)
+        finally:
+            self.jobs.stop(LAST_CHECKPOINT_S)
+            self.desk.stop()
+            self._release()
+
+    # --- receiving --------------------------------------------------------------------------------------------------
+    def _take(self, channel: str, socket: zmq.Socket[bytes]) -> None:
+        for _ in range(BURST):
+            try:
+                frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            identity, parts = frames[0].bytes, [frame.buffer for frame in frames[1:]]
+            if channel == "workers":
+                self._guard("a worker's message", partial(self._from_worker, identity, parts))
+            else:
+                self._from_client(channel, identity, parts)
+
+    def _from_client(self, channel: str, identity: bytes, parts: Sequence[wire.Part]) -> None:
+        asked = Asked(channel, identity, 0, None)
+        try:
+            header = wire.open_header(parts, wire.FROM_CLIENT)
+            asked = Asked(channel, identity, header.request_id, None)
+            if header.name != "Hello":
+                self._require_greeted(channel, identity, header)
+            asked = Asked(channel, identity, header.request_id, wire.read_message(header, parts))
+            answer = self._route(asked)
+        except EffigyError as error:
+            if isinstance(error, (BadMessage, VersionMismatch, NotAllowed)):
+                self.rejected += 1
+                log.warning("refused a message on %s (%d so far): %s", channel, self.rejected, error)
+            answer = Failure.of(error)
+        except Exception:
+            log.exception("could not answer %s", type(asked.message).__name__)
+            answer = Failure("error", "The backend failed at this request", do=f"See {self.settings.home.logs}")
+        if answer is not None:
+            self._answer(asked, answer)
+
+    def _require_greeted(self, channel: str, identity: bytes, header: wire.Header) -> None:
+        clients = self._clients[channel]
+        if identity not in clients or header.epoch != self.epoch:
+            raise HelloFirst("The backend does not know this connection", do="Say Hello first")
+        clients.move_to_end(identity)
+
+    def _route(self, asked: Asked) -> Any:
+        """The answer to a request, or None where it comes later."""
+        message = asked.message
+        match message:
+            case Hello():
+                return self._greet(asked.channel, asked.client, message)
+            case messages.Ping():
+                return messages.Done()
+            case messages.ListAvatars():
+                return messages.AvatarList(self.library.summaries())
+            case messages.ListJobs():
+                return messages.JobList(self.jobs.infos())
+            case messages.ChangeJob():
+                return self.jobs.change(message)
+            case messages.GetJobPreview():
+                return self.jobs.preview(message.job_id)
+            case messages.PutEnvironment():
+                self.desk.put_environment(message)
+                return messages.Done()
+            case messages.StartTraining():
+                known = self.jobs.journal.by_key(message.key)
+                if known is not None:
+                    return self.jobs.info(known.job_id)
+                return self.desk.ask(asked)  # which looks whether capture, preset and overrides are good
+            case messages.RenderRequest():
+                check_render_request(message)
+                for instance in message.instances:
+                    self._require_avatar(instance.avatar_id, instance.digest)
+                return self.desk.ask(asked)
+            case messages.GetAvatar():
+                self._require_avatar(message.avatar_id, "")
+                return self.desk.ask(asked)
+            case messages.ListPresets():
+                return self.desk.ask(asked)
+        raise BadMessage(f"{type(message).__name__} is not a request")
+
+    def _greet(self, channel: str, identity: bytes, hello: Hello) -> Welcome:
+        if hello.protocol != PROTOCOL_VERSION:
+            raise VersionMismatch(
+                "The add-on and the backend speak different versions of the protocol",
+                found=f"version {hello.protocol}",
+                expected=f"version {PROTOCOL_VERSION}",
+                do="Install the same release of both",
+            )
+        if not hmac.compare_digest(hello.key.encode(), self.settings.key.encode()):
+            raise NotAllowed(
+                "The backend's key is missing or wrong", do="Give the key that the backend was started with"
+            )
+        clients = self._clients[channel]
+        clients[identity] = hello.client
+        clients.move_to_end(identity)
+        while len(clients) > MAX_CLIENTS:
+            clients.popitem(last=False)
+        ready = self.desk.ready
+        return Welcome(
+            PROTOCOL_VERSION,
+            __version__,
+            self.epoch,
+            self._frames_address,
+            self._events_address,
+            ready.device if ready else "starting",
+            ready.rasteriser if ready else "starting",
+            CAPABILITIES,
+        )
+
+    def _require_avatar(self, avatar_id: str, digest: str) -> None:
+        summary = self.library.summary(avatar_id)
+        if summary.problem:
+            raise BadAvatar(summary.problem)
+        if digest and digest != summary.digest:
+            raise BadAvatar(
+                f"Avatar {avatar_id} is not the one that was asked for",
+                found=f"digest {summary.digest[:12]}",
+                expected=f"digest {digest[:12]}",
+                do="Link the avatar again, or put the earlier one back into the library",
+            )
+
+    # --- answering --------------------------------------------------------------------------------------------------
+    def _answer(self, asked: Asked, message: Any) -> None:
+        self._send(asked, wire.encode(message, request_id=asked.request_id, epoch=self.epoch))
+
+    def _pass_on(self, asked: Asked, header: wire.Header, parts: Sequence[wire.Part]) -> None:
+        """The render worker's answer, unread, except where it was a question of our own."""
+        if isinstance(asked.message, messages.StartTraining) and header.name == "Done":
+            self._answer(asked, self.jobs.start(asked.message))
+        else:
+            self._send(asked, wire.readdress(header, parts, request_id=asked.request_id, epoch=self.epoch))
+
+    def _send(self, asked: Asked, parts: Sequence[wire.Part]) -> None:
+        try:
+            self._sockets[asked.channel].send_multipart([asked.client, *parts], zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            log.warning("a client does not take its answers; one was dropped")
+
+    def _publish(self, info: JobInfo) -> None:
+        self._sequence += 1
+        parts = wire.encode(JobEvent(self._sequence, info), epoch=self.epoch)
+        self._events.send_multipart(parts, zmq.NOBLOCK)
+
+    # --- workers ----------------------------------------------------------------------------------------------------
+    def _from_worker(self, identity: bytes, parts: Sequence[wire.Part]) -> None:
+        header = wire.open_header(parts, wire.FROM_SERVER)
+        trainer, renderer = self.jobs.worker, self.desk.worker
+        if header.name == "Hello":
+            hello = wire.read_message(header, parts)
+            for worker in (trainer, renderer):
+                if worker is not None and hmac.compare_digest(hello.key, worker.secret):
+                    worker.identity = identity
+                    if worker is trainer:
+                        self.jobs.greeted()
+        elif trainer is not None and identity == trainer.identity:
+            self.jobs.received(wire.read_message(header, parts))
+        elif renderer is not None and identity == renderer.identity:
+            self.desk.received(header, parts)
+
+    def _tell_worker(self, worker: Worker, message: Any, request_id: int = 0) -> None:
+        if worker.identity:
+            parts = wire.encode(message, request_id=request_id, epoch=self.epoch)
+            self._sockets["workers"].send_multipart([worker.identity, *parts], zmq.NOBLOCK, copy=False)
+
+    def _start_renderer(self) -> Worker:
+        return self._start("backend.render_worker", "render", self.settings.home.logs / "render.log")
+
+    def _start_trainer(self, record: JobRecord) -> Worker:
+        folder = self.settings.home.jobs / record.job_id
+        folder.mkdir(parents=True, exist_ok=True)
+        return self._start("backend.train_worker", f"train {record.job_id}", folder / "worker.log")
+
+    def _start(self, module: str, name: str, log_path: Path) -> Worker:
+        arguments = ["--home", str(self.settings.home.root), "--device", self.settings.device]
+        return Worker(module, name, self._workers_address, arguments, log_path)
+
+    def _guard(self, what: str, step: Callable[[], None]) -> None:
+        """One broken step must not end the server; what it was is in the log."""
+        try:
+            step()
+        except Exception:
+            log.exception("failed at %s", what)
+
+    def _release(self) -> None:
+        self._context.destroy(linger=200)
+        self._lock.close()

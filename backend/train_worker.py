@@ -1,0 +1,111 @@
+"""The train worker: `python -m backend.train_worker`, started by the server for one job. Goes on from the job's
+checkpoints by itself, tells its progress, and obeys pause and cancel between steps."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backend.devices import resolve_device, usable_cores, use_cores
+from backend.home import Home
+from backend.library import Library
+from backend.training_run import run_training
+from backend.worker_link import WorkerLink, join_server, worker_parser
+from shared.errors import EffigyError
+from shared.messages import ChangeJob, Failure, JobInfo, JobPreview, StartTraining
+
+TELL_EVERY_S = 0.2
+FIRST_WORD_S = 30.0
+
+
+class _Reporter:
+    """Sends progress, not more often than is worth reading, and remembers the last for the end's report."""
+
+    def __init__(self, link: WorkerLink, asked: StartTraining) -> None:
+        self.link, self.asked = link, asked
+        self.last = JobInfo(asked.key, "train", asked.name, "running", message="Preparing")
+        self._told_s = 0.0
+        self._wanted = ""
+
+    def tell(self, progress: Any) -> None:
+        """Take a Progress of avatars.training."""
+        self.last = JobInfo(
+            self.asked.key,
+            "train",
+            self.asked.name,
+            "running",
+            step=int(progress.step),
+            steps=int(progress.steps),
+            images_per_s=_finite(progress.images_per_s),
+            losses={name: float(value) for name, value in progress.losses.items() if math.isfinite(value)},
+            eta_s=_finite(progress.eta_s),
+            message=str(progress.message),
+        )
+        if progress.preview is not None:
+            self.link.send(JobPreview(self.asked.key, self.last.step, np.ascontiguousarray(progress.preview, np.uint8)))
+        now = time.monotonic()
+        if now - self._told_s >= TELL_EVERY_S:
+            self._told_s = now
+            self.link.send(self.last)
+
+    def wanted(self) -> str:
+        """'', 'pause' or 'cancel': the last that the server said."""
+        while (envelope := self.link.receive(0.0)) is not None:
+            if isinstance(envelope.message, ChangeJob):
+                self._wanted = envelope.message.action if envelope.message.action in ("pause", "cancel") else ""
+        return self._wanted
+
+
+def main() -> int:
+    """Do one job and end."""
+    arguments = worker_parser("Effigy's train worker").parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
+    link = join_server(arguments)
+    first = link.receive(FIRST_WORD_S)
+    if first is None or not isinstance(first.message, StartTraining):
+        raise RuntimeError("the server did not say what to train")
+    asked = first.message
+    home = Home(Path(arguments.home))
+    reporter = _Reporter(link, asked)
+    link.send(reporter.last)
+    try:
+        device = resolve_device(arguments.device)
+        use_cores(usable_cores())
+        folder, library = home.jobs / asked.key, Library(home.library)
+        outcome = run_training(asked, folder, library, device, reporter.tell, reporter.wanted)
+    except EffigyError as error:
+        link.send(Failure.of(error))
+        link.close()
+        return 0
+    last = reporter.last
+    link.send(
+        JobInfo(
+            asked.key,
+            "train",
+            asked.name,
+            outcome.state,
+            step=last.step,
+            steps=last.steps,
+            images_per_s=last.images_per_s,
+            losses={**last.losses, **dict(outcome.metrics or {})},
+            message={"done": "Done", "paused": "Paused", "cancelled": "Cancelled"}[outcome.state],
+            report_folder=outcome.report_folder,
+            avatar_id=outcome.avatar_id,
+        )
+    )
+    link.close()
+    return 0
+
+
+def _finite(value: float) -> float:
+    return float(value) if math.isfinite(value) else 0.0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

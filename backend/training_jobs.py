@@ -1,0 +1,223 @@
+"""Training jobs on the server's side: one at a time, in a process of its own, brought back after a crash.
+
+The journal is the truth about states; what moves quickly (step, losses, ETA, preview) is kept in memory only and comes
+back from the worker. Every job has the folder jobs/ID, where the worker keeps checkpoints, report and log.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from backend.jobs import ENDED, JobRecord, Journal, new_job_id, now_text
+from backend.workers import Worker
+from shared.errors import BadMessage, NotFound, nearest
+from shared.messages import ChangeJob, Failure, JobInfo, JobPreview, StartTraining
+
+RESTART_AFTER_S = (1.0, 2.0, 4.0)
+ACTIONS = ("pause", "resume", "cancel")
+CANCEL_GRACE_S = 10.0
+"""A worker that does not stop by itself within this time is ended by force; its last checkpoint stays."""
+LISTED_JOBS = 200
+FINAL_STATES = ("done", "paused", "cancelled")
+
+log = logging.getLogger("effigy.training")
+
+
+class TrainingJobs:
+    """The queue. start: makes the worker of a job. send: (worker, message) to it. publish: tells clients of a job."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        start: Callable[[JobRecord], Worker],
+        send: Callable[[Worker, Any], None],
+        publish: Callable[[JobInfo], None],
+    ) -> None:
+        self.journal, self._start, self._send, self._publish = journal, start, send, publish
+        self.worker: Worker | None = None
+        self._running = ""
+        self._told_end_at_s: float | None = None
+        self._wanted = ""
+        self._wanted_at_s = 0.0
+        self._restart_at_s = 0.0
+        self._live: dict[str, JobInfo] = {}
+        self._previews: dict[str, JobPreview] = {}
+
+    # --- what clients ask -------------------------------------------------------------------------------------------
+    def infos(self) -> tuple[JobInfo, ...]:
+        """The newest jobs, newest first."""
+        return tuple(self.info(job_id) for job_id in list(self.journal.records)[: -LISTED_JOBS - 1 : -1])
+
+    def info(self, job_id: str) -> JobInfo:
+        """One job with its newest numbers. Raises NotFound."""
+        record = self._record(job_id)
+        live = self._live.get(job_id)
+        if live is None:
+            return record.info()
+        return replace(live, state=record.state, message=live.message or record.message, created=record.created)
+
+    def preview(self, job_id: str) -> JobPreview:
+        """The newest preview picture. Raises NotFound."""
+        self._record(job_id)
+        return self._previews.get(job_id) or JobPreview(job_id, 0, np.zeros((0, 0, 3), np.uint8))
+
+    def start(self, asked: StartTraining) -> JobInfo:
+        """Queue a job; the same key again is the same job."""
+        known = self.journal.by_key(asked.key)
+        if known is not None:
+            return self.info(known.job_id)
+        record = JobRecord(
+            new_job_id(), asked.key, asked.name, asked.capture, asked.preset, dict(asked.overrides), created=now_text()
+        )
+        self._put(record)
+        return self.info(record.job_id)
+
+    def change(self, asked: ChangeJob) -> JobInfo:
+        """Pause, resume or cancel. Asking for what is already so is no error. Raises NotFound, BadMessage."""
+        record = self._record(asked.job_id)
+        if asked.action not in ACTIONS:
+            raise BadMessage(f"There is no action {asked.action!r}{nearest(asked.action, ACTIONS)}")
+        if asked.action == "resume":
+            if record.state in ("paused", "failed", "cancelled"):
+                self._live.pop(record.job_id, None)
+                self._put(replace(record, state="queued", crashes=0, message=""))
+            elif record.state == "running" and self._wanted:
+                self._want("")
+        elif record.state == "running":
+            self._want(asked.action)
+        elif asked.action == "cancel" and record.state not in ENDED:
+            self._put(replace(record, state="cancelled", message="Cancelled"))
+        elif asked.action == "pause" and record.state == "queued":
+            self._put(replace(record, state="paused", message="Paused before it began"))
+        return self.info(record.job_id)
+
+    # --- what the worker says ----------------------------------------------------------------------------------------
+    def greeted(self) -> None:
+        """The worker is connected: tell it what to do."""
+        if self.worker is None:
+            return
+        record = self._record(self._running)
+        self._send(
+            self.worker,
+            StartTraining(record.job_id, record.name, record.capture, record.preset, dict(record.overrides)),
+        )
+        if self._wanted:
+            self._want(self._wanted)
+
+    def received(self, message: Any) -> None:
+        """Progress, a preview, an end, or a failure the user can mend."""
+        record = self._record(self._running)
+        if isinstance(message, JobPreview):
+            self._previews = {record.job_id: message}  # one job trains; older pictures are in their report folders
+        elif isinstance(message, Failure):
+            self._told_end_at_s = time.monotonic()
+            self._put(replace(record, state="failed", message=str(message.error())))
+        elif isinstance(message, JobInfo) and message.state in FINAL_STATES:
+            self._told_end_at_s = time.monotonic()
+            self._live[record.job_id] = message
+            self._put(
+                replace(
+                    record,
+                    state=message.state,
+                    step=message.step,
+                    steps=message.steps,
+                    message=message.message,
+                    report_folder=message.report_folder,
+                    avatar_id=message.avatar_id,
+                )
+            )
+        elif isinstance(message, JobInfo):
+            if record.step != message.step:  # not worth a line of the journal; kept for the next one
+                self.journal.records[record.job_id] = replace(record, step=message.step, steps=message.steps)
+            self._live[record.job_id] = message
+            self._publish(self.info(record.job_id))
+
+    # --- time passes -------------------------------------------------------------------------------------------------
+    def tick(self) -> None:
+        """Notice the worker's end, restart after a crash, begin the next job."""
+        now = time.monotonic()
+        if self.worker is not None:
+            if self.worker.ended() is not None:
+                self._ended(now)
+            elif self._overdue(now):
+                self.worker.process.kill()
+        if self.worker is None and now >= self._restart_at_s:
+            job_id = self._running or next((i for i, r in self.journal.records.items() if r.state == "queued"), "")
+            if job_id:
+                self._begin(job_id)
+
+    def active(self) -> bool:
+        """Whether a job runs or waits."""
+        return any(record.state in ("queued", "running") for record in self.journal.records.values())
+
+    def stop(self, grace_s: float) -> None:
+        """End the worker for the server's end, with up to grace_s for a last checkpoint. The job stays 'running' in
+        the journal, so the next server takes it up again."""
+        if self.worker is None:
+            return
+        self._send(self.worker, ChangeJob(self._running, "pause"))
+        deadline = time.monotonic() + grace_s
+        while self.worker.ended() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.worker.stop()
+
+    def _begin(self, job_id: str) -> None:
+        record = self._record(job_id)
+        self._running, self._told_end_at_s = job_id, None
+        if record.state != "running":
+            self._wanted = ""
+            record = self._put(replace(record, state="running", message=""))
+        self.worker = self._start(record)
+        log.info("job %s (%s) begins in process %d", job_id, record.name, self.worker.process.pid)
+
+    def _ended(self, now: float) -> None:
+        worker, self.worker = self.worker, None
+        assert worker is not None
+        worker.stop()
+        record = self._record(self._running)
+        if self._told_end_at_s is not None:
+            self._running = ""
+            return
+        failure = worker.failure("training")
+        log.error("job %s: %s", record.job_id, failure)
+        self._live.pop(record.job_id, None)
+        if self._wanted == "cancel":
+            self._running = ""
+            self._put(replace(record, state="cancelled", message="Cancelled; its worker had to be ended by force"))
+        elif record.crashes >= len(RESTART_AFTER_S):
+            self._running = ""
+            text = f"{failure.what} {record.crashes + 1} times ({failure.found}); {worker.last_words()}"
+            self._put(replace(record, state="failed", message=text))
+        else:
+            wait_s = RESTART_AFTER_S[record.crashes]
+            self._restart_at_s = now + wait_s
+            text = f"The worker stopped ({failure.found}); it goes on from its last checkpoint"
+            self._put(replace(record, crashes=record.crashes + 1, message=text))
+
+    def _overdue(self, now: float) -> bool:
+        """Whether the worker should be gone by now: it said its last, or was told to cancel, a good while ago."""
+        if self._told_end_at_s is not None:
+            return now - self._told_end_at_s > CANCEL_GRACE_S
+        return self._wanted == "cancel" and now - self._wanted_at_s > CANCEL_GRACE_S
+
+    def _want(self, action: str) -> None:
+        self._wanted, self._wanted_at_s = action, time.monotonic()
+        if self.worker is not None:
+            self._send(self.worker, ChangeJob(self._running, action or "resume"))
+
+    def _put(self, record: JobRecord) -> JobRecord:
+        self.journal.put(record)
+        self._publish(self.info(record.job_id))
+        return record
+
+    def _record(self, job_id: str) -> JobRecord:
+        record = self.journal.records.get(job_id)
+        if record is None:
+            raise NotFound(f"There is no job {job_id[:80]!r}{nearest(job_id, self.journal.records)}")
+        return record

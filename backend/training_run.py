@@ -1,0 +1,87 @@
+"""One training run from request to library, the same for the train worker and for `train --local`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backend.library import Library
+from shared.errors import EnvironmentFailed
+from shared.messages import StartTraining
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. state: done, paused or cancelled. avatar_id and report_folder are empty unless it is done."""
+
+    state: str
+    avatar_id: str = ""
+    report_folder: str = ""
+    metrics: Mapping[str, float] | None = None
+
+
+def check_training(asked: StartTraining) -> None:
+    """Raises BadConfig, BadCapture: the sentence a user should read now, not when the job's turn comes."""
+    from avatars.training.config import load_config
+
+    from avatars.captures.opening import open_capture
+
+    load_config(asked.preset, asked.overrides)
+    open_capture(asked.capture)
+
+
+def finished_run(folder: Path, library: Library) -> Outcome | None:
+    """What an earlier run in this folder made, where its avatar is still in the library."""
+    try:
+        data = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        avatar_id = str(data["avatar_id"])
+        if avatar_id in library.ids():
+            return Outcome("done", avatar_id, str(data["report_folder"]), dict(data["metrics"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None
+
+
+def run_training(
+    asked: StartTraining,
+    folder: Path,
+    library: Library,
+    device: str,
+    on_event: Callable[[Any], None],
+    wanted: Callable[[], str],
+) -> Outcome:
+    """Train (or go on from the folder's checkpoints) and move the avatar into the library.
+
+    on_event: called with avatars.training's Progress. wanted: '', 'pause' or 'cancel', asked between steps.
+    """
+    from avatars.training.config import load_config
+    from avatars.training.loop import train
+
+    from avatars.captures.opening import open_capture
+
+    earlier = finished_run(folder, library)
+    if earlier is not None:
+        return earlier
+    config = load_config(asked.preset, asked.overrides)
+    capture = open_capture(asked.capture)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        result = train(config, capture, folder, name=asked.name, device=device, on_event=on_event, wanted=wanted)
+        if result.state != "done":
+            return Outcome(result.state)
+        metrics = {k: float(v) for k, v in result.metrics.items() if math.isfinite(float(v))}
+        avatar_id = library.adopt(Path(result.avatar_folder), asked.name)
+        outcome = Outcome("done", avatar_id, str(result.report_folder), metrics)
+        document = {"avatar_id": avatar_id, "report_folder": outcome.report_folder, "metrics": metrics}
+        (folder / RESULT).write_text(json.dumps(document), encoding="utf-8")
+    except OSError as error:
+        raise EnvironmentFailed(
+            "The disk refused", found=f"{error.filename or folder}: {error.strerror}", do="Make room and resume the job"
+        ) from error
+    return outcome
