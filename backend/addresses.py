@@ -39,6 +39,8 @@ def bind(socket: zmq.Socket[bytes], address: str) -> str:
     """Bind and return the address in use; port 0 takes a free one. Raises EnvironmentFailed when it is taken."""
     wanted = address[:-2] + ":*" if address.endswith(":0") else address
     wanted = wanted.replace("//localhost:", "//127.0.0.1:")
+    if "[" in wanted:
+        socket.setsockopt(zmq.IPV6, 1)
     try:
         socket.bind(wanted)
     except zmq.ZMQError as error:

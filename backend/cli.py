@@ -7,9 +7,9 @@ For whoever starts a server as a child process (the add-on, the launcher):
 
     PYTHON -m backend serve --address tcp://127.0.0.1:47615 --parent-pid PID [--home FOLDER] [--device auto]
 
-with the key, where one is wanted, in the environment variable EFFIGY_KEY (or the first line of --key-file FILE), and the
-data folder, where --home is not given, in EFFIGY_HOME. Port 0 takes a free port. When it listens it prints one line of
-JSON on standard output and nothing after it:
+with the key, where one is wanted, in the environment variable EFFIGY_KEY (or the first line of --key-file FILE), and
+the data folder, where --home is not given, in EFFIGY_HOME. Port 0 takes a free port. When it listens it prints one line
+of JSON on standard output and nothing after it:
 
     {"ready": true, "address": "tcp://127.0.0.1:47615", "epoch": "…"}
 

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from backend.doctor import examine
@@ -59,7 +60,9 @@ def benchmark_wire(arguments: argparse.Namespace) -> int:
     table = Table("way", "frames", "MiB", "median ms", "95 % ms", "goal ms")
     for row in measure(width, height, arguments.frames):
         goal = f"{WIRE_GOAL_MS:.0f}" if (width, height) == (1920, 1080) else ""
-        table.add_row(row.way, str(row.frames), f"{row.mebibytes:.1f}", f"{row.median_ms:.2f}", f"{row.p95_ms:.2f}", goal)
+        table.add_row(
+            row.way, str(row.frames), f"{row.mebibytes:.1f}", f"{row.median_ms:.2f}", f"{row.p95_ms:.2f}", goal
+        )
     Console().print(table)
     return 0
 
@@ -72,6 +75,6 @@ def doctor(arguments: argparse.Namespace) -> int:
     else:
         table = Table("what", "state", "found", "what to do")
         for finding in findings:
-            table.add_row(finding.name, MARKS[finding.state], finding.found, finding.do)
+            table.add_row(finding.name, MARKS[finding.state], escape(finding.found), escape(finding.do))
         Console().print(table)
     return int(any(finding.state == "missing" for finding in findings))

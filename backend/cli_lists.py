@@ -40,7 +40,9 @@ def add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def add_client_options(parser: argparse.ArgumentParser) -> None:
     """Options of every command that asks a server."""
     parser.add_argument("--address", default=os.environ.get("EFFIGY_ADDRESS", DEFAULT_ADDRESS))
-    parser.add_argument("--key-file", type=Path, help="file whose first line is the key (default: $EFFIGY_KEY, or none)")
+    parser.add_argument(
+        "--key-file", type=Path, help="file whose first line is the key (default: $EFFIGY_KEY, or none)"
+    )
 
 
 def client_of(arguments: argparse.Namespace) -> BackendClient:

@@ -79,7 +79,12 @@ def request_of(
     pose = motion.at(index % len(motion))
     width, height = arguments.size
     K, world_from_camera, distance = orbit_camera(
-        detail.proxy.vertices, width, height, math.radians(yaw), math.radians(arguments.pitch), math.radians(arguments.fov)
+        detail.proxy.vertices,
+        width,
+        height,
+        math.radians(yaw),
+        math.radians(arguments.pitch),
+        math.radians(arguments.fov),
     )
     instance = AvatarInstance(
         detail.summary.avatar_id,
@@ -205,7 +210,8 @@ def _renderer(arguments: argparse.Namespace) -> Iterator[Renderer]:
 
     def picture(request: RenderRequest) -> NDArray[Any]:
         check_render_request(request)
-        return studio.render(request).images[0]
+        combined: NDArray[Any] = studio.render(request).images[0]
+        return combined
 
     yield studio.detail(avatar_id), picture, put
 

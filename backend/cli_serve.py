@@ -26,7 +26,9 @@ def add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser = commands.add_parser("serve", help="run the server until Ctrl-C")
     parser.add_argument("--address", default=os.environ.get("EFFIGY_ADDRESS", DEFAULT_ADDRESS))
     parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
-    parser.add_argument("--key-file", type=Path, help="file whose first line is the key (default: $EFFIGY_KEY, or none)")
+    parser.add_argument(
+        "--key-file", type=Path, help="file whose first line is the key (default: $EFFIGY_KEY, or none)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--parent-pid", type=int, default=0, help="end when this process is gone and no training job is left"
@@ -48,9 +50,7 @@ def serve(arguments: argparse.Namespace) -> int:
     orphaned = parent_watch(arguments.parent_pid)
     print(json.dumps({"ready": True, "address": server.address, "epoch": server.epoch}), flush=True)
     logging.getLogger("effigy").info("listening at %s, data in %s", server.address, home.root)
-    server.run(
-        lambda: ended.is_set() or (orphaned() and (arguments.even_training or not server.jobs.active()))
-    )
+    server.run(lambda: ended.is_set() or (orphaned() and (arguments.even_training or not server.jobs.active())))
     return 0
 
 

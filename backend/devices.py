@@ -54,4 +54,4 @@ def use_cores(count: int) -> None:
     import torch
 
     torch.set_num_threads(max(1, min(count, int(os.environ.get("OMP_NUM_THREADS", count)))))
-    numba.set_num_threads(max(1, min(count, numba.config.NUMBA_NUM_THREADS)))
+    numba.set_num_threads(max(1, min(count, numba.get_num_threads())))

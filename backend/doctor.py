@@ -84,7 +84,9 @@ def _cuda() -> Finding:
     except (ImportError, OSError) as error:
         return Finding("CUDA", "missing", f"torch does not load: {error}"[:200], "Install torch again")
     if not torch.cuda.is_available():
-        return Finding("CUDA", "optional", "no device; the CPU is used", "Needs an NVIDIA GPU, its driver, torch with CUDA")
+        return Finding(
+            "CUDA", "optional", "no device; the CPU is used", "Needs an NVIDIA GPU, its driver, torch with CUDA"
+        )
     properties = torch.cuda.get_device_properties(0)
     return Finding("CUDA", "ok", f"{properties.name}, {properties.total_memory >> 30} GiB, CUDA {torch.version.cuda}")
 
@@ -137,5 +139,8 @@ def _body_model(name: str, root: Path) -> Finding:
     if files:
         return Finding(f"{name} files", "ok", f"{', '.join(files[:4])} in {path}")
     return Finding(
-        f"{name} files", "optional", "none", f"Not needed for the open template; licensed at {page}, then put into {path}"
+        f"{name} files",
+        "optional",
+        "none",
+        f"Not needed for the open template; licensed at {page}, then put into {path}",
     )

@@ -6,6 +6,7 @@ last line (the machine died while writing) is cut off; a damaged line in between
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import uuid
@@ -87,10 +88,17 @@ class Journal:
         """Write a record and sync it to disk; only then is it true."""
         assert record.state in STATES
         try:
-            with self.path.open("ab") as file:
-                file.write(_line(record))
-                file.flush()
-                os.fsync(file.fileno())
+            with self.path.open("ab", buffering=0) as file:
+                whole = file.tell()
+                line = _line(record)
+                try:
+                    written = file.write(line)
+                    if written != len(line):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(whole)  # half a line would spoil the next one
+                    raise
         except OSError as error:
             raise EnvironmentFailed(
                 "The job journal cannot be written", found=f"{self.path}: {error.strerror}", do="Make room on the disk"

@@ -48,6 +48,8 @@ class _Channel:
         self._last_id = 0
         self._socket = make_socket(context, zmq.DEALER, queue=queue, max_part_bytes=REPLY_BYTES)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        if "[" in address:
+            self._socket.setsockopt(zmq.IPV6, 1)
         try:
             self._socket.connect(address)
         except zmq.ZMQError as error:

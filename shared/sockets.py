@@ -37,7 +37,6 @@ def make_socket(
         zmq.HEARTBEAT_TIMEOUT: HEARTBEAT_TIMEOUT_MS,
         zmq.RECONNECT_IVL: RECONNECT_MS,
         zmq.RECONNECT_IVL_MAX: RECONNECT_MAX_MS,
-        zmq.IPV6: 1,
     }
     for option, value in options.items():
         socket.setsockopt(option, value)
