@@ -9,25 +9,32 @@ from typing import Any
 from torch import Tensor
 
 from avatars.avatar import Avatar
+from avatars.captures.capture import Capture
 from avatars.rgb_head.avatar import load_rgb_head
+from avatars.rgb_head.trainer import RgbHeadTrainer
 from avatars.templates.opening import TemplateReference
+from avatars.training.config import TrainConfig
+from avatars.training.trainer import Trainer
 from shared.errors import BadAvatar, nearest
 
 Loader = Callable[[TemplateReference, Mapping[str, Any], Mapping[str, Tensor], str], Avatar]
+MakeTrainer = Callable[[TrainConfig, Capture, str], Trainer]
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to make an avatar. load: (template, description, tensors, device) -> Avatar."""
+    """One way to make an avatar. load: (template, description, tensors, device) -> Avatar; trainer: (config, capture,
+    device) -> Trainer."""
 
     name: str
     title: str
     load: Loader
+    trainer: MakeTrainer
 
 
 METHODS: Mapping[str, Method] = {
     method.name: method
-    for method in (Method("rgb_head", "RGB head (RGBAvatar): talking head, Gaussians", load_rgb_head),)
+    for method in (Method("rgb_head", "RGB head (RGBAvatar): talking head, Gaussians", load_rgb_head, RgbHeadTrainer),)
 }
 
 
@@ -36,3 +43,8 @@ def find_method(name: str) -> Method:
     if name not in METHODS:
         raise BadAvatar(f"unknown avatar method {name!r}{nearest(name, METHODS)}", expected=", ".join(METHODS))
     return METHODS[name]
+
+
+def find_trainer(name: str) -> MakeTrainer:
+    """The class that trains avatars of method `name`. Raises BadAvatar naming the nearest."""
+    return find_method(name).trainer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +67,11 @@ class Anchors:
     points: Tensor
     frames: Tensor
     quats: Tensor
+
+
+def stack_anchors(parts: Sequence[Anchors]) -> Anchors:
+    """Anchors of several frames as one batch."""
+    return Anchors(*(torch.cat([getattr(part, name) for part in parts]) for name in ("points", "frames", "quats")))
 
 
 def anchors(binding: UvBinding, vertices: Tensor, kind: FrameKind) -> Anchors:

@@ -42,6 +42,8 @@ class RgbHeadConfig:
     the others, 0 for none. offsets_m: patch -> start above the surface. blendshapes: K. frame: 'uv' (the paper's) or
     'orthonormal'.
     initial_scale: start size as a share of the texel's spacing; initial_thickness the same along the normal.
+    first_look_px: size at which training images are searched for Gaussians that nothing shows (0 keeps them all, as the
+    paper does).
     """
 
     target_gaussians: int = 20000
@@ -51,6 +53,7 @@ class RgbHeadConfig:
     initial_scale: float = 0.6
     initial_thickness: float = 0.3
     initial_opacity: float = 0.5
+    first_look_px: int = 128
     density: Mapping[str, float] = field(default_factory=lambda: dict(DENSITY))
     offsets_m: Mapping[str, float] = field(default_factory=lambda: dict(OFFSETS_M))
 

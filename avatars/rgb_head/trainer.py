@@ -1,0 +1,202 @@
+"""Training of RGBAvatar heads (CVPR 2025; method page 3 and 5), as the shared loop asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatars.captures.capture import Capture
+from avatars.gaussians.binding import Anchors, stack_anchors
+from avatars.rendering.rasterise import Rasterised, rasterise
+from avatars.rendering.seen_colours import seen_colours
+from avatars.rgb_head.avatar import RgbHeadAvatar
+from avatars.rgb_head.driving import HEAD_JOINTS
+from avatars.rgb_head.initial import new_head
+from avatars.rgb_head.model import SH0, RgbHead
+from avatars.training.config import TrainConfig
+from avatars.training.data import Batch, load_pictures
+from avatars.training.losses import dssim_loss, l1_loss
+from avatars.training.trainer import RatedParameter
+
+SEEN_WEIGHT = 0.1
+COLOUR_PATIENCE = 200
+"""Steps without a newly seen Gaussian after which no more are looked for (method page 5)."""
+FAINT = 0.004
+"""Gaussians below this opacity (1/255) are dropped from the finished avatar: the rasteriser skips them anyway."""
+OPAQUE = 0.95
+BYTES_PER_ANCHOR, KEPT_BYTES = 64, 512 << 20
+
+
+class RgbHeadTrainer:
+    """A `Trainer` of one head from one capture. Raises BadTemplate when the capture's template is not at hand."""
+
+    def __init__(self, config: TrainConfig, capture: Capture, device: str) -> None:
+        self.config, self.device = config, torch.device(device)
+        motion, frames = capture.motion, list(capture.training_frames())
+        rest_pose = motion.rotations[frames].mean(0)
+        for name in HEAD_JOINTS:
+            if name in capture.joint_names:
+                rest_pose[capture.joint_names.index(name)] = 0
+        model = new_head(
+            capture.template,
+            config.model,
+            seed=config.seed,
+            rotations=motion.rotations[frames],
+            expressions=motion.expressions[frames],
+            rest_pose=rest_pose,
+        )
+        self.model: RgbHead = model.moved_to(device)
+        self.quiet_steps = 0
+        with torch.no_grad():
+            drive = [
+                torch.from_numpy(np.array(values)).to(self.device)
+                for values in (motion.rotations, motion.translations, motion.expressions)
+            ]
+            self.theta = self.model.theta(*drive)
+            self.vertices = torch.cat(
+                [self.model.head.posed_vertices(*(part[i : i + 1] for part in drive)) for i in range(len(motion))]
+            )
+        self.surfaces: dict[int, Anchors] = {}
+        if config.model.first_look_px:
+            self._drop_hidden(capture, config.model.first_look_px)
+
+    def _drop_hidden(self, capture: Capture, longest_px: int) -> None:
+        """Leave out what no training image can show: skin under clothes, the back of the eyes.
+
+        Every training image is looked at once, small, with the model nearly opaque; layers above the surface are left
+        out of the look, as they would hide what is beneath them, and kept.
+        """
+        model = self.model
+        lifted = torch.tensor([name.partition("/")[2].startswith("hair") for name in model.binding.group_names])
+        above = lifted.to(self.device)[model.binding.group]
+        pictures = load_pictures(capture, capture.split("train"), longest_px, self.device)
+        total = torch.zeros(len(model), device=self.device)
+        with torch.no_grad():
+            opacity = torch.where(above, 0.0, OPAQUE)
+            for row in range(len(pictures)):
+                batch = pictures.batch(torch.tensor([row]), torch.zeros(1, 3))
+                posed = model.place(self._surface(batch.frames), None, hide_unseen=False)
+                posed = replace(posed, opacities=opacity[None])
+                colours, alpha = batch.straight()
+                _, weight = seen_colours(posed, batch.cameras, colours, alpha, min_weight=SEEN_WEIGHT)
+                total += weight
+        self.model = model.kept(above | (total > SEEN_WEIGHT))
+        self.surfaces.clear()
+
+    def _surface(self, frames: Tensor) -> Anchors:
+        """Anchors of frames [B]; each frame's are kept while they fit in memory, since the mesh is not trained."""
+        found = []
+        for frame in frames.tolist():
+            one = self.surfaces.get(frame)
+            if one is None:
+                one = self.model.surface(self.vertices[frame : frame + 1])
+                if (len(self.surfaces) + 1) * len(self.model) * BYTES_PER_ANCHOR <= KEPT_BYTES:
+                    self.surfaces[frame] = one
+            found.append(one)
+        return found[0] if len(found) == 1 else stack_anchors(found)
+
+    def gaussians(self) -> int:
+        """How many Gaussians are being trained."""
+        return len(self.model)
+
+    def parameters(self) -> tuple[RatedParameter, ...]:
+        """Attributes, deltas and network with the paper's rates per attribute; deltas follow their attribute's."""
+        rates, total = self.config.rates, self.config.schedule.images
+        model = self.model
+
+        def rated(name: str, rate: float, final: float, until: int) -> RatedParameter:
+            return RatedParameter(name, getattr(model, name), rate, final, until)
+
+        last = rates.others_final
+        position = (rates.position, rates.position_final, rates.position_until)
+        found = [
+            rated("positions", *position),
+            rated(
+                "position_deltas",
+                rates.position * rates.delta_position,
+                rates.position_final * rates.delta_position,
+                position[2],
+            ),
+        ]
+        for name, rate in (
+            ("rotations", rates.rotation),
+            ("scales", rates.scale),
+            ("opacities", rates.opacity),
+            ("colours", rates.colour),
+            ("rotation_deltas", rates.rotation * rates.delta_rotation),
+            ("colour_deltas", rates.colour * rates.delta_colour),
+        ):
+            found.append(rated(name, rate, rate * last, total))
+        for name, parameter in model.network.named_parameters():
+            found.append(RatedParameter(f"network.{name}", parameter, rates.network, rates.network * last, total))
+        return tuple(found)
+
+    def _weights(self, batch: Batch, at: float) -> Tensor | None:
+        if at < self.config.schedule.deltas_from:
+            return None
+        return self.model.weights(self.theta[batch.frames])
+
+    def losses(self, batch: Batch, at: float) -> dict[str, Tensor]:
+        """L1, structural similarity, coverage, and the terms that keep Gaussians where unseen poses need them."""
+        wanted, plan = self.config.losses, self.config.schedule
+        weights = self._weights(batch, at)
+        posed = self.model.place(self._surface(batch.frames), weights, hide_unseen=False)
+        drawn = rasterise(posed, batch.cameras, posed.colours, background=batch.backgrounds)
+        target = batch.target()
+        terms = {"l1": wanted.l1 * l1_loss(drawn.features, target)}
+        if wanted.ssim > 0 and at >= plan.ssim_from:
+            terms["ssim"] = wanted.ssim * dssim_loss(drawn.features, target)
+        if wanted.alpha > 0:
+            terms["alpha"] = wanted.alpha * (drawn.alpha - batch.rgba[..., 3]).abs().mean()
+        model = self.model
+        if wanted.offset > 0:
+            away = model.positions.norm(dim=-1) / wanted.offset_limit_m - 1
+            terms["offset"] = wanted.offset * away.clamp_min(0).mean()
+        if wanted.size > 0:
+            terms["size"] = wanted.size * (model.scales.exp() / wanted.size_limit_m - 1).clamp_min(0).mean()
+        if wanted.delta > 0 and weights is not None:
+            moved = torch.addmm(
+                torch.zeros_like(model.positions).view(1, -1), weights, model.position_deltas.flatten(1)
+            )
+            terms["delta"] = wanted.delta * moved.square().mean() * 1e6  # in square millimetres
+        return terms
+
+    def after_step(self, batch: Batch, at: float) -> None:
+        """Give Gaussians seen for the first time the colour of what they show (method page 5)."""
+        if not self.config.schedule.colour_from_images or self.quiet_steps >= COLOUR_PATIENCE or self.model.seen.all():
+            return
+        model = self.model
+        with torch.no_grad():
+            posed = model.place(self._surface(batch.frames), self._weights(batch, at), hide_unseen=False)
+            colours, alpha = batch.straight()
+            total, weight = seen_colours(posed, batch.cameras, colours, (alpha > 0.5).float(), min_weight=SEEN_WEIGHT)
+            new = (weight > SEEN_WEIGHT) & ~model.seen
+            mean = total / weight.clamp_min(1e-6)[:, None]
+            model.colours.copy_(torch.where(new[:, None], (mean - 0.5) / SH0, model.colours))
+            model.seen |= new
+        self.quiet_steps = 0 if bool(new.any()) else self.quiet_steps + 1
+
+    def render(self, batch: Batch) -> Rasterised:
+        """The model in the batch's poses and cameras as the avatar will look, without background or gradients."""
+        with torch.no_grad():
+            weights = self.model.weights(self.theta[batch.frames])
+            posed = self.model.place(self._surface(batch.frames), weights, hide_unseen=True)
+            return rasterise(posed, batch.cameras, posed.colours)
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Which Gaussians were seen, and for how many steps none was new."""
+        return {"seen": self.model.seen.to(torch.uint8), "quiet_steps": torch.tensor([self.quiet_steps])}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Inverse of `state`."""
+        self.model.seen.copy_(state["seen"].bool())
+        self.quiet_steps = int(state["quiet_steps"])
+
+    def finish(self) -> RgbHeadAvatar:
+        """The avatar, without the Gaussians no image has shown or that faded away."""
+        visible = self.model.seen & (torch.sigmoid(self.model.opacities.detach()) > FAINT)
+        return RgbHeadAvatar(self.model.kept(visible))

@@ -1,0 +1,68 @@
+"""Checkpoints: a folder each, safetensors and JSON, written whole or not at all, verified before use, two kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from avatars.files import sha256_of, write_folder_atomically
+from shared.errors import EnvironmentFailed
+
+TENSORS, NOTES = "state.safetensors", "state.json"
+KEPT = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """All that a bit-exact resume needs. notes: counters and the identity of the run, as JSON values."""
+
+    tensors: Mapping[str, Tensor]
+    notes: Mapping[str, Any]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, images: int) -> Path:
+    """Write a checkpoint under `folder` and drop all but the newest two. Raises EnvironmentFailed."""
+    target = folder / f"images_{images:010d}"
+
+    def fill(place: Path) -> None:
+        contiguous = {name: value.detach().cpu().contiguous().clone() for name, value in checkpoint.tensors.items()}
+        save_file(contiguous, str(place / TENSORS))
+        notes = dict(checkpoint.notes) | {"sha256": sha256_of(place / TENSORS)}
+        (place / NOTES).write_text(json.dumps(notes, indent=1), encoding="utf-8")
+
+    write_folder_atomically(target, fill)
+    for old in checkpoints(folder)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Checkpoint folders, oldest first."""
+    return sorted(path for path in folder.glob("images_*") if path.is_dir()) if folder.is_dir() else []
+
+
+def newest_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest intact checkpoint; None where there is none. Raises EnvironmentFailed if all are damaged."""
+    found = checkpoints(folder)
+    problems = []
+    for path in reversed(found):
+        try:
+            notes = json.loads((path / NOTES).read_text(encoding="utf-8"))
+            if sha256_of(path / TENSORS) != notes["sha256"]:
+                raise ValueError("its digest is another")
+            return Checkpoint(load_file(str(path / TENSORS)), notes)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            problems.append(f"{path.name}: {error}")
+    if problems:
+        raise EnvironmentFailed(
+            f"no checkpoint in {folder} is intact", found=problems[0], do="Delete that folder to begin anew"
+        )
+    return None

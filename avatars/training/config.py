@@ -1,0 +1,173 @@
+"""All that decides a training run, as frozen dataclasses. Counts are images, so batch size changes nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from avatars.rgb_head.initial import RgbHeadConfig
+from avatars.training.typed import from_mapping, with_overrides
+from shared.errors import BadConfig, nearest
+
+PRESET_FOLDER = Path(__file__).parent / "presets"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When things happen, in images seen.
+
+    images: how many in all. batch: images a step. max_seconds: 0, or a time after which training ends; the schedule
+    then follows max(images / all images, seconds / max_seconds), so a slow machine still ends with small rates.
+    sizes_px: longest image side in each stage, from the image counts in stages_from. deltas_from: blendshapes and
+    network join. ssim_from: structural similarity joins.
+    """
+
+    images: int = 50000
+    batch: int = 10
+    max_seconds: float = 0.0
+    sizes_px: tuple[int, ...] = (512,)
+    stages_from: tuple[int, ...] = (0,)
+    deltas_from: int = 3000
+    ssim_from: int = 0
+    colour_from_images: bool = True
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Adam's learning rates.
+
+    Position decays log-linearly to position_final at position_until images; all others to `others_final` times
+    themselves at the end. delta_*: factors on the rate of the attribute they belong to.
+    """
+
+    position: float = 8e-4
+    position_final: float = 8e-6
+    position_until: int = 30000
+    opacity: float = 0.25
+    scale: float = 0.025
+    rotation: float = 0.005
+    colour: float = 0.0125
+    delta_position: float = 0.05
+    delta_rotation: float = 0.5
+    delta_colour: float = 0.5
+    network: float = 1e-3
+    others_final: float = 1.0
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the terms. ssim multiplies 1 - SSIM; alpha is L1 on coverage.
+
+    offset and size hold Gaussians near their surface and small (beyond offset_limit_m and size_limit_m); delta keeps
+    blendshapes small where no image asks for them.
+    """
+
+    l1: float = 1.0
+    ssim: float = 0.0
+    alpha: float = 0.0
+    offset: float = 0.0
+    offset_limit_m: float = 0.02
+    size: float = 0.0
+    size_limit_m: float = 0.01
+    delta: float = 0.0
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """How often things are written or told.
+
+    Seconds between checkpoints, previews and events (checkpoint_images adds a fixed count; 0 is off). curve_points:
+    evaluations of a small held-out subset during training; curve_images: how many pictures that subset has.
+    """
+
+    checkpoint_s: float = 60.0
+    checkpoint_images: int = 0
+    preview_s: float = 3.0
+    event_s: float = 0.5
+    curve_points: int = 12
+    curve_images: int = 4
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. size_px: longest image side of evaluation. background: behind training images."""
+
+    description: str = ""
+    method: Literal["rgb_head"] = "rgb_head"
+    seed: int = 0
+    size_px: int = 512
+    background: Literal["random", "white", "black"] = "random"
+    model: RgbHeadConfig = field(default_factory=RgbHeadConfig)
+    schedule: Schedule = field(default_factory=Schedule)
+    rates: Rates = field(default_factory=Rates)
+    losses: LossWeights = field(default_factory=LossWeights)
+    reporting: Reporting = field(default_factory=Reporting)
+
+
+def presets() -> dict[str, str]:
+    """Preset name -> one-line description."""
+    found = {}
+    for path in sorted(PRESET_FOLDER.glob("*.yaml")):
+        found[path.stem] = str(_read(path).get("description", ""))
+    return found
+
+
+def load_config(preset: str, overrides: Mapping[str, str] | None = None) -> TrainConfig:
+    """A preset (by name, or the path of a YAML file) with dotted overrides, each a YAML text. Raises BadConfig.
+
+    >>> load_config("tiny", {"schedule.images": "40"}).schedule.images
+    40
+    """
+    path = PRESET_FOLDER / f"{preset}.yaml"
+    if not path.is_file():
+        path = Path(preset)
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        raise BadConfig(f"there is no preset {preset!r}{nearest(preset, presets())}", expected=", ".join(presets()))
+    values = with_overrides(_read(path), overrides or {}, TrainConfig)
+    config = from_mapping(TrainConfig, values, path.stem)
+    check_config(config)
+    return config
+
+
+def check_config(config: TrainConfig) -> None:
+    """Refuse values that make no sense together. Raises BadConfig."""
+    plan = config.schedule
+    if len(plan.sizes_px) != len(plan.stages_from) or not plan.sizes_px or plan.stages_from[0] != 0:
+        raise BadConfig(
+            "schedule.sizes_px and schedule.stages_from do not fit",
+            found=f"{list(plan.sizes_px)} and {list(plan.stages_from)}",
+            expected="as many stages as sizes, the first from 0",
+        )
+    if list(plan.stages_from) != sorted(plan.stages_from):
+        raise BadConfig("schedule.stages_from is out of order", found=str(list(plan.stages_from)))
+    for name, value, low in (
+        ("schedule.images", plan.images, 1),
+        ("schedule.batch", plan.batch, 1),
+        ("size_px", config.size_px, 8),
+        ("schedule.sizes_px", min(plan.sizes_px), 8),
+        ("model.target_gaussians", config.model.target_gaussians, 1),
+        ("model.blendshapes", config.model.blendshapes, 1),
+        ("schedule.max_seconds", plan.max_seconds, 0),
+        ("model.initial_opacity", config.model.initial_opacity, 1e-4),
+        ("model.initial_scale", config.model.initial_scale, 1e-4),
+    ):
+        if value < low:
+            raise BadConfig(f"{name} is too small", found=str(value), expected=f"at least {low}")
+    if config.model.initial_opacity >= 1:
+        raise BadConfig(
+            "model.initial_opacity is too large", found=str(config.model.initial_opacity), expected="below 1"
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadConfig(f"{path.name} cannot be read", found=str(error).replace("\n", " ")) from error
+    if not isinstance(values, dict):
+        raise BadConfig(f"{path.name} holds no settings", expected="names and values")
+    return values

@@ -1,0 +1,83 @@
+"""The pictures of a training report, drawn without a display and without pyplot's global state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from avatars.training.evaluation import Curves
+
+ERROR_GAIN = 5
+LABEL_PX = 14
+
+
+def loss_figure(path: Path, curves: Curves) -> None:
+    """Running means of the loss terms over images, logarithmic."""
+    figure, axes = _axes("images", "loss (running mean)")
+    images = [count for count, _ in curves.losses]
+    for name in sorted({key for _, terms in curves.losses for key in terms}):
+        values = np.array([terms.get(name, np.nan) for _, terms in curves.losses], np.float64)
+        if (values > 0).any():
+            axes.plot(images, np.where(values > 0, values, np.nan), label=name)
+    axes.set_yscale("log")
+    if axes.lines:
+        axes.legend()
+    figure.savefig(path)
+
+
+def psnr_figure(path: Path, curves: Curves) -> None:
+    """Held-out PSNR over images, with seconds along the top."""
+    figure, axes = _axes("images", "PSNR on a held-out subset (dB)")
+    images, values = [count for count, _, _ in curves.psnr], [db for _, _, db in curves.psnr]
+    axes.plot(images, values, marker="o")
+    for count, seconds, db in curves.psnr:
+        label = f"{seconds:.0f} s"
+        axes.annotate(label, (count, db), textcoords="offset points", xytext=(0, 6), fontsize=7, ha="center")
+    figure.savefig(path)
+
+
+def coverage_figure(path: Path, train_deg: NDArray[np.float64], test_deg: NDArray[np.float64]) -> None:
+    """From where the head was seen: yaw and pitch of every picture."""
+    figure, axes = _axes("yaw of the camera around the head (degrees)", "pitch (degrees)")
+    axes.scatter(train_deg[:, 0], train_deg[:, 1], s=12, label=f"training ({len(train_deg)})")
+    axes.scatter(test_deg[:, 0], test_deg[:, 1], s=24, marker="x", label=f"held out ({len(test_deg)})")
+    axes.legend()
+    figure.savefig(path)
+
+
+def contact_sheet(
+    path: Path, columns: Sequence[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]], per_row: int = 6
+) -> None:
+    """Truth above model above error (times 5), a labelled column for each (label, truth, model)."""
+    tiles = []
+    for label, truth, model in columns:
+        error = np.abs(truth.astype(np.int16) - model.astype(np.int16)) * ERROR_GAIN
+        stacked = np.concatenate((truth, model, np.clip(error, 0, 255).astype(np.uint8)))
+        tile = Image.new("RGB", (stacked.shape[1], stacked.shape[0] + LABEL_PX), "white")
+        tile.paste(Image.fromarray(stacked), (0, LABEL_PX))
+        ImageDraw.Draw(tile).text((3, 1), label, fill="black")
+        tiles.append(tile)
+    if not tiles:
+        return
+    width, height = tiles[0].size
+    across = min(per_row, len(tiles))
+    sheet = Image.new("RGB", (across * width, -(-len(tiles) // across) * height), "white")
+    for index, tile in enumerate(tiles):
+        sheet.paste(tile, (index % across * width, index // across * height))
+    sheet.save(path)
+
+
+def _axes(x_label: str, y_label: str):  # type: ignore[no-untyped-def]
+    figure = Figure(figsize=(8, 4.5), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(visible=True, alpha=0.3)
+    return figure, axes

@@ -1,0 +1,250 @@
+"""The training loop: one for all methods, resumable at any image, paused or stopped at any step."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avatars.captures.capture import Capture
+from avatars.methods import find_trainer
+from avatars.training.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
+from avatars.training.config import TrainConfig
+from avatars.training.data import Pictures, load_pictures
+from avatars.training.evaluation import Curves, curve_subset, measure, picture
+from avatars.training.optimiser import Optimiser
+from avatars.training.progress import Progress, TrainResult
+from avatars.training.report import write_results
+from avatars.training.sampler import Sampler
+from avatars.training.schedule import images_reached, stage_size
+from shared.errors import BadConfig
+
+CHECKPOINTS, REPORT = "checkpoints", "report"
+
+
+def train(
+    config: TrainConfig,
+    capture: Capture,
+    output: Path,
+    *,
+    name: str,
+    device: str,
+    on_event: Callable[[Progress], None],
+    wanted: Callable[[], str] = lambda: "",
+) -> TrainResult:
+    """Train an avatar of `capture` and leave NAME.avatar, report/ and checkpoints/ in `output`.
+
+    Goes on from output/checkpoints where there are any: on the CPU, with schedule.max_seconds 0, the result is bit for
+    bit that of an undisturbed run. wanted: asked before each step, 'pause' or 'cancel' ends it with a checkpoint.
+    Raises BadConfig when the checkpoints belong to another run, BadCapture, BadTemplate, EnvironmentFailed.
+    """
+    run = Run(config, capture, Path(output), device, on_event)
+    state = run.go(wanted)
+    facts = run.facts()
+    avatar_folder, report_folder = run.output / f"{name}.avatar", run.output / REPORT
+    if state != "done":
+        return TrainResult(avatar_folder, report_folder, {}, state)
+    run.tell("Measuring held-out frames")
+    metrics = write_results(run, facts, avatar_folder, report_folder, name)
+    run.tell("Done")
+    return TrainResult(avatar_folder, report_folder, metrics, state)
+
+
+class Run:
+    """One run in progress. Everything a resume needs is in `checkpoint`; the rest is made anew."""
+
+    def __init__(
+        self, config: TrainConfig, capture: Capture, output: Path, device: str, on_event: Callable[[Progress], None]
+    ) -> None:
+        self.started = time.monotonic()
+        self.config, self.capture, self.output = config, capture, output
+        self.device, self.on_event = torch.device(device), on_event
+        self.images, self.seconds_before = 0, 0.0
+        self.told = self.previewed = self.saved = self.started
+        self.recent: dict[str, float] = {}
+        self.pace = Pace()
+        self.curves = Curves()
+        saved = newest_checkpoint(output / CHECKPOINTS)
+        if saved is not None and saved.notes.get("run") != self.identity():
+            raise BadConfig(
+                f"the checkpoints in {output / CHECKPOINTS} belong to another run",
+                found="another configuration or capture",
+                do="Choose another output folder or delete the checkpoints",
+            )
+        self.tell("Preparing the model")
+        self.trainer = find_trainer(config.method)(config, capture, device)
+        self.optimiser = Optimiser(self.trainer.parameters())
+        self.sampler = Sampler(len(capture.split("train")), config.seed)
+        self.pictures: dict[int, Pictures] = {}
+        self.held_out = self._load(capture.split("test"), config.size_px, "held-out pictures")
+        self.watched = curve_subset(len(self.held_out), config.reporting.curve_images)
+        if saved is not None:
+            self._restore(saved)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on this run so far, earlier sittings included."""
+        return self.seconds_before + time.monotonic() - self.started
+
+    @property
+    def at(self) -> float:
+        """Position in the schedule, in images."""
+        return images_reached(self.config.schedule, self.images, self.seconds)
+
+    def identity(self) -> str:
+        """Digest of what decides the result: configuration without reporting, capture, template."""
+        values = dataclasses.asdict(self.config)
+        values.pop("reporting")
+        names = [(image.file.name, image.camera, image.frame, image.split) for image in self.capture.images]
+        described = json.dumps([values, self.capture.name, self.capture.template.as_json(), names], sort_keys=True)
+        return hashlib.sha256(described.encode()).hexdigest()
+
+    def go(self, wanted: Callable[[], str]) -> str:
+        """Train to the end of the schedule, or until 'pause' or 'cancel' is wanted; returns how it ended."""
+        plan, begun_with = self.config.schedule, self.images
+        while True:
+            at = self.at
+            if at >= plan.images:
+                if self.images > begun_with:
+                    self.save()
+                return "done"
+            command = wanted()
+            if command in ("pause", "cancel"):
+                self.save()
+                self.tell({"pause": "Paused", "cancel": "Cancelled"}[command])
+                return {"pause": "paused", "cancel": "cancelled"}[command]
+            self.step(at)
+            self._keep_up(at)
+
+    def step(self, at: float) -> None:
+        """One batch at position `at`."""
+        plan = self.config.schedule
+        chosen = self.sampler.batch(plan.batch)
+        backgrounds = self.sampler.backgrounds(plan.batch, self.config.background)
+        batch = self._pictures(stage_size(plan, at)).batch(chosen, backgrounds)
+        terms = self.trainer.losses(batch, at)
+        total = torch.stack(list(terms.values())).sum()
+        self.optimiser.step(total, at)
+        self.trainer.after_step(batch, at)
+        self.images += plan.batch
+        self.pace.count(plan.batch)
+        for name, value in (*terms.items(), ("total", total)):
+            number = float(value.detach())
+            self.recent[name] = number if name not in self.recent else 0.95 * self.recent[name] + 0.05 * number
+
+    def save(self) -> None:
+        """Write a checkpoint now."""
+        tensors = self.optimiser.state()
+        tensors |= {f"sampler.{key}": value for key, value in self.sampler.state().items()}
+        tensors |= {f"trainer.{key}": value for key, value in self.trainer.state().items()}
+        notes = {
+            "run": self.identity(),
+            "images": self.images,
+            "seconds": self.seconds,
+            "recent": self.recent,
+            "curves": self.curves.as_json(),
+        }
+        save_checkpoint(self.output / CHECKPOINTS, Checkpoint(tensors, notes), self.images)
+        self.saved = time.monotonic()
+
+    def _restore(self, saved: Checkpoint) -> None:
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {key.removeprefix(prefix): value for key, value in saved.tensors.items() if key.startswith(prefix)}
+
+        self.optimiser.restore(saved.tensors)
+        self.sampler.restore(part("sampler."))
+        self.trainer.restore(part("trainer."))
+        self.images, self.seconds_before = int(saved.notes["images"]), float(saved.notes["seconds"])
+        self.started = time.monotonic()
+        self.recent = dict(saved.notes["recent"])
+        self.curves = Curves.from_json(saved.notes["curves"])
+        self.tell(f"Resumed at {self.images} images")
+
+    def _keep_up(self, at: float) -> None:
+        """Checkpoint, curve, preview and event, each when its time has come."""
+        every, now = self.config.reporting, time.monotonic()
+        counted = every.checkpoint_images
+        if now - self.saved >= every.checkpoint_s or (
+            counted and self.images // counted != (self.images - self.config.schedule.batch) // counted
+        ):
+            self.save()
+        self.curves.add_loss(self.images, self.recent)
+        if every.curve_points and self.curves.due(at, self.config.schedule.images / every.curve_points):
+            psnr = measure(self.trainer, self.held_out, self.watched, ("psnr_db",))["psnr_db"]
+            self.curves.add_psnr(self.images, self.seconds, float(np.mean(psnr)))
+        if now - self.previewed >= every.preview_s:
+            self.previewed = time.monotonic()
+            self.tell("Training", preview=self.preview())
+        elif now - self.told >= every.event_s:
+            self.tell("Training")
+
+    def preview(self) -> NDArray[np.uint8]:
+        """[H, W, 3] uint8: the model beside the ground truth, on the first watched held-out picture."""
+        row = self.watched[(self.images // 97) % len(self.watched)]
+        model, truth = picture(self.trainer, self.held_out, row)
+        return np.concatenate((model, truth), 1)
+
+    def tell(self, message: str, preview: NDArray[np.uint8] | None = None) -> None:
+        """Send an event."""
+        self.told = time.monotonic()
+        plan = self.config.schedule
+        rate = self.pace.images_per_s()
+        at = self.at
+        eta = (plan.images - at) / rate if rate > 0 else 0.0
+        if plan.max_seconds > 0:
+            eta = min(eta, max(plan.max_seconds - self.seconds, 0.0)) if rate > 0 else plan.max_seconds
+        self.on_event(Progress(int(at), plan.images, rate, dict(self.recent), eta, message, preview))
+
+    def _pictures(self, size_px: int) -> Pictures:
+        if size_px not in self.pictures:
+            self.pictures.clear()  # earlier, smaller stages are not needed again
+            self.pictures[size_px] = self._load(self.capture.split("train"), size_px, "pictures")
+        return self.pictures[size_px]
+
+    def _load(self, images: tuple[int, ...], size_px: int, what: str) -> Pictures:
+        def tell(done: int) -> None:
+            if time.monotonic() - self.told >= self.config.reporting.event_s:
+                self.tell(f"Reading {what}: {done} of {len(images)}")
+
+        return load_pictures(self.capture, images, size_px, self.device, tell)
+
+    def facts(self) -> dict[str, Any]:
+        """Numbers of the training itself for the report."""
+        return {
+            "training_seconds": round(self.seconds, 2),
+            "images": self.images,
+            "images_per_s": round(self.images / max(self.seconds, 1e-9), 2),
+            "gaussians_trained": self.trainer.gaussians(),
+            "device": str(self.device),
+        }
+
+
+class Pace:
+    """Images a second over the last few seconds."""
+
+    def __init__(self) -> None:
+        self.marks: list[tuple[float, int]] = []
+        self.total = 0
+
+    def count(self, images: int) -> None:
+        """Note that `images` more are done."""
+        self.total += images
+        self.marks.append((time.monotonic(), self.total))
+        if len(self.marks) > 200:
+            del self.marks[:100]
+
+    def images_per_s(self) -> float:
+        """0 until two steps are done."""
+        if len(self.marks) < 2:
+            return 0.0
+        (first, before), (last, after) = self.marks[0], self.marks[-1]
+        return (after - before) / max(last - first, 1e-9)

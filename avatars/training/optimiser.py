@@ -1,0 +1,53 @@
+"""Adam over a trainer's parameters, with a learning rate for each and a state that can be stored exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from avatars.training.schedule import log_linear
+from avatars.training.trainer import RatedParameter
+
+EPSILON = 1e-15
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+class Optimiser:
+    """Adam (default betas, ε = 1e-15 as in RGBAvatar), one group for each parameter."""
+
+    def __init__(self, parameters: Sequence[RatedParameter]) -> None:
+        self.parameters = tuple(parameters)
+        groups = [{"params": [entry.parameter], "lr": entry.start_rate} for entry in self.parameters]
+        self.adam = torch.optim.Adam(groups, eps=EPSILON, fused=True)
+
+    def step(self, loss: Tensor, at: float) -> None:
+        """One update against the gradient of `loss`, with the rates of position `at` in images."""
+        for entry, group in zip(self.parameters, self.adam.param_groups, strict=True):
+            group["lr"] = log_linear(entry.start_rate, entry.final_rate, at / max(entry.until_images, 1))
+        self.adam.zero_grad(set_to_none=True)
+        loss.backward()
+        self.adam.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters and moments by name."""
+        found: dict[str, Tensor] = {}
+        for entry in self.parameters:
+            found[f"parameter.{entry.name}"] = entry.parameter.detach()
+            moments = self.adam.state.get(entry.parameter, {})
+            found |= {f"{moment}.{entry.name}": moments[moment] for moment in MOMENTS if moment in moments}
+        return found
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Inverse of `state`."""
+        for entry in self.parameters:
+            with torch.no_grad():
+                entry.parameter.copy_(state[f"parameter.{entry.name}"])
+            moments = {
+                moment: state[f"{moment}.{entry.name}"].to(entry.parameter.device).clone()
+                for moment in MOMENTS
+                if f"{moment}.{entry.name}" in state
+            }
+            if moments:
+                self.adam.state[entry.parameter] = moments

@@ -1,0 +1,49 @@
+"""Which images come next: seeded shuffles without repetition, exactly resumable."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Sampler:
+    """Draws batches of indices below `count`; every index comes once before any comes again.
+
+    The same generator makes the backgrounds, so its state and the rest of the shuffle are all that resuming needs.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count = count
+        self.generator = torch.Generator().manual_seed(seed)
+        self.waiting = torch.empty(0, dtype=torch.int64)
+
+    def batch(self, size: int) -> Tensor:
+        """The next `size` indices [size] int64, no two alike where count allows."""
+        drawn: list[Tensor] = []
+        missing = size
+        while missing:
+            if not len(self.waiting):
+                shuffled = torch.randperm(self.count, generator=self.generator)
+                taken = torch.cat(drawn) if drawn else torch.empty(0, dtype=torch.int64)
+                repeated = torch.isin(shuffled, taken)
+                self.waiting = torch.cat((shuffled[~repeated], shuffled[repeated]))
+            part = self.waiting[:missing]
+            self.waiting = self.waiting[missing:]
+            drawn.append(part)
+            missing -= len(part)
+        return torch.cat(drawn)
+
+    def backgrounds(self, size: int, kind: str) -> Tensor:
+        """[size, 3] colours in 0..1: 'random' uniform, 'white' or 'black'."""
+        if kind == "random":
+            return torch.rand(size, 3, generator=self.generator)
+        return torch.full((size, 3), 1.0 if kind == "white" else 0.0)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that decides what comes next."""
+        return {"generator": self.generator.get_state(), "waiting": self.waiting.clone()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Inverse of `state`."""
+        self.generator.set_state(state["generator"].clone())
+        self.waiting = state["waiting"].clone()

@@ -1,0 +1,52 @@
+"""What the loop asks of a method: parameters with rates, the losses of a batch, pictures, and an avatar at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from avatars.avatar import Avatar
+from avatars.rendering.rasterise import Rasterised
+from avatars.training.data import Batch
+
+
+@dataclass(frozen=True, eq=False)
+class RatedParameter:
+    """One tensor to train, its name in checkpoints, and its learning rate as a function of the position in images."""
+
+    name: str
+    parameter: nn.Parameter
+    start_rate: float
+    final_rate: float
+    until_images: int
+
+
+class Trainer(Protocol):
+    """One method in training. `at` is the position in the schedule in images (`schedule.images_reached`)."""
+
+    def parameters(self) -> tuple[RatedParameter, ...]:
+        """All tensors to train, in a fixed order."""
+
+    def losses(self, batch: Batch, at: float) -> dict[str, Tensor]:
+        """Named terms, already weighted; their sum is what is minimised."""
+
+    def after_step(self, batch: Batch, at: float) -> None:
+        """What the method does between steps, such as first colours."""
+
+    def render(self, batch: Batch) -> Rasterised:
+        """The model in the batch's poses and cameras, without background or gradients, as the avatar will look."""
+
+    def state(self) -> Mapping[str, Tensor]:
+        """What beside the parameters a resume needs."""
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Inverse of `state`."""
+
+    def finish(self) -> Avatar:
+        """The trained avatar."""
+
+    def gaussians(self) -> int:
+        """How many Gaussians are being trained."""

@@ -1,0 +1,75 @@
+"""Checkpoints: exact, at most two, and the older one serves when the newer is damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from avatars.training.checkpoint import Checkpoint, checkpoints, newest_checkpoint, save_checkpoint
+from avatars.training.optimiser import Optimiser
+from avatars.training.trainer import RatedParameter
+from shared.errors import EnvironmentFailed
+
+
+def write(folder: Path, images: int) -> Path:
+    return save_checkpoint(folder, Checkpoint({"x": torch.full((3,), float(images))}, {"images": images}), images)
+
+
+def test_two_are_kept_and_the_newest_is_found(tmp_path: Path) -> None:
+    assert newest_checkpoint(tmp_path / "none") is None
+    for images in (2, 30, 400):
+        write(tmp_path, images)
+    assert [path.name for path in checkpoints(tmp_path)] == ["images_0000000030", "images_0000000400"]
+    found = newest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.notes["images"] == 400
+    assert torch.equal(found.tensors["x"], torch.full((3,), 400.0))
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "state.json"])
+def test_a_damaged_newest_falls_back_to_the_older(tmp_path: Path, name: str) -> None:
+    write(tmp_path, 1)
+    newest = write(tmp_path, 2)
+    content = bytearray((newest / name).read_bytes())
+    content[len(content) // 2] ^= 255
+    (newest / name).write_bytes(content)
+    found = newest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.notes["images"] == 1
+
+
+def test_if_none_is_intact_the_user_is_told(tmp_path: Path) -> None:
+    (write(tmp_path, 1) / "state.safetensors").unlink()
+    with pytest.raises(EnvironmentFailed, match=r"no checkpoint in .* is intact"):
+        newest_checkpoint(tmp_path)
+
+
+def test_an_interrupted_write_is_not_a_checkpoint(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    (tmp_path / ".images_0000000002.abcd.tmp").mkdir()
+    found = newest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.notes["images"] == 1
+
+
+def test_a_restored_optimiser_takes_the_same_steps() -> None:
+    def fresh() -> tuple[nn.Parameter, Optimiser]:
+        parameter = nn.Parameter(torch.tensor([1.0, -2.0, 0.5]))
+        return parameter, Optimiser([RatedParameter("p", parameter, 0.1, 0.001, 10)])
+
+    def run(parameter: nn.Parameter, optimiser: Optimiser, steps: range) -> None:
+        for step in steps:
+            optimiser.step(((parameter - 0.3) ** 2).sum() * (1 + step), step)
+
+    first, whole = fresh()
+    run(first, whole, range(4))
+    state = {name: value.clone() for name, value in whole.state().items()}
+    run(first, whole, range(4, 9))
+    second, resumed = fresh()
+    resumed.restore(state)
+    run(second, resumed, range(4, 9))
+    assert torch.equal(first, second)
+    assert whole.adam.param_groups[0]["lr"] == pytest.approx(0.1 * 0.01**0.8)
