@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from avatars.lighting.colour import linear_from_srgb
 from avatars.training.ssim import check_images
 
 PIXELS_PER_DEGREE = 0.7 * 3840 / 0.7 * math.pi / 180  # a 0.7 m wide 4K display seen from 0.7 m (section 5)
@@ -31,10 +32,6 @@ _XYZ_FROM_RGB = (
 
 def _mix(image: Tensor, matrix: Tensor) -> Tensor:
     return torch.einsum("bchw,dc->bdhw", image, matrix)
-
-
-def _linear(image: Tensor) -> Tensor:
-    return torch.where(image <= 0.04045, image / 12.92, ((image.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4)
 
 
 def _matrix(image: Tensor) -> Tensor:
@@ -116,7 +113,7 @@ def _feature_strengths(light: Tensor, pixels_per_degree: float) -> list[Tensor]:
 def flip_map(images: Tensor, targets: Tensor, *, pixels_per_degree: float = PIXELS_PER_DEGREE) -> Tensor:
     """The visible difference at each pixel, [B, H, W] in 0..1, of [B, H, W, 3] images in 0..1, display-encoded sRGB."""
     check_images(images, targets)
-    pair = [_opponent(_linear(image.permute(0, 3, 1, 2).clamp(0, 1))) for image in (images, targets)]
+    pair = [_opponent(linear_from_srgb(image.permute(0, 3, 1, 2).clamp(0, 1))) for image in (images, targets)]
     kernels = _contrast_kernels(pixels_per_degree, images)
     first, second = (_hunt_lab(_linear_from_opponent(_filter(image, kernels)).clamp(0, 1)) for image in pair)
     error = _hyab(first, second) ** _EXPONENT_COLOUR
