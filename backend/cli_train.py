@@ -63,18 +63,24 @@ def train(arguments: argparse.Namespace) -> int:
 
 def request_of(arguments: argparse.Namespace) -> StartTraining:
     """The training asked for. Its key comes from its content, so the same command is the same job. Raises BadConfig."""
-    overrides = {}
-    for text in arguments.set:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise BadConfig("An override is not of the form KEY=VALUE", found=text, expected="for example seed=1")
-        overrides[name] = value
+    overrides = overrides_of(arguments.set)
     folder = Path(arguments.capture).expanduser()
     capture = str(folder.absolute()) if folder.is_dir() else arguments.capture
     name = arguments.name or folder.name
     content = json.dumps([name, capture, arguments.preset, overrides], sort_keys=True)
     key = uuid.uuid4().hex if arguments.again else hashlib.sha256(content.encode()).hexdigest()[:16]
     return StartTraining(key, name, capture, arguments.preset, overrides)
+
+
+def overrides_of(texts: list[str]) -> dict[str, str]:
+    """`--set` options as a table. Raises BadConfig."""
+    overrides = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise BadConfig("An override is not of the form KEY=VALUE", found=text, expected="for example seed=1")
+        overrides[name] = value
+    return overrides
 
 
 # --- on a server -----------------------------------------------------------------------------------------------------

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import shared
-from backend.launcher import running_server
+from backend.launcher import RunningServer, running_server
 from shared.client import BackendClient
 from shared.errors import EnvironmentFailed, WorkerFailed
 from shared.messages import AvatarList, AvatarSummary, ChangeJob, JobInfo, JobList, ListAvatars, ListJobs, StartTraining
@@ -46,7 +47,6 @@ class DemoSettings:
     overrides: dict[str, str] = field(default_factory=dict)
     frames: int = 60
     size_px: int = 512
-    hdri: str = "sunset"
     device: str = "auto"
 
 
@@ -102,7 +102,7 @@ def run_demo(settings: DemoSettings, console: Console) -> Path:
         seconds["train"] = time.monotonic() - mark
         _publish(output, Path(job.report_folder), output / "backend" / "library" / f"{avatar.avatar_id}.avatar")
         mark = time.monotonic()
-        film = _film(settings, server.address, server.key, avatar, progress)
+        film = _film(settings, server, avatar, progress)
         seconds["blender"] = time.monotonic() - mark
     seconds["total"] = time.monotonic() - begin
     report = {
@@ -181,51 +181,62 @@ def _publish(output: Path, report: Path, avatar: Path) -> None:
 
 
 # --- Blender ---------------------------------------------------------------------------------------------------------
-def _film(settings: DemoSettings, address: str, key: str, avatar: AvatarSummary, progress: Progress) -> dict[str, Any]:
-    """Render the film in a Blender process; returns what it reports. Skipped where it is already there."""
+def _film(settings: DemoSettings, server: RunningServer, avatar: AvatarSummary, progress: Progress) -> dict[str, Any]:
+    """Render the film in a Blender process; its files by kind. What an earlier run of the same film left is kept."""
     folder = settings.output / "film"
-    stamp_file = folder / "stamp.json"
-    scene = {"avatar": avatar.digest, "frames": settings.frames, "size_px": settings.size_px, "hdri": settings.hdri}
-    stamp = json.dumps({**scene, "script": hashlib.sha256(DEMO_SCENE.read_bytes()).hexdigest()}, indent=1)
-    if stamp_file.is_file() and stamp_file.read_text(encoding="utf-8") == stamp:
-        task = progress.add_task("Rendering in Blender", total=settings.frames, completed=settings.frames, note="kept")
-        return dict(json.loads((folder / "film.json").read_text(encoding="utf-8")))
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    options = [
-        *("--address", address, "--key", key, "--avatar", avatar.avatar_id, "--output", str(folder)),
-        *("--frames", str(settings.frames), "--size", str(settings.size_px), "--hdri", settings.hdri),
-    ]
-    task = progress.add_task("Rendering in Blender", total=settings.frames, note="starting")
-    result: dict[str, Any] = {}
+    scene_file = folder / "scene.json"
+    scene = json.dumps(
+        {
+            "avatar": avatar.digest,
+            "frames": settings.frames,
+            "size_px": settings.size_px,
+            "script": hashlib.sha256(DEMO_SCENE.read_bytes()).hexdigest(),
+        },
+        indent=1,
+    )
+    if not scene_file.is_file() or scene_file.read_text(encoding="utf-8") != scene:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        scene_file.write_text(scene, encoding="utf-8")
+    done = folder / "done"
+    task = progress.add_task("Rendering in Blender", total=settings.frames, note="")
+    if done.exists():
+        progress.update(task, completed=settings.frames, note="kept from an earlier run")
+        return _film_files(folder)
 
     def note(event: dict[str, Any]) -> None:
-        result.update(event.get("result", {}))
         progress.update(task, completed=event["done"], total=event["total"], note=event["stage"])
 
-    _run_blender([*settings.blender, str(DEMO_SCENE), "--", *options], folder / "blender.log", note)
-    films = sorted(folder.glob("*.mp4"))
-    if not films or not films[0].stat().st_size:
+    options = [
+        *("--address", server.address, "--avatar", avatar.avatar_id, "--output", str(folder), "--keep-frames"),
+        *("--frames", str(settings.frames), "--size", str(settings.size_px)),
+    ]
+    _run_blender([*settings.blender, str(DEMO_SCENE), "--", *options], server.key, folder / "blender.log", note)
+    files = _film_files(folder)
+    if not files["films"]:
         raise EnvironmentFailed("Blender ended without a film", do=f"Read {folder / 'blender.log'}")
-    result.update(film_files(folder))
-    (folder / "film.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
-    stamp_file.write_text(stamp, encoding="utf-8")
-    return result
+    done.touch()
+    return files
 
 
-def film_files(folder: Path) -> dict[str, Any]:
+def _film_files(folder: Path) -> dict[str, list[str]]:
     """File names of a film's folder by kind, relative to it."""
-    kinds = {"films": "*.mp4", "scenes": "*.blend", "stills": "still*.png"}
-    return {kind: [path.name for path in sorted(folder.glob(pattern))] for kind, pattern in kinds.items()}
+    kinds = {"films": "*.mp4", "scenes": "*.blend", "stills": "stills/*.png"}
+    return {kind: [str(path.relative_to(folder)) for path in sorted(folder.glob(it))] for kind, it in kinds.items()}
 
 
-def _run_blender(command: Sequence[str], log_path: Path, note: Any) -> None:
+def _run_blender(command: Sequence[str], key: str, log_path: Path, note: Callable[[dict[str, Any]], None]) -> None:
     """Run Blender, passing its progress lines to `note` and all else to the log. Raises EnvironmentFailed."""
     tail: deque[str] = deque(maxlen=8)
     with (
         log_path.open("w", encoding="utf-8") as log,
         subprocess.Popen(
-            list(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True
+            list(command),
+            env={**os.environ, "EFFIGY_KEY": key},  # not on the command line, where every user of the machine reads it
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
         ) as process,
     ):
         assert process.stdout is not None

@@ -30,9 +30,8 @@ def answer(studio: Studio, message: Any) -> Any:
         case messages.GetAvatar():
             return studio.detail(message.avatar_id)
         case messages.ListPresets():
-            from avatars.training.config import presets
-
             from avatars.captures.opening import embedded_captures
+            from avatars.training.config import presets
 
             return messages.PresetList(dict(presets()), dict(embedded_captures()))
         case messages.StartTraining():

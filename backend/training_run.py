@@ -28,9 +28,8 @@ class Outcome:
 
 def check_training(asked: StartTraining) -> None:
     """Raises BadConfig, BadCapture: the sentence a user should read now, not when the job's turn comes."""
-    from avatars.training.config import load_config
-
     from avatars.captures.opening import open_capture
+    from avatars.training.config import load_config
 
     load_config(asked.preset, asked.overrides)
     open_capture(asked.capture)
@@ -60,10 +59,9 @@ def run_training(
 
     on_event: called with avatars.training's Progress. wanted: '', 'pause' or 'cancel', asked between steps.
     """
+    from avatars.captures.opening import open_capture
     from avatars.training.config import load_config
     from avatars.training.loop import train
-
-    from avatars.captures.opening import open_capture
 
     earlier = finished_run(folder, library)
     if earlier is not None:

@@ -62,7 +62,7 @@ def test_everything_promised_is_there(finished: tuple[Path, subprocess.Completed
     output, _ = finished
     assert sorted(path.suffix for path in (output / "film").glob("*.mp4")) == [".mp4"]
     assert list((output / "film").glob("*.blend"))
-    assert len(list((output / "film").glob("still*.png"))) == 3
+    assert len(list((output / "film" / "stills").glob("*.png"))) == 3
     assert (output / "demo_head.avatar" / "weights.safetensors").is_file()
     for name in ("metrics.json", "contact_sheet.png", "loss.png", "psnr.png"):
         assert (output / "training_report" / name).stat().st_size > 0, name
@@ -99,7 +99,7 @@ def test_a_second_run_reuses_what_is_done(
 def test_ctrl_c_leaves_no_process_behind(tmp_path: Path, capture: Path) -> None:
     """Interrupted in the middle of training, the server, its workers and the demo itself are gone within seconds."""
     command = demo_command(tmp_path / "out", capture, ["unused-blender"])
-    command += ["--set", "images=1000000"]
+    command += ["--set", "schedule.images=1000000"]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )

@@ -1,0 +1,51 @@
+"""`demo`: the main job end to end; what `python install.py demo` runs once its environments are made."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from backend.cli_train import overrides_of
+
+
+def add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("demo", help="train an avatar and render an animated, relit film of it in Blender")
+    parser.add_argument("--output", type=Path, required=True, help="folder for everything the demo makes")
+    parser.add_argument(
+        "--blender",
+        action="append",
+        required=True,
+        metavar="WORD",
+        help="command that runs a Blender script, one option per word: a Python with bpy, or blender -b --python",
+    )
+    parser.add_argument("--capture", default="demo_head", help="name of an embedded capture, or a folder")
+    parser.add_argument("--preset", default="demo_cpu", help="a training preset, or a YAML file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. seed=1")
+    parser.add_argument("--frames", type=int, default=60, help="frames of the film")
+    parser.add_argument("--size", type=int, default=512, help="side of the film in pixels")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.set_defaults(run=demo)
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Run it; the last line printed is the output folder."""
+    from backend.demo import DemoSettings, run_demo
+
+    folder = Path(arguments.capture).expanduser()
+    settings = DemoSettings(
+        output=arguments.output.expanduser().absolute(),
+        blender=tuple(arguments.blender),
+        capture=str(folder.absolute()) if folder.is_dir() else arguments.capture,
+        preset=arguments.preset,
+        overrides=overrides_of(arguments.set),
+        frames=arguments.frames,
+        size_px=arguments.size,
+        device=arguments.device,
+    )
+    console = Console()
+    output = run_demo(settings, console)
+    console.print(str(output), soft_wrap=True, highlight=False)
+    return 0
