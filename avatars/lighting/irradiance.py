@@ -40,10 +40,8 @@ def basis(directions: Tensor) -> Tensor:
 
 
 def environment_irradiance(environment: Environment) -> Tensor:
-    """Irradiance coefficients [9, 3] float32 (CPU) of a map, with its rotation and strength; light that is not finite
-    or negative counts as none.
-    """
-    radiance = np.nan_to_num(environment.radiance, nan=0.0, posinf=0.0, neginf=0.0).clip(min=0.0)
+    """Irradiance coefficients [9, 3] float32 (CPU) of a map, with its rotation and strength; negative light is none."""
+    radiance = np.maximum(environment.radiance, 0.0)  # Environment itself refuses what is not finite
     height, width, _ = radiance.shape
     edges = np.cos(np.linspace(0.0, math.pi, height + 1))
     solid_angle = (edges[:-1] - edges[1:]) * (2 * math.pi / width)  # of one pixel of each row

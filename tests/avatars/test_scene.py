@@ -1,0 +1,195 @@
+"""Whole pictures of one or several avatars: passes, sub-frames, light and what is refused."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from avatars.gaussians.posed import PosedGaussians
+from avatars.lighting import environment_irradiance
+from avatars.lighting.colour import linear_from_srgb
+from avatars.scene import SceneInstance, render_scene
+from shared.errors import EffigyError
+from shared.types import PASS_CHANNELS, Camera, Environment
+
+WIDTH, HEIGHT = 40, 30
+
+
+@dataclass(frozen=True, eq=False)
+class Ball:
+    """A ball of small Gaussians; joint 0's rotation about z turns it, expression 0 makes it grow."""
+
+    colour: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    captured_irradiance: Tensor | None = None
+    radius_m: float = 0.3
+    opacity: float = 0.95
+    rest_pose = np.zeros((1, 3), np.float32)
+
+    def pose(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> PosedGaussians:
+        frames, count = len(rotations), 600
+        index = torch.arange(count) + 0.5
+        z, turn = 1 - 2 * index / count, index * math.pi * (1 + math.sqrt(5))
+        around = torch.stack([(1 - z * z).sqrt() * turn.cos(), (1 - z * z).sqrt() * turn.sin(), z], dim=-1)
+        angle = rotations[:, 0, 2, None]
+        x, y = around[:, 0], around[:, 1]
+        normals = torch.stack([angle.cos() * x - angle.sin() * y, angle.sin() * x + angle.cos() * y, z + 0 * angle], -1)
+        size = self.radius_m * (1 + expressions[:, 0])[:, None, None]
+        shape = (frames, count)
+        return PosedGaussians(
+            normals * size + translations[:, None],
+            torch.tensor([1.0, 0, 0, 0]).expand(*shape, 4),
+            torch.full((*shape, 3), 0.12 * self.radius_m),
+            torch.full(shape, self.opacity),
+            torch.tensor(self.colour).expand(*shape, 3),
+            normals,
+        )
+
+
+def camera(distance_m: float = 2.0, far_m: float = 100.0) -> Camera:
+    """In front of the origin (at -y), looking along +y, z up."""
+    pose = np.array([[1, 0, 0, 0], [0, 0, 1, -distance_m], [0, -1, 0, 0], [0, 0, 0, 1]], float)
+    K = np.array([[50.0, 0, WIDTH / 2], [0, 50.0, HEIGHT / 2], [0, 0, 1]])
+    return Camera(WIDTH, HEIGHT, K, pose, far_m=far_m)
+
+
+def instance(avatar: Ball, *places: tuple[float, float, float], scale: float = 1.0, turn: float = 0.0) -> SceneInstance:
+    places = places or ((0.0, 0.0, 0.0),)
+    matrices = np.tile(np.eye(4), (len(places), 1, 1))
+    matrices[:, :3, :3] *= scale
+    matrices[:, :3, 3] = places
+    rotations = np.zeros((len(places), 1, 3))
+    rotations[..., 2] = turn
+    return SceneInstance(avatar, matrices, rotations, np.zeros((len(places), 3)), np.zeros((len(places), 1)))
+
+
+CENTRE = (HEIGHT // 2, WIDTH // 2)
+
+
+def test_every_pass_has_its_shape_and_type() -> None:
+    images = render_scene([instance(Ball())], [camera()], None, list(PASS_CHANNELS))
+    kinds = {"depth": np.float32, "id": np.int32}
+    for name, channels in PASS_CHANNELS.items():
+        assert images[name].shape == (HEIGHT, WIDTH, channels)
+        assert images[name].dtype == kinds.get(name, np.float16)
+        assert not images[name][0, 0].any(), f"{name} is not empty in the corner"
+    assert float(images["mask"][CENTRE][0]) > 0.98
+    assert images["id"][CENTRE][0] == 1
+    assert float(images["depth"][CENTRE][0]) == pytest.approx(1.72, abs=0.05)
+    np.testing.assert_allclose(images["normal"][CENTRE], [0, -1, 0], atol=0.1)
+
+
+def test_combined_is_premultiplied_linear() -> None:
+    combined = render_scene([instance(Ball((0.5, 0.25, 1.0)))], [camera()], None, ["combined"])["combined"]
+    straight = linear_from_srgb(torch.tensor([0.5, 0.25, 1.0])).numpy()
+    alpha = combined[..., 3:].astype(np.float32)
+    assert ((alpha > 0.05) & (alpha < 0.9)).any()
+    np.testing.assert_allclose(combined[..., :3], straight * alpha, rtol=5e-3, atol=2e-3)
+
+
+def test_passes_asked_alone_are_the_same_as_together() -> None:
+    scene = [instance(Ball((0.8, 0.2, 0.1)), (0.1, 0, 0)), instance(Ball(), (-0.2, 0.4, 0))]
+    together = render_scene(scene, [camera()], None, list(PASS_CHANNELS))
+    for name in PASS_CHANNELS:
+        np.testing.assert_array_equal(render_scene(scene, [camera()], None, [name])[name], together[name])
+
+
+def test_avatars_are_sorted_together_whatever_their_order() -> None:
+    near, far = instance(Ball((1.0, 0.0, 0.0)), (0, -0.7, 0)), instance(Ball((0.0, 1.0, 0.0)), (0.6, 0.7, 0))
+    first = render_scene([near, far], [camera()], None, ["combined", "id", "depth"])
+    second = render_scene([far, near], [camera()], None, ["combined", "id", "depth"])
+    np.testing.assert_allclose(first["combined"], second["combined"], atol=2e-3)
+    assert first["id"][CENTRE][0] == 1
+    assert second["id"][CENTRE][0] == 2
+    assert float(first["combined"][CENTRE][0]) > 0.95
+    assert set(np.unique(first["id"])) == {0, 1, 2}
+
+
+def test_subframes_are_averaged_and_depth_is_the_nearest() -> None:
+    places = [(-0.3, 0.0, 0.0), (0.3, -0.5, 0.0)]
+    moving = render_scene([instance(Ball(), *places)], [camera(), camera()], None, ["combined", "depth", "mask"])
+    still = [render_scene([instance(Ball(), place)], [camera()], None, ["combined", "depth"]) for place in places]
+    average = sum(image["combined"].astype(np.float32) for image in still) / 2
+    np.testing.assert_allclose(moving["combined"], average, atol=2e-3)
+    depths = np.stack([image["depth"] for image in still])
+    nearest = np.where(depths > 0, depths, np.inf).min(axis=0)
+    np.testing.assert_allclose(moving["depth"], np.where(np.isfinite(nearest), nearest, 0), rtol=1e-5)
+    np.testing.assert_array_equal(moving["mask"], moving["combined"][..., 3:])
+    draft = render_scene([instance(Ball(), *places)], [camera(), camera()], None, ["combined"], quality="draft")
+    np.testing.assert_array_equal(draft["combined"], still[1]["combined"])
+
+
+def sky(*, turn_rad: float = 0.0, strength: float = 1.0) -> Environment:
+    """Dim from everywhere, bright from +x."""
+    radiance = np.full((16, 32, 3), 0.2, np.float32)
+    radiance[6:10, 13:19] = 20.0
+    return Environment(radiance, turn_rad, strength)
+
+
+def brightness(images: dict, columns: slice) -> float:
+    return float(images["combined"][12:18, columns, 1].astype(np.float32).mean())
+
+
+LEFT, RIGHT = slice(15, 17), slice(23, 25)
+
+
+def test_the_light_of_the_capture_leaves_the_picture_as_it_was() -> None:
+    bright = Environment(sky().radiance + 1.0)
+    ball = Ball(captured_irradiance=environment_irradiance(bright))
+    relit = render_scene([instance(ball)], [camera()], bright, ["combined"])["combined"]
+    plain = render_scene([instance(ball)], [camera()], None, ["combined"])["combined"]
+    np.testing.assert_allclose(relit, plain, atol=5e-3)
+
+
+def test_new_light_comes_from_where_it_is() -> None:
+    even = environment_irradiance(Environment(np.full((8, 16, 3), 1.0, np.float32)))
+    ball = Ball(captured_irradiance=even)
+    from_right = render_scene([instance(ball)], [camera()], sky(), ["combined"])
+    assert brightness(from_right, RIGHT) > 2 * brightness(from_right, LEFT)
+    from_left = render_scene([instance(ball)], [camera()], sky(turn_rad=math.pi), ["combined"])
+    assert brightness(from_left, LEFT) > 2 * brightness(from_left, RIGHT)
+    stronger = render_scene([instance(ball)], [camera()], sky(strength=2.0), ["combined"])
+    assert brightness(stronger, RIGHT) == pytest.approx(2 * brightness(from_right, RIGHT), rel=0.02)
+    assert float(stronger["combined"].astype(np.float32).min()) >= 0
+
+
+def test_captured_shading_turns_with_the_avatar() -> None:
+    """Colours were shaded as the avatar stood at its capture: turned by half, its bright side is on the other side."""
+    ball = Ball(captured_irradiance=environment_irradiance(Environment(sky().radiance + 0.3)))
+    even = Environment(np.full((8, 16, 3), 1.0, np.float32))
+    straight = render_scene([instance(ball)], [camera()], even, ["combined", "albedo"])
+    turned = render_scene([instance(ball, turn=math.pi)], [camera()], even, ["combined", "albedo"])
+    assert brightness(straight, LEFT) > 1.3 * brightness(straight, RIGHT)
+    assert brightness(turned, RIGHT) > 1.3 * brightness(turned, LEFT)
+    assert float(straight["albedo"][15, 16, 0]) > float(straight["albedo"][15, 24, 0])
+
+
+def test_scale_and_emptiness() -> None:
+    small = render_scene([instance(Ball(), scale=0.5)], [camera()], None, ["mask"])["mask"]
+    large = render_scene([instance(Ball())], [camera()], None, ["mask"])["mask"]
+    assert 0.2 < float(small.sum(dtype=np.float64)) / float(large.sum(dtype=np.float64)) < 0.35
+    empty = render_scene([], [camera()], sky(), list(PASS_CHANNELS))
+    assert all(not image.any() for image in empty.values())
+    behind = render_scene([instance(Ball(), (0, -5, 0))], [camera()], None, list(PASS_CHANNELS))
+    assert all(not image.any() for image in behind.values())
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    ball = instance(Ball())
+    with pytest.raises(EffigyError, match="did you mean 'combined'"):
+        render_scene([ball], [camera()], None, ["combine"])
+    with pytest.raises(EffigyError, match="quality"):
+        render_scene([ball], [camera()], None, ["combined"], quality="best")
+    with pytest.raises(EffigyError, match="sub-frames"):
+        render_scene([ball], [camera(), camera()], None, ["combined"])
+    with pytest.raises(EffigyError, match="no camera"):
+        render_scene([ball], [], None, ["combined"])
+    for scale, match in (((1, 1, 2), "uneven"), ((-1, 1, 1), "mirrored"), ((0, 0, 0), "uneven")):
+        matrix = np.diag([*scale, 1.0])[None]
+        odd = SceneInstance(ball.avatar, matrix, ball.rotations, ball.translations, ball.expressions)
+        with pytest.raises(EffigyError, match=match):
+            render_scene([odd], [camera()], None, ["combined"])
