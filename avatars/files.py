@@ -58,6 +58,7 @@ def write_folder_atomically(folder: Path, fill: Callable[[Path], None]) -> None:
         fill(temporary)
         for path in temporary.rglob("*"):
             if path.is_file():
+                path.chmod(0o644)  # safetensors writes for the owner alone
                 sync_file(path)
         sync_folder(temporary)
         if folder.exists():

@@ -83,6 +83,27 @@ def anchors(binding: UvBinding, vertices: Tensor, kind: FrameKind) -> Anchors:
     return Anchors(points, frames[:, binding.face], quats[:, binding.face])
 
 
+def smooth_normals(binding: UvBinding, vertices: Tensor, faces: Tensor) -> Tensor:
+    """Unit normals [B, N, 3] of the surface under bound Gaussians, interpolated from vertices.
+
+    vertices [B, V, 3] m; faces [F, 3] all triangles of the surface. A vertex's normal is the mean of its triangles'
+    weighted by area; where they cancel out the Gaussian gets +z. Flat normals would show every triangle when a head is
+    lit anew.
+    """
+    corners = vertices[:, faces]
+    areas = torch.linalg.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
+    at_vertices = torch.zeros_like(vertices)
+    for corner in range(3):
+        at_vertices.index_add_(1, faces[:, corner], areas)
+    at_vertices = torch.nn.functional.normalize(at_vertices, dim=-1, eps=1e-20)
+    own = binding.triangles[binding.face]
+    normals = (at_vertices[:, own] * binding.barycentrics[:, :, None]).sum(2)
+    length = normals.norm(dim=-1, keepdim=True)
+    z = torch.zeros_like(normals)
+    z[..., 2] = 1
+    return torch.where(length > 1e-6, normals / length.clamp_min(1e-6), z)
+
+
 def bind_texels(
     template: TemplateArrays, vertices: NDArray[np.floating], shares: Mapping[str, float], target_gaussians: int
 ) -> UvBinding:

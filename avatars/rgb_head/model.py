@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from avatars.gaussians.binding import Anchors, UvBinding, anchors
+from avatars.gaussians.binding import Anchors, UvBinding, anchors, smooth_normals
 from avatars.gaussians.frames import FrameKind
 from avatars.gaussians.posed import PosedGaussians, multiply_quaternions
 from avatars.rgb_head.driving import DrivingLayout, DrivingRange
 from avatars.templates.rotations import unit_quaternions
-from avatars.templates.template import Template
+from avatars.templates.template import Template, triangles_of
 
 SH0 = 0.28209479177387814
 ATTRIBUTES = ("positions", "rotations", "scales", "opacities", "colours")
@@ -99,6 +99,11 @@ class RgbHead(nn.Module):
             nn.ReLU(),
             nn.Linear(hidden, blendshapes),
         )
+        groups = dict.fromkeys(name.partition("/")[0] for name in binding.group_names)
+        triangles = [triangles_of(arrays.faces[name], arrays.uv_faces[name])[0] for name in groups]
+        self.skin_triangles: Tensor
+        whole = np.concatenate(triangles).astype(np.int64) if triangles else np.zeros((0, 3), np.int64)
+        self.register_buffer("skin_triangles", torch.from_numpy(whole), persistent=False)
         self.seen: Tensor
         self.register_buffer("seen", torch.zeros(count, dtype=torch.bool))
         with torch.no_grad():
@@ -174,8 +179,10 @@ class RgbHead(nn.Module):
                 out.append(flat.view(batch, *base.shape))
         return out[0], out[1], out[2]
 
-    def place(self, surface: Anchors, weights: Tensor | None, *, hide_unseen: bool) -> PosedGaussians:
-        """World Gaussians on a posed surface for ψ [B, K]; ψ None leaves the deltas out."""
+    def place(
+        self, surface: Anchors, weights: Tensor | None, *, hide_unseen: bool, normals: Tensor | None = None
+    ) -> PosedGaussians:
+        """World Gaussians on a posed surface for ψ [B, K]; ψ None leaves the deltas out. normals [B, N, 3] or none."""
         batch = len(surface.points)
         positions, rotations, colours = self.blended(weights, batch)
         means = surface.points + (surface.frames @ positions[..., None])[..., 0]
@@ -189,7 +196,7 @@ class RgbHead(nn.Module):
             scales=torch.exp(self.scales).expand(batch, -1, -1),
             opacities=opacities.expand(batch, -1),
             colours=(SH0 * colours + 0.5).clamp_min(0),
-            normals=surface.frames[..., 2],
+            normals=normals,
         )
 
     def surface(self, vertices: Tensor) -> Anchors:
@@ -200,4 +207,5 @@ class RgbHead(nn.Module):
         """World Gaussians for rotations [B, J, 3] rad, translations [B, 3] m and expressions [B, E]."""
         vertices = self.head.posed_vertices(rotations, translations, expressions)
         weights = self.weights(self.theta(rotations, translations, expressions))
-        return self.place(self.surface(vertices), weights, hide_unseen=True)
+        normals = smooth_normals(self.binding, vertices, self.skin_triangles)
+        return self.place(self.surface(vertices), weights, hide_unseen=True, normals=normals)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from avatars.captures.capture import Capture
 from avatars.gaussians.binding import Anchors, stack_anchors
+from avatars.lighting.irradiance import environment_irradiance
 from avatars.rendering.rasterise import Rasterised, rasterise
 from avatars.rendering.seen_colours import seen_colours
 from avatars.rgb_head.avatar import RgbHeadAvatar
@@ -41,6 +42,7 @@ class RgbHeadTrainer:
         for name in HEAD_JOINTS:
             if name in capture.joint_names:
                 rest_pose[capture.joint_names.index(name)] = 0
+        light = capture.environment
         model = new_head(
             capture.template,
             config.model,
@@ -48,6 +50,7 @@ class RgbHeadTrainer:
             rotations=motion.rotations[frames],
             expressions=motion.expressions[frames],
             rest_pose=rest_pose,
+            captured_irradiance=environment_irradiance(light) if light is not None else None,
         )
         self.model: RgbHead = model.moved_to(device)
         self.quiet_steps = 0
@@ -61,6 +64,7 @@ class RgbHeadTrainer:
                 [self.model.head.posed_vertices(*(part[i : i + 1] for part in drive)) for i in range(len(motion))]
             )
         self.surfaces: dict[int, Anchors] = {}
+        self.start, self.reach_m = self._reach()
         if config.model.first_look_px:
             self._drop_hidden(capture, config.model.first_look_px)
 
@@ -86,6 +90,16 @@ class RgbHeadTrainer:
                 total += weight
         self.model = model.kept(above | (total > SEEN_WEIGHT))
         self.surfaces.clear()
+        self.start, self.reach_m = self._reach()
+
+    def _reach(self) -> tuple[Tensor, Tensor]:
+        """Where Gaussians started [N, 3], and how far [N] m they may go from there: layers of hair farther than skin."""
+        binding, wanted = self.model.binding, self.config.losses
+        table = [
+            wanted.hair_limit_m if name.partition("/")[2].startswith("hair") else wanted.offset_limit_m
+            for name in binding.group_names
+        ]
+        return self.model.positions.detach().clone(), torch.tensor(table, device=self.device)[binding.group]
 
     def _surface(self, frames: Tensor) -> Anchors:
         """Anchors of frames [B]; each frame's are kept while they fit in memory, since the mesh is not trained."""
@@ -154,7 +168,7 @@ class RgbHeadTrainer:
             terms["alpha"] = wanted.alpha * (drawn.alpha - batch.rgba[..., 3]).abs().mean()
         model = self.model
         if wanted.offset > 0:
-            away = model.positions.norm(dim=-1) / wanted.offset_limit_m - 1
+            away = (model.positions - self.start).norm(dim=-1) / self.reach_m - 1
             terms["offset"] = wanted.offset * away.clamp_min(0).mean()
         if wanted.size > 0:
             terms["size"] = wanted.size * (model.scales.exp() / wanted.size_limit_m - 1).clamp_min(0).mean()

@@ -62,15 +62,16 @@ class Rates:
 class LossWeights:
     """Weights of the terms. ssim multiplies 1 - SSIM; alpha is L1 on coverage.
 
-    offset and size hold Gaussians near their surface and small (beyond offset_limit_m and size_limit_m); delta keeps
-    blendshapes small where no image asks for them.
+    offset and size hold Gaussians near their start and small (beyond offset_limit_m, hair_limit_m for the layers of
+    hair, and size_limit_m); delta keeps blendshapes small where no image asks for them.
     """
 
     l1: float = 1.0
     ssim: float = 0.0
     alpha: float = 0.0
     offset: float = 0.0
-    offset_limit_m: float = 0.02
+    offset_limit_m: float = 0.006
+    hair_limit_m: float = 0.02
     size: float = 0.0
     size_limit_m: float = 0.01
     delta: float = 0.0

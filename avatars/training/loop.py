@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ from avatars.training.progress import Progress, TrainResult
 from avatars.training.report import write_results
 from avatars.training.sampler import Sampler
 from avatars.training.schedule import images_reached, stage_size
-from shared.errors import BadConfig
+from shared.errors import BadConfig, EffigyError
 
 CHECKPOINTS, REPORT = "checkpoints", "report"
 
@@ -137,8 +138,14 @@ class Run:
         self.trainer.after_step(batch, at)
         self.images += plan.batch
         self.pace.count(plan.batch)
-        for name, value in (*terms.items(), ("total", total)):
-            number = float(value.detach())
+        numbers = torch.stack([*terms.values(), total]).detach().tolist()
+        if not math.isfinite(numbers[-1]):
+            raise EffigyError(
+                f"training diverged at {self.images} images",
+                found="a loss that is not finite",
+                do="Resume from the last checkpoint with smaller learning rates",
+            )
+        for name, number in zip((*terms, "total"), numbers, strict=True):
             self.recent[name] = number if name not in self.recent else 0.95 * self.recent[name] + 0.05 * number
 
     def save(self) -> None:

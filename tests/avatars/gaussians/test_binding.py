@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from avatars.gaussians.binding import anchors, bind_texels
+from avatars.gaussians.binding import anchors, bind_texels, smooth_normals
 from avatars.gaussians.frames import triangle_frames
 from avatars.gaussians.regions import patch_triangles
 from avatars.gaussians.uv_texels import covered_texels
@@ -170,3 +170,25 @@ def test_keep_drops_gaussians_and_unused_triangles(arrays: twin.TemplateArrays) 
     torch.testing.assert_close(anchors(smaller, vertices, "uv").points, expected)
     assert len(torch.unique(smaller.face)) == len(smaller.triangles)
     assert len(binding.keep(torch.zeros(len(binding), dtype=torch.bool))) == 0
+
+
+def test_smooth_normals_on_a_sphere_point_outwards(arrays: twin.TemplateArrays) -> None:
+    """The template's skin put on a sphere: interpolated normals follow the radius, closer than flat ones."""
+    binding = bind_texels(arrays, arrays.vertices, {"eye_l": 1.0}, 600)
+    faces = torch.from_numpy(patch_triangles(arrays, "eye_l")[0].astype(np.int64))
+    vertices = torch.from_numpy(arrays.vertices.copy())
+    centre = vertices[faces.unique()].mean(0)
+    round_ = centre + 0.012 * torch.nn.functional.normalize(vertices - centre, dim=-1)
+    normals = smooth_normals(binding, round_[None], faces)[0]
+    surface = anchors(binding, round_[None], "uv")
+    outwards = torch.nn.functional.normalize(surface.points[0] - centre, dim=-1)
+    smooth, flat = ((part * outwards).sum(-1).median() for part in (normals, surface.frames[0, ..., 2]))
+    assert smooth > 0.995
+    assert smooth > flat
+    torch.testing.assert_close(normals.norm(dim=-1), torch.ones(len(binding)))
+
+
+def test_smooth_normals_without_a_surface_are_finite(arrays: twin.TemplateArrays) -> None:
+    binding = bind_texels(arrays, arrays.vertices, {"teeth": 1.0}, 50)
+    normals = smooth_normals(binding, torch.zeros(2, len(arrays.vertices), 3), torch.zeros(0, 3, dtype=torch.int64))
+    assert torch.equal(normals, torch.tensor([0.0, 0, 1]).expand(2, len(binding), 3))
