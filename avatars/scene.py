@@ -1,0 +1,234 @@
+"""Several avatars, one light, one picture: what the viewport, the final render and the command line all call.
+
+Colour. Models are trained by blending display-encoded sRGB, so the picture is blended encoded as well, and only the
+finished pixel is taken to linear light (un-premultiplied, decoded, premultiplied again). Relighting changes each
+Gaussian's colour in linear light and encodes it again before blending. Sub-frames are averaged in linear light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avatars.gaussians.posed import PosedGaussians, concatenate
+from avatars.lighting import albedo, environment_irradiance, relit
+from avatars.lighting.colour import linear_from_srgb
+from avatars.rendering import CameraBatch, rasterise
+from shared.errors import EffigyError, nearest
+from shared.types import PASS_CHANNELS, Camera, Environment
+
+VISIBLE_ALPHA = 1.0 / 255.0  # with less cover a pixel has no depth and no normal
+OWNED_ALPHA = 0.5  # with less cover a pixel belongs to nobody
+_HALF_MAX = 65504.0
+_QUALITIES = ("draft", "final")
+
+
+class Posable(Protocol):
+    """The part of `avatars.avatar.Avatar` that rendering needs."""
+
+    @property
+    def rest_pose(self) -> NDArray[np.float32]:
+        """[J, 3] rad, how it was captured."""
+
+    @property
+    def captured_irradiance(self) -> Tensor | None:
+        """[9, 3] irradiance coefficients of the light of the capture, None where unknown."""
+
+    def pose(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> PosedGaussians:
+        """Gaussians in model axes."""
+
+
+@dataclass(frozen=True, eq=False)
+class SceneInstance:
+    """An avatar in S sub-frames. world_from_avatar: [S, 4, 4] rigid with uniform scale; rotations: [S, J, 3] rad;
+    translations: [S, 3] m; expressions: [S, E].
+    """
+
+    avatar: Posable
+    world_from_avatar: NDArray[Any]
+    rotations: NDArray[Any]
+    translations: NDArray[Any]
+    expressions: NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Actor:
+    """An instance as tensors, with what relighting must know of its capture."""
+
+    avatar: Posable
+    world_from_avatar: Tensor
+    rotations: Tensor
+    translations: Tensor
+    expressions: Tensor
+    captured_normals: Tensor | None
+
+    def posed(self, frame: int) -> PosedGaussians:
+        one = slice(frame, frame + 1)
+        posed = self.avatar.pose(self.rotations[one], self.translations[one], self.expressions[one])
+        return posed.transformed(self.world_from_avatar[one])
+
+
+_lights: WeakKeyDictionary[Environment, Tensor] = WeakKeyDictionary()
+
+
+def _light(environment: Environment) -> Tensor:
+    """The map's irradiance; remembered as long as the Environment lives, since a large map takes a while."""
+    if environment not in _lights:
+        _lights[environment] = environment_irradiance(environment)
+    return _lights[environment]
+
+
+def _check(instances: Sequence[SceneInstance], cameras: Sequence[Camera], passes: Sequence[str], quality: str) -> None:
+    if quality not in _QUALITIES:
+        raise EffigyError(f"unknown quality {quality!r}", expected=" or ".join(_QUALITIES))
+    for name in passes:
+        if name not in PASS_CHANNELS:
+            raise EffigyError(f"unknown pass {name!r}{nearest(name, PASS_CHANNELS)}", expected=", ".join(PASS_CHANNELS))
+    if not cameras:
+        raise EffigyError("there is no camera to look through", expected="at least one sub-frame")
+    for item in instances:
+        counts = {len(item.world_from_avatar), len(item.rotations), len(item.translations), len(item.expressions)}
+        if counts != {len(cameras)}:
+            raise EffigyError(
+                "an avatar has another number of sub-frames than the camera",
+                found=", ".join(str(count) for count in sorted(counts)),
+                expected=str(len(cameras)),
+            )
+        matrix = np.asarray(item.world_from_avatar, np.float64)[:, :3, :3]
+        gram = matrix.transpose(0, 2, 1) @ matrix
+        size = np.trace(gram, axis1=1, axis2=2)[:, None, None] / 3
+        if not np.isfinite(matrix).all() or (np.abs(gram - size * np.eye(3)) > 0.01 * size).any() or (size < 1e-12).any():
+            raise EffigyError(
+                "an avatar's object has uneven scale, shear or no size",
+                do="Apply the object's scale in Blender, or make it the same along all axes",
+            )
+        if (np.linalg.det(matrix) < 0).any():
+            raise EffigyError("an avatar's object is mirrored", do="Make its scale positive in Blender")
+
+
+def _actor(item: SceneInstance, device: torch.device, relight: bool) -> _Actor:
+    def tensor(values: Any) -> Tensor:
+        return torch.as_tensor(np.asarray(values, np.float32), device=device)
+
+    normals = None
+    if relight:
+        rest, expressions = tensor(item.avatar.rest_pose)[None], tensor(item.expressions)[:1]
+        still = item.avatar.pose(rest, torch.zeros(1, 3, device=device), torch.zeros_like(expressions))
+        normals = still.normals
+    places = (item.world_from_avatar, item.rotations, item.translations, item.expressions)
+    return _Actor(item.avatar, *(tensor(values) for values in places), normals)
+
+
+def _premultiplied_linear(encoded: Tensor, alpha: Tensor) -> Tensor:
+    """Blended encoded colour [H, W, 3] to premultiplied linear light."""
+    cover = alpha[..., None]
+    return linear_from_srgb((encoded / cover.clamp(min=1e-6)).clamp(min=0)) * cover
+
+
+class _Layers:
+    """Which features ride along in the one rasterisation, and where each is found again."""
+
+    def __init__(self, passes: Sequence[str], instances: int) -> None:
+        widths = {"combined": 3, "normal": 3, "albedo": 3, "id": instances}
+        self.slices: dict[str, slice] = {}
+        used = 0
+        for name, width in widths.items():
+            if name in passes and width:
+                self.slices[name] = slice(used, used + width)
+                used += width
+
+    def features(self, sets: Sequence[PosedGaussians], makers: dict[str, Callable[[int], Tensor]]) -> Tensor:
+        """[1, N, C] for all sets together; one empty channel where only depth or cover is asked for."""
+        rows = [torch.cat([makers[name](k) for name in self.slices] or [s.means[..., :1] * 0], -1) for k, s in enumerate(sets)]
+        return torch.cat(rows, dim=1)
+
+
+@torch.no_grad()
+def render_scene(
+    instances: Sequence[SceneInstance],
+    cameras: Sequence[Camera],
+    environment: Environment | None,
+    passes: Sequence[str],
+    *,
+    quality: str = "final",
+    device: torch.device | str = "cpu",
+) -> dict[str, NDArray[Any]]:
+    """Render S sub-frames and average them. One array [H, W, C] for each pass asked for (C as in PASS_CHANNELS).
+
+    environment None keeps the light each avatar was captured in; otherwise colours are relit by it (estimated, diffuse).
+    combined: float16 premultiplied linear RGBA. depth: float32 m along the camera's z, the nearest sub-frame's, 0 where
+    nothing is. normal: float16 unit, world axes, 0 where nothing is. albedo: float16 premultiplied linear. mask: float16
+    cover. id: int32, 1 for the first instance, the one that covers most, 0 where less than half is covered.
+    quality "draft" renders the middle sub-frame only. Raises EffigyError for input that does not fit together.
+    """
+    _check(instances, cameras, passes, quality)
+    where = torch.device(device)
+    lens = CameraBatch.from_cameras(cameras, where)
+    light = None if environment is None else _light(environment).to(where)
+    actors = [_actor(item, where, light is not None or "albedo" in passes) for item in instances]
+    layers = _Layers(passes, len(instances))
+    frames = [len(cameras) // 2] if quality == "draft" else list(range(len(cameras)))
+    size = (lens.height_px, lens.width_px)
+    sums = {name: torch.zeros(*size, s.stop - s.start, device=where) for name, s in layers.slices.items()}
+    cover, depth = torch.zeros(size, device=where), torch.zeros(size, device=where)
+    for frame in frames if actors else ():
+        sets = [actor.posed(frame) for actor in actors]
+
+        def colours(k: int, sets: list[PosedGaussians] = sets) -> Tensor:
+            actor = actors[k]
+            if light is None:
+                return sets[k].colours
+            return relit(sets[k], light, actor.avatar.captured_irradiance, actor.captured_normals).colours
+
+        def normals(k: int, sets: list[PosedGaussians] = sets) -> Tensor:
+            found = sets[k].normals
+            return torch.zeros_like(sets[k].means) if found is None else found
+
+        def reflectance(k: int, sets: list[PosedGaussians] = sets) -> Tensor:
+            return albedo(sets[k], actors[k].avatar.captured_irradiance, actors[k].captured_normals)
+
+        def owner(k: int, sets: list[PosedGaussians] = sets) -> Tensor:
+            return torch.eye(len(actors), device=where)[k].expand(1, sets[k].count, -1)
+
+        makers = {"combined": colours, "normal": normals, "albedo": reflectance, "id": owner}
+        camera = CameraBatch(
+            lens.K[frame, None], lens.camera_from_world[frame, None], lens.width_px, lens.height_px, lens.near_m
+        )
+        image = rasterise(concatenate(sets), camera, layers.features(sets, makers))
+        alpha, here = image.alpha[0], image.depth[0]
+        for name, place in layers.slices.items():
+            layer = image.features[0, ..., place]
+            sums[name] += _premultiplied_linear(layer, alpha) if name == "combined" else layer
+        cover += alpha
+        nearer = (alpha > VISIBLE_ALPHA) & ((depth == 0) | (here < depth))
+        depth = torch.where(nearer, here, depth)
+    count = float(len(frames))
+    return {name: _finished(name, sums, cover / count, depth, count) for name in passes}
+
+
+def _finished(name: str, sums: dict[str, Tensor], cover: Tensor, depth: Tensor, count: float) -> NDArray[Any]:
+    """One pass as it leaves, from sums over `count` sub-frames."""
+    if name == "depth":
+        return np.ascontiguousarray(depth[..., None].cpu().numpy(), np.float32)
+    if name == "id":
+        owner = torch.zeros_like(cover, dtype=torch.int32)
+        if name in sums:
+            owner = torch.where(cover >= OWNED_ALPHA, sums[name].argmax(dim=-1).to(torch.int32) + 1, owner)
+        return np.ascontiguousarray(owner[..., None].cpu().numpy(), np.int32)
+    if name == "mask":
+        image = cover[..., None]
+    elif name == "combined":
+        image = torch.cat([sums[name] / count, cover[..., None]], dim=-1)
+    elif name == "normal":
+        unit = torch.nn.functional.normalize(sums[name], dim=-1)
+        image = torch.where((cover > VISIBLE_ALPHA)[..., None], unit, torch.zeros_like(unit))
+    else:
+        image = sums[name] / count
+    return np.ascontiguousarray(image.clamp(-_HALF_MAX, _HALF_MAX).cpu().numpy(), np.float16)
