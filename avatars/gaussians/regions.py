@@ -10,41 +10,64 @@ from shared.errors import BadTemplate, nearest
 from shared.template import TemplateArrays
 
 HEAD_JOINTS = ("head", "jaw", "left_eye", "right_eye")
+EYE_JOINTS = ("left_eye", "right_eye")
 STILL_M = 0.001
-"""A vertex that no expression moves further than this is not part of the face."""
-PARTS = {
-    "": "all",
-    "face": "face",
-    "scalp": "scalp",
-    "body": "body",
-    "hair1": "scalp",
-    "hair2": "scalp",
-    "hair3": "scalp",
-}
-"""Part name -> which triangles. The hair parts are further layers over the scalp, told apart by their offsets."""
+"""A vertex that no expression moves further than this may be scalp."""
+BEHIND_EYES_M, ABOVE_EYES_M = 0.02, 0.04
+"""The scalp begins this far behind or above the eyes' centres; the tip of the nose is still, too, and no scalp."""
+NEAR_EYES_M, NEAR_TEETH_M = 0.015, 0.016
+PARTS = ("face", "lids", "lips", "scalp", "body")
+LAYERS = ("hair1", "hair2", "hair3")
+"""Further layers over the scalp, told apart by their offsets."""
 
 
 def patch_triangles(template: TemplateArrays, patch: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Triangles [F, 3] and their UV triangles of a patch: a face group, or 'group/part' with a part of PARTS.
+    """Triangles [F, 3] and their UV triangles of a patch: a face group, or 'group/part'. Raises BadTemplate.
 
-    face: on the head and moved by some expression. scalp: on the head and still. body: all below. Raises BadTemplate.
+    The parts are body (below the head), scalp (on the head, still, behind or above the eyes), lids (around the
+    eyeballs), lips (around the teeth, with the front of the mouth's inside) and face (the rest of the head). The layers
+    hair1, hair2 and hair3 are the scalp again.
     """
     group, _, part = patch.partition("/")
     if group not in template.faces:
         raise BadTemplate(f"the template has no faces {group!r}{nearest(group, template.faces)}")
-    if part not in PARTS:
-        raise BadTemplate(
-            f"unknown part {part!r} in {patch!r}{nearest(part, PARTS)}", expected=", ".join(filter(None, PARTS))
-        )
     faces, uv_faces = triangles_of(template.faces[group], template.uv_faces[group])
-    kind = PARTS[part]
-    if kind == "all":
+    if not part:
         return faces, uv_faces
+    known = PARTS + LAYERS
+    if part not in known:
+        raise BadTemplate(f"unknown part {part!r} in {patch!r}{nearest(part, known)}", expected=", ".join(known))
+    chosen = _part_of(template, faces) == PARTS.index("scalp" if part in LAYERS else part)
+    return faces[chosen], uv_faces[chosen]
+
+
+def _part_of(template: TemplateArrays, faces: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Index into PARTS of each triangle."""
+    centres = template.vertices[faces].mean(1)
     joints = [template.joint_names.index(name) for name in HEAD_JOINTS if name in template.joint_names]
     on_head = (template.weights[:, joints].sum(1) > 0.5)[faces].all(1)
     reach = np.zeros(len(template.vertices))
     if len(template.expression_dirs):
         reach[template.expression_vertices] = np.linalg.norm(template.expression_dirs, axis=-1).max(0)
-    still = (reach < STILL_M)[faces].all(1)
-    chosen = {"face": on_head & ~still, "scalp": on_head & still, "body": ~on_head}[kind]
-    return faces[chosen], uv_faces[chosen]
+    scalp = on_head & (reach < STILL_M)[faces].all(1)
+    eyes = [template.joint_names.index(name) for name in EYE_JOINTS if name in template.joint_names]
+    if eyes:
+        middle = template.joints[eyes].mean(0)  # the template faces -y and stands along z
+        scalp &= (centres[:, 1] > middle[1] + BEHIND_EYES_M) | (centres[:, 2] > middle[2] + ABOVE_EYES_M)
+    near_eyes = _near(template, centres, "eye", NEAR_EYES_M)
+    near_teeth = _near(template, centres, "teeth", NEAR_TEETH_M)
+    conditions = [~on_head, scalp, near_eyes, near_teeth]
+    return np.select(conditions, [PARTS.index(name) for name in ("body", "scalp", "lids", "lips")], PARTS.index("face"))
+
+
+def _near(template: TemplateArrays, points: NDArray[np.float32], start: str, most_m: float) -> NDArray[np.bool_]:
+    """Which points [M, 3] lie within `most_m` of a vertex of the face groups whose name begins with `start`."""
+    groups = [name for name in template.faces if name.startswith(start)]
+    if not groups:
+        return np.zeros(len(points), bool)
+    targets = template.vertices[template.group_vertices(*groups)]
+    nearest_m = np.full(len(points), np.inf)
+    for begin in range(0, len(targets), 64):  # in parts, so that no large table is made
+        difference = points[:, None] - targets[None, begin : begin + 64]
+        nearest_m = np.minimum(nearest_m, np.sqrt((difference**2).sum(-1)).min(1))
+    return nearest_m < most_m

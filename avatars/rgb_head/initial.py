@@ -19,15 +19,17 @@ from avatars.templates.template import Template
 
 DENSITY = {
     "skin/face": 4.0,
+    "skin/lids": 10.0,
+    "skin/lips": 6.0,
     "skin/scalp": 1.0,
     "skin/body": 0.6,
     "skin/hair1": 1.5,
     "skin/hair2": 1.5,
-    "eye_l": 6.0,
-    "eye_r": 6.0,
+    "eye_l": 10.0,
+    "eye_r": 10.0,
     "teeth": 2.0,
     "tongue": 0.5,
-    "lashes": 6.0,
+    "lashes": 8.0,
     "tights": 0.8,
 }
 """The template's haircap is a volume for long hair and hides the face: it carries none; hair grows from the scalp."""

@@ -93,7 +93,7 @@ class RgbHeadTrainer:
         self.start, self.reach_m = self._reach()
 
     def _reach(self) -> tuple[Tensor, Tensor]:
-        """Where Gaussians started [N, 3], and how far [N] m they may go from there: layers of hair farther than skin."""
+        """Where Gaussians started [N, 3], and how far [N] m they may go from there; layers of hair go farther."""
         binding, wanted = self.model.binding, self.config.losses
         table = [
             wanted.hair_limit_m if name.partition("/")[2].startswith("hair") else wanted.offset_limit_m

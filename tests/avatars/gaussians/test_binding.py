@@ -8,7 +8,7 @@ import torch
 
 from avatars.gaussians.binding import anchors, bind_texels, smooth_normals
 from avatars.gaussians.frames import triangle_frames
-from avatars.gaussians.regions import patch_triangles
+from avatars.gaussians.regions import PARTS, patch_triangles
 from avatars.gaussians.uv_texels import covered_texels
 from avatars.templates.opening import embedded_template
 from avatars.templates.rotations import matrices_from_axis_angle
@@ -73,14 +73,21 @@ def sum_area(arrays: twin.TemplateArrays) -> float:
 
 def test_patches_split_the_skin_without_overlap(arrays: twin.TemplateArrays) -> None:
     whole = {tuple(face) for face in patch_triangles(arrays, "skin")[0]}
-    parts = [patch_triangles(arrays, f"skin/{part}")[0] for part in ("face", "scalp", "body")]
-    assert sum(map(len, parts)) <= len(whole)
-    assert sum(map(len, parts)) > 0.97 * len(whole)
-    scalp = arrays.vertices[parts[1]].reshape(-1, 3)
+    parts = [patch_triangles(arrays, f"skin/{part}")[0] for part in PARTS]
+    together = [tuple(face) for part in parts for face in part]
+    assert len(together) == len(whole)
+    assert set(together) == whole
+    assert min(map(len, parts)) > 100
+    scalp = arrays.vertices[parts[PARTS.index("scalp")]].reshape(-1, 3)
+    nose_tip = arrays.vertices[arrays.group_vertices("skin"), 1].min()
+    assert scalp[:, 1].min() > nose_tip + 0.01
+    eyes = arrays.joints[[arrays.joint("left_eye"), arrays.joint("right_eye")]]
+    lids = arrays.vertices[parts[PARTS.index("lids")]].mean(1)
+    assert np.linalg.norm(lids[:, None] - eyes, axis=-1).min(1).max() < 0.035
     mouth = arrays.vertices[patch_triangles(arrays, "tongue")[0]].reshape(-1, 3)
     assert scalp[:, 2].max() == pytest.approx(arrays.vertices[arrays.group_vertices("skin"), 2].max())
     assert np.linalg.norm(scalp - mouth.mean(0), axis=1).min() > 0.03
-    np.testing.assert_array_equal(patch_triangles(arrays, "skin/hair2")[0], parts[1])
+    np.testing.assert_array_equal(patch_triangles(arrays, "skin/hair2")[0], parts[PARTS.index("scalp")])
 
 
 def test_unknown_patches_name_the_nearest(arrays: twin.TemplateArrays) -> None:
