@@ -104,7 +104,11 @@ def _check(instances: Sequence[SceneInstance], cameras: Sequence[Camera], passes
         matrix = np.asarray(item.world_from_avatar, np.float64)[:, :3, :3]
         gram = matrix.transpose(0, 2, 1) @ matrix
         size = np.trace(gram, axis1=1, axis2=2)[:, None, None] / 3
-        if not np.isfinite(matrix).all() or (np.abs(gram - size * np.eye(3)) > 0.01 * size).any() or (size < 1e-12).any():
+        if (
+            not np.isfinite(matrix).all()
+            or (np.abs(gram - size * np.eye(3)) > 0.01 * size).any()
+            or (size < 1e-12).any()
+        ):
             raise EffigyError(
                 "an avatar's object has uneven scale, shear or no size",
                 do="Apply the object's scale in Blender, or make it the same along all axes",
@@ -146,7 +150,10 @@ class _Layers:
 
     def features(self, sets: Sequence[PosedGaussians], makers: dict[str, Callable[[int], Tensor]]) -> Tensor:
         """[1, N, C] for all sets together; one empty channel where only depth or cover is asked for."""
-        rows = [torch.cat([makers[name](k) for name in self.slices] or [s.means[..., :1] * 0], -1) for k, s in enumerate(sets)]
+        rows = [
+            torch.cat([makers[name](k) for name in self.slices] or [s.means[..., :1] * 0], -1)
+            for k, s in enumerate(sets)
+        ]
         return torch.cat(rows, dim=1)
 
 
@@ -162,10 +169,10 @@ def render_scene(
 ) -> dict[str, NDArray[Any]]:
     """Render S sub-frames and average them. One array [H, W, C] for each pass asked for (C as in PASS_CHANNELS).
 
-    environment None keeps the light each avatar was captured in; otherwise colours are relit by it (estimated, diffuse).
+    environment None keeps the light each avatar was captured in; otherwise colours are relit by it (estimated).
     combined: float16 premultiplied linear RGBA. depth: float32 m along the camera's z, the nearest sub-frame's, 0 where
-    nothing is. normal: float16 unit, world axes, 0 where nothing is. albedo: float16 premultiplied linear. mask: float16
-    cover. id: int32, 1 for the first instance, the one that covers most, 0 where less than half is covered.
+    nothing is. normal: float16 unit, world axes, 0 where nothing is. albedo: float16 premultiplied linear. mask:
+    float16 cover. id: int32, 1 for the first instance, that which covers most, 0 where less than half is covered.
     quality "draft" renders the middle sub-frame only. Raises EffigyError for input that does not fit together.
     """
     _check(instances, cameras, passes, quality)

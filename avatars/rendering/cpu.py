@@ -13,6 +13,8 @@ from avatars.rendering import cpu_blend, cpu_project, cpu_tiles, jit
 from avatars.rendering.cameras import CameraBatch
 from avatars.rendering.cpu_tiles import TILE_HEIGHT, TILE_WIDTH
 
+_SPLATS_A_PIECE, _PAIRS_A_PIECE = 2000, 4000
+
 
 class Tiles:
     """Projected Gaussians and each tile's list of them, front to back."""
@@ -23,6 +25,7 @@ class Tiles:
         width, height = cameras.width_px, cameras.height_px
         self.K, self.pose = as_array(cameras.K), as_array(cameras.camera_from_world)
         self.splats = np.empty((frames * count, cpu_project.SPLAT_COLUMNS), np.float32)
+        self.splat_pieces = frames * count // _SPLATS_A_PIECE
         pairs = np.empty(frames * count, np.int32)
         jit.run(
             cpu_project.project,
@@ -40,18 +43,21 @@ class Tiles:
             TILE_HEIGHT,
             self.splats,
             pairs,
+            pieces=self.splat_pieces,
         )
         self.first_pair = np.zeros(frames * count + 1, np.int64)
         np.cumsum(pairs, out=self.first_pair[1:])
         total = int(self.first_pair[-1])
+        self.pair_pieces = total // _PAIRS_A_PIECE
         tiles = -(-width // TILE_WIDTH) * -(-height // TILE_HEIGHT)
         self.start = np.zeros(frames * tiles + 1, np.int64)
         self.splat, self.slot, tile, self.rows = (np.empty(total, np.int32) for _ in range(4))
         self.used = np.zeros(frames * tiles, np.int32)
         if total:
-            jit.run(cpu_tiles.list_pairs, count, width, height, self.splats, self.first_pair, tile, self.rows)
+            found = (self.first_pair, tile, self.rows)
+            jit.run(cpu_tiles.list_pairs, count, width, height, self.splats, *found, pieces=self.splat_pieces)
             lists = (self.first_pair, tile, self.start, self.splat, self.slot)
-            jit.run(cpu_tiles.fill_tiles, frames, count, self.splats, *lists)
+            jit.run(cpu_tiles.fill_tiles, frames, count, self.splats, *lists, pieces=frames)
 
 
 def as_array(tensor: Tensor) -> Any:
@@ -77,7 +83,8 @@ class _Blend(torch.autograd.Function):
         shape = (frames, cameras.height_px, cameras.width_px)
         images = (np.empty((*shape, channels), np.float32), np.empty(shape, np.float32), np.empty(shape, np.float32))
         lists = (tiles.start, tiles.splat, tiles.slot, tiles.rows)
-        jit.run(cpu_blend.blend, tiles.splats, arrays[4].reshape(-1, channels), *lists, *images, tiles.used)
+        flat = arrays[4].reshape(-1, channels)
+        jit.run(cpu_blend.blend, tiles.splats, flat, *lists, *images, tiles.used, pieces=tiles.pair_pieces)
         image, alpha, depth = (torch.from_numpy(array).to(means.device) for array in images)
         ctx.tiles, ctx.cameras = tiles, cameras
         ctx.save_for_backward(*inputs, image, alpha, depth)
@@ -94,11 +101,12 @@ class _Blend(torch.autograd.Function):
         pairs = np.empty((int(tiles.first_pair[-1]), cpu_project.PAIR_COLUMNS + channels), np.float32)
         lists = (tiles.start, tiles.splat, tiles.slot, tiles.rows, tiles.used)
         flat = features.reshape(-1, channels)
-        jit.run(cpu_blend.blend_backward, tiles.splats, flat, *lists, *images, *incoming, pairs)
+        work = (tiles.splats, flat, *lists, *images, *incoming, pairs)
+        jit.run(cpu_blend.blend_backward, *work, pieces=tiles.pair_pieces)
         gradients = tuple(np.zeros_like(array) for array in saved[:5])
         lens = (tiles.K, tiles.pose, cameras.width_px, cameras.height_px)
-        geometry = (means, quats, scales)
-        jit.run(cpu_project.project_backward, *geometry, *lens, tiles.splats, tiles.first_pair, pairs, *gradients)
+        work = (means, quats, scales, *lens, tiles.splats, tiles.first_pair, pairs, *gradients)
+        jit.run(cpu_project.project_backward, *work, pieces=tiles.splat_pieces)
         device = output_gradients[0].device
         return *(torch.from_numpy(gradient).to(device) for gradient in gradients), None
 

@@ -18,6 +18,8 @@ from typing import Any
 import numba
 import torch
 
+MAX_WORKERS = 16  # more would wait for each other's start longer than they work
+
 
 @cache
 def _sources_digest() -> str:
@@ -51,9 +53,12 @@ def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=threads, thread_name_prefix="effigy-raster")
 
 
-def run(function: Callable[..., Any], *arguments: Any) -> None:
-    """Call `function(worker, workers, *arguments)` for every worker at once; as many workers as torch has threads."""
-    workers = max(1, torch.get_num_threads())
+def run(function: Callable[..., Any], *arguments: Any, pieces: int = MAX_WORKERS) -> None:
+    """Call `function(worker, workers, *arguments)` for every worker at once.
+
+    There are as many workers as torch has threads, but no more than `pieces` of work worth a thread (about 0.1 ms).
+    """
+    workers = max(1, min(torch.get_num_threads(), MAX_WORKERS, pieces))
     if workers == 1:
         function(0, 1, *arguments)
         return

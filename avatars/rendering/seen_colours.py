@@ -63,7 +63,8 @@ def _exact(gaussians: PosedGaussians, cameras: CameraBatch, seen: Tensor, min_we
     tiles = Tiles(tuple(as_array(part) for part in parts), cameras)
     gathered = np.zeros((int(tiles.first_pair[-1]) + 1, 4), np.float32)  # one spare row keeps the sums below in range
     lists = (tiles.start, tiles.splat, tiles.slot, tiles.rows)
-    jit.run(cpu_blend.gather_seen, tiles.splats, *lists, as_array(seen), float(min_weight), gathered)
+    work = (tiles.splats, *lists, as_array(seen), float(min_weight), gathered)
+    jit.run(cpu_blend.gather_seen, *work, pieces=tiles.pair_pieces)
     running = np.cumsum(gathered, axis=0, dtype=np.float64)
     before = np.concatenate([np.zeros((1, 4)), running])
     sums = before[tiles.first_pair[1:]] - before[tiles.first_pair[:-1]]

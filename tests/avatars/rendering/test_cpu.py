@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -110,7 +111,7 @@ def test_no_gaussians_show_the_background() -> None:
 
 
 def test_bit_equal_whatever_the_number_of_threads() -> None:
-    scene, cameras = make_scene(3, 500, 3), make_cameras(3, 70, 45)
+    scene, cameras = make_scene(3, 6000, 3, scale_m=0.03), make_cameras(3, 70, 45)  # enough to be split
     results, before = [], torch.get_num_threads()
     try:
         for threads in (1, 2, 3, 2):
@@ -175,3 +176,16 @@ def test_transformed_gaussians_and_camera_give_the_same_image() -> None:
     still = rasterise(gaussians_of(scene), cameras, scene["features"], implementation="cpu")
     assert_same_image(rasterise(moved, followed, scene["features"], implementation="cpu"), still, atol=2e-4)
     assert isinstance(moved, PosedGaussians)
+
+
+def test_several_threads_may_render_at_once() -> None:
+    scenes = [make_scene(1, 3000, 3, seed=seed, scale_m=0.03) for seed in range(4)]
+    cameras = make_cameras(1, 64, 48)
+
+    def render(scene: dict[str, Tensor]) -> Tensor:
+        return rasterise(gaussians_of(scene), cameras, scene["features"], implementation="cpu").features
+
+    expected = [render(scene) for scene in scenes]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(render, scenes * 4))
+    assert all(torch.equal(image, expected[index % 4]) for index, image in enumerate(together))

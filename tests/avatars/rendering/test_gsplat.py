@@ -52,9 +52,8 @@ def test_same_as_reference(frames: int, count: int, channels: int, width_px: int
         render("reference", "cpu"), {name: tensor.double() for name, tensor in scene.items()}
     )
     # gsplat's exponential is the GPU's fast one; single pixels can fall on the other side of the alpha floor (1/255).
-    off = (got.features.detach().cpu().double() - want.features.detach()).abs()
-    assert float(off.max() if off.numel() else 0) <= 1e-2
     assert_same_image(got, want, rtol=1e-2, atol=1e-2)
+    assert float((got.features.detach().cpu().double() - want.features.detach()).abs().mean()) < 1e-4
     assert_same_gradients(got_gradients, want_gradients, element=2e-2)
 
 
