@@ -160,7 +160,8 @@ def read_radiance(path: Path) -> NDArray[Any]:
     radiance = _read(path).get("radiance")
     if radiance is None or radiance.ndim != 3 or radiance.shape[2] != 3:
         raise EffigyError(f"{path.name} is no environment map", expected="an array 'radiance' [H, W, 3]")
-    return np.clip(radiance, 0, 65504).astype(np.float16)
+    half: NDArray[np.float16] = np.clip(radiance, 0, 65504).astype(np.float16)
+    return half
 
 
 def straight_srgb(combined: NDArray[Any]) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,20 @@ from backend.worker_link import join_server, worker_parser
 from shared import __version__, messages
 from shared.errors import BadMessage, EffigyError, WorkerFailed
 from shared.messages import PROTOCOL_VERSION, Failure, Welcome
+from shared.pixel_memory import PixelWriter
 
 BROKEN_DEVICE_EXIT = 4
 
 log = logging.getLogger("effigy.render_worker")
 
 
-def answer(studio: Studio, message: Any) -> Any:
+def answer(studio: Studio, pixels: PixelWriter, message: Any) -> Any:
     """The answer to one request. Raises EffigyError for what the user can mend."""
     match message:
         case messages.RenderRequest():
-            return studio.render(message)
+            reply = studio.render(message)
+            memory = pixels.put(reply.images) if message.shared_memory else None
+            return reply if memory is None else replace(reply, images=(), memory=memory)
         case messages.GetAvatar():
             return studio.detail(message.avatar_id)
         case messages.ListPresets():
@@ -50,6 +54,7 @@ def main() -> int:
     device = resolve_device(arguments.device)
     use_cores(usable_cores())
     studio = Studio(Library(Home(Path(arguments.home)).library), device)
+    pixels = PixelWriter()
     link.send(Welcome(PROTOCOL_VERSION, __version__, "", "", "", device_name(device), rasteriser_name(device)))
     while True:
         envelope = link.receive(60.0)
@@ -59,7 +64,7 @@ def main() -> int:
             studio.put_environment(envelope.message)
             continue
         try:
-            link.send(answer(studio, envelope.message), envelope.request_id)
+            link.send(answer(studio, pixels, envelope.message), envelope.request_id)
         except EffigyError as error:
             link.send(Failure.of(error), envelope.request_id)
         except Exception as error:

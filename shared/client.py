@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import zmq
 from numpy.typing import NDArray
 
 from . import __version__, wire
-from .errors import BadMessage, Cancelled, EffigyError, HelloFirst, NotFound, Unreachable
+from .errors import BadMessage, Cancelled, EffigyError, EnvironmentFailed, HelloFirst, NotFound, Unreachable
 from .messages import (
     PROTOCOL_VERSION,
     Failure,
@@ -29,11 +30,13 @@ from .messages import (
     Superseded,
     Welcome,
 )
+from .pixel_memory import PixelReader, supported
 from .sockets import CONTROL_QUEUE, EVENT_QUEUE, FRAME_QUEUE, REPLY_BYTES, make_socket
 from .types import Frame
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:47615"
 SLICE_MS = 50
+RENDER_ATTEMPTS = 3
 HELLO_TIMEOUT_S = 5.0
 START_HINT = "Start it with 'python -m backend serve', or let the add-on start it (Preferences > Add-ons > Effigy)"
 BY_FRAMES_SOCKET = (RenderRequest, PutEnvironment)
@@ -133,6 +136,8 @@ class BackendClient:
         self._events: zmq.Socket[bytes] | None = None
         self._environments: dict[str, NDArray[np.float16]] = {}
         self._put: set[str] = set()
+        self._pixels = PixelReader()
+        self._shared_memory = supported()
 
     def __enter__(self) -> BackendClient:
         return self
@@ -163,25 +168,24 @@ class BackendClient:
 
     def render(self, request: RenderRequest, *, timeout_s: float, cancelled: Callable[[], bool] | None = None) -> Frame:
         """Have a picture rendered. Raises Cancelled also where a newer request of the same view replaced this one."""
-        try:
-            reply = self.request(request, timeout_s=timeout_s, cancelled=cancelled)
-        except NotFound:
-            # The backend keeps few environments and forgets them at a restart; ours can be handed over once more.
-            if request.environment not in self._environments:
-                raise
-            self._put.discard(request.environment)
-            self.put_environment(self._environments[request.environment], cancelled=cancelled)
-            reply = self.request(request, timeout_s=timeout_s, cancelled=cancelled)
-        if isinstance(reply, Superseded):
-            raise Cancelled("A newer picture of the same view was asked for")
-        if not isinstance(reply, FrameReply) or len(reply.images) != len(reply.pass_names):
-            raise BadMessage("The backend answered a RenderRequest with something else", found=type(reply).__name__)
-        passes = dict(zip(reply.pass_names, reply.images))
-        if set(passes) != set(request.passes):
+        for _ in range(RENDER_ATTEMPTS):
+            asked = replace(request, shared_memory=self._shared_memory)
+            reply = self._reply(asked, timeout_s, cancelled)
+            try:
+                images = reply.images if reply.memory is None else self._pixels.take(reply.memory)
+            except EnvironmentFailed:  # for example another container's process: pixels then come in the message
+                self._shared_memory, images = False, None
+            if images is not None:
+                break
+        else:
+            raise Unreachable("The backend's pictures were replaced before they could be read", do="Try again")
+        if len(images) != len(reply.pass_names) or set(reply.pass_names) != set(request.passes):
             raise BadMessage(
-                "The backend rendered other passes than asked", found=_listed(passes), expected=_listed(request.passes)
+                "The backend rendered other passes than asked",
+                found=_listed(reply.pass_names),
+                expected=_listed(request.passes),
             )
-        return Frame(request.width_px, request.height_px, passes, reply.render_ms)
+        return Frame(request.width_px, request.height_px, dict(zip(reply.pass_names, images)), reply.render_ms)
 
     def put_environment(
         self,
@@ -231,7 +235,24 @@ class BackendClient:
     def close(self) -> None:
         """Drop the connection at once. May be called twice."""
         self._drop_sockets()
+        self._pixels.close()
         self._context.destroy(linger=0)
+
+    def _reply(self, request: RenderRequest, timeout_s: float, cancelled: Callable[[], bool] | None) -> FrameReply:
+        try:
+            reply = self.request(request, timeout_s=timeout_s, cancelled=cancelled)
+        except NotFound:
+            # The backend keeps few environments and forgets them at a restart; ours can be handed over once more.
+            if request.environment not in self._environments:
+                raise
+            self._put.discard(request.environment)
+            self.put_environment(self._environments[request.environment], cancelled=cancelled)
+            reply = self.request(request, timeout_s=timeout_s, cancelled=cancelled)
+        if isinstance(reply, Superseded):
+            raise Cancelled("A newer picture of the same view was asked for")
+        if not isinstance(reply, FrameReply):
+            raise BadMessage("The backend answered a RenderRequest with something else", found=type(reply).__name__)
+        return reply
 
     # --- connection -------------------------------------------------------------------------------------------------
     def _drop_sockets(self) -> None:
@@ -252,6 +273,7 @@ class BackendClient:
                     socket.close()
             self._frames = self._events = None
             self._put.clear()
+            self._shared_memory = supported()
         self.welcome = welcome
         return welcome
 

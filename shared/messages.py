@@ -243,6 +243,7 @@ class RenderRequest:
 
     K: [S, 3, 3] px; world_from_camera: [S, 4, 4] OpenCV axes. environment: digest of a PutEnvironment, empty keeps the
     light the avatar was captured in. quality: 'draft' or 'final'. S sub-frames are averaged; depth is the nearest.
+    shared_memory: the client can read pixels from memory of a process on its own machine.
     """
 
     view: str
@@ -258,6 +259,24 @@ class RenderRequest:
     environment_rotation_rad: float = 0.0
     environment_strength: float = 1.0
     quality: str = "final"
+    shared_memory: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class PixelMemory:
+    """Where a reply's pixels lie in memory its sender shares (shared.pixel_memory): file, place, and what they are.
+
+    token and stamp say which file and which picture, so that a reader notices when either was replaced meanwhile.
+    """
+
+    process: int
+    descriptor: int
+    token: str
+    file_bytes: int
+    offset: int
+    stamp: int
+    dtypes: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,12 +284,14 @@ class FrameReply:
     """Answer to RenderRequest: one array per pass in pass_names, [H, W, C], row 0 at the top.
 
     combined float16 premultiplied linear RGBA; depth float32 m, 0 where nothing is; mask float16; id int32.
+    memory: where the images are instead, for a client that said it can read them there; images is empty then.
     """
 
     view: str
     pass_names: tuple[str, ...]
     images: tuple[Array, ...]
     render_ms: float
+    memory: PixelMemory | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,6 +52,7 @@ def samples() -> dict[str, Any]:
     """Message name -> a message."""
     summary = m.AvatarSummary("anna", "Anna", "rgb_head", "cd" * 32, "effigy_human", "2026-01-01", {"psnr_db": 31.5})
     job = m.JobInfo("j1", "train", "Anna", "running", 3, 10, 2.5, {"l1": 0.25}, 2.8, "Größe ✓", "2026-01-01")
+    memory = m.PixelMemory(42, 7, "ab" * 16, 8192, 4096, 3, ("float16", "float32"), ((2, 3, 4), (2, 3, 1)))
     every = (
         m.Hello(1, "blender", "0.1.0", "secret"),
         m.Welcome(1, "0.1.0", "e1", "ipc://@f", "tcp://127.0.0.1:2", "cpu", "numba", ("render", "train")),
@@ -73,7 +74,7 @@ def samples() -> dict[str, Any]:
         m.JobPreview("j1", 3, np.zeros((0, 0, 3), np.uint8)),
         m.PutEnvironment("ef" * 32, np.full((2, 4, 3), 0.5, np.float16)),
         m.RenderRequest("final", (instance(), instance("bob")), 64, 48, np.eye(3)[None], np.eye(4)[None], 0.1, 100.0),
-        m.FrameReply("final", ("combined",), (np.full((2, 3, 4), 0.5, np.float16),), 12.5),
+        m.FrameReply("final", ("combined",), (np.full((2, 3, 4), 0.5, np.float16),), 12.5, memory),
         m.Superseded("final"),
         m.JobEvent(7, job),
     )

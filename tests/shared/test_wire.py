@@ -37,6 +37,8 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
     if dataclasses.is_dataclass(hint):
         hints = typing.get_type_hints(hint)
         return st.builds(hint, **{field.name: values(hints[field.name]) for field in dataclasses.fields(hint)})
+    if type(None) in typing.get_args(hint):
+        return st.none() | values(typing.get_args(hint)[0])
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
         return st.lists(values(arguments[0]), max_size=3).map(tuple)
