@@ -15,13 +15,14 @@ import numpy as np
 from backend.devices import resolve_device, usable_cores, use_cores
 from backend.home import Home
 from backend.library import Library
-from backend.training_run import run_training
+from backend.training_run import Outcome, run_training
 from backend.worker_link import WorkerLink, join_server, worker_parser
 from shared.errors import EffigyError
 from shared.messages import ChangeJob, Failure, JobInfo, JobPreview, StartTraining
 
 TELL_EVERY_S = 0.2
 FIRST_WORD_S = 30.0
+SHOWN_METRICS = {"psnr_db": "PSNR (dB)", "ssim": "SSIM"}
 
 
 class _Reporter:
@@ -93,14 +94,22 @@ def main() -> int:
             step=last.step,
             steps=last.steps,
             images_per_s=last.images_per_s,
-            losses={**last.losses, **dict(outcome.metrics or {})},
-            message={"done": "Done", "paused": "Paused", "cancelled": "Cancelled"}[outcome.state],
+            losses=last.losses,
+            message=_last_words(outcome),
             report_folder=outcome.report_folder,
             avatar_id=outcome.avatar_id,
         )
     )
     link.close()
     return 0
+
+
+def _last_words(outcome: Outcome) -> str:
+    if outcome.state != "done":
+        return outcome.state.capitalize()
+    metrics = outcome.metrics or {}
+    shown = [f"{label} {metrics[name]:.4g}" for name, label in SHOWN_METRICS.items() if name in metrics]
+    return "Done" + (f": {', '.join(shown)} on held-out frames" if shown else "")
 
 
 def _finite(value: float) -> float:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backend.library import Library
-from shared.errors import EnvironmentFailed
+from shared.errors import BadConfig, EnvironmentFailed
 from shared.messages import StartTraining
 
 RESULT = "result.json"
+_NAME = re.compile(r"[^./\\:*?<>|\"\x00-\x1f][^/\\:*?<>|\"\x00-\x1f]{0,59}")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,12 @@ def check_training(asked: StartTraining) -> None:
     from avatars.captures.opening import open_capture
     from avatars.training.config import load_config
 
+    if not _NAME.fullmatch(asked.name):
+        raise BadConfig(
+            "This name cannot be an avatar's",
+            found=repr(asked.name[:80]),
+            expected="1 to 60 letters without / \\ : * ? < > | and not beginning with a dot",
+        )
     load_config(asked.preset, asked.overrides)
     open_capture(asked.capture)
 
@@ -61,8 +70,9 @@ def run_training(
     """
     from avatars.captures.opening import open_capture
     from avatars.training.config import load_config
-    from avatars.training.loop import train
+    from avatars.training.loop import CHECKPOINTS, train
 
+    check_training(asked)
     earlier = finished_run(folder, library)
     if earlier is not None:
         return earlier
@@ -73,11 +83,12 @@ def run_training(
         result = train(config, capture, folder, name=asked.name, device=device, on_event=on_event, wanted=wanted)
         if result.state != "done":
             return Outcome(result.state)
-        metrics = {k: float(v) for k, v in result.metrics.items() if math.isfinite(float(v))}
+        metrics = {k: float(v) for k, v in result.metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
         avatar_id = library.adopt(Path(result.avatar_folder), asked.name)
         outcome = Outcome("done", avatar_id, str(result.report_folder), metrics)
         document = {"avatar_id": avatar_id, "report_folder": outcome.report_folder, "metrics": metrics}
         (folder / RESULT).write_text(json.dumps(document), encoding="utf-8")
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # large, and of no use to a finished job
     except OSError as error:
         raise EnvironmentFailed(
             "The disk refused", found=f"{error.filename or folder}: {error.strerror}", do="Make room and resume the job"
