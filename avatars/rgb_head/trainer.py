@@ -16,10 +16,11 @@ from avatars.rendering.rasterise import Rasterised, rasterise
 from avatars.rendering.seen_colours import seen_colours
 from avatars.rgb_head.avatar import RgbHeadAvatar
 from avatars.rgb_head.driving import HEAD_JOINTS
+from avatars.rgb_head.first_look import is_layer, look_pictures, shown
 from avatars.rgb_head.initial import new_head
 from avatars.rgb_head.model import SH0, RgbHead
 from avatars.training.config import TrainConfig
-from avatars.training.data import Batch, load_pictures
+from avatars.training.data import Batch
 from avatars.training.losses import dssim_loss, l1_loss
 from avatars.training.trainer import RatedParameter
 
@@ -28,12 +29,15 @@ COLOUR_PATIENCE = 200
 """Steps without a newly seen Gaussian after which no more are looked for (method page 5)."""
 FAINT = 0.004
 """Gaussians below this opacity (1/255) are dropped from the finished avatar: the rasteriser skips them anyway."""
-OPAQUE = 0.95
 BYTES_PER_ANCHOR, KEPT_BYTES = 64, 512 << 20
 
 
 class RgbHeadTrainer:
-    """A `Trainer` of one head from one capture. Raises BadTemplate when the capture's template is not at hand."""
+    """A `Trainer` of one head from one capture.
+
+    With model.first_look_px what no image shows is left out, and the rest bound so finely that the target count comes
+    out. Raises BadCapture, and BadTemplate when the capture's template is not at hand.
+    """
 
     def __init__(self, config: TrainConfig, capture: Capture, device: str) -> None:
         self.config, self.device = config, torch.device(device)
@@ -43,17 +47,20 @@ class RgbHeadTrainer:
             if name in capture.joint_names:
                 rest_pose[capture.joint_names.index(name)] = 0
         light = capture.environment
-        model = new_head(
-            capture.template,
-            config.model,
-            seed=config.seed,
-            rotations=motion.rotations[frames],
-            expressions=motion.expressions[frames],
-            rest_pose=rest_pose,
-            captured_irradiance=environment_irradiance(light) if light is not None else None,
-        )
-        self.model: RgbHead = model.moved_to(device)
         self.quiet_steps = 0
+
+        def bound(gaussians: float) -> RgbHead:
+            return new_head(
+                capture.template,
+                replace(config.model, target_gaussians=round(gaussians)),
+                seed=config.seed,
+                rotations=motion.rotations[frames],
+                expressions=motion.expressions[frames],
+                rest_pose=rest_pose,
+                captured_irradiance=environment_irradiance(light) if light is not None else None,
+            ).moved_to(device)
+
+        self.model = bound(config.model.target_gaussians)
         with torch.no_grad():
             drive = [
                 torch.from_numpy(np.array(values)).to(self.device)
@@ -63,42 +70,18 @@ class RgbHeadTrainer:
             self.vertices = torch.cat(
                 [self.model.head.posed_vertices(*(part[i : i + 1] for part in drive)) for i in range(len(motion))]
             )
-        self.surfaces: dict[int, Anchors] = {}
-        self.start, self.reach_m = self._reach()
         if config.model.first_look_px:
-            self._drop_hidden(capture, config.model.first_look_px)
-
-    def _drop_hidden(self, capture: Capture, longest_px: int) -> None:
-        """Leave out what no training image can show: skin under clothes, the back of the eyes.
-
-        Every training image is looked at once, small, with the model nearly opaque; layers above the surface are left
-        out of the look, as they would hide what is beneath them, and kept.
-        """
-        model = self.model
-        lifted = torch.tensor([name.partition("/")[2].startswith("hair") for name in model.binding.group_names])
-        above = lifted.to(self.device)[model.binding.group]
-        pictures = load_pictures(capture, capture.split("train"), longest_px, self.device)
-        total = torch.zeros(len(model), device=self.device)
-        with torch.no_grad():
-            opacity = torch.where(above, 0.0, OPAQUE)
-            for row in range(len(pictures)):
-                batch = pictures.batch(torch.tensor([row]), torch.zeros(1, 3))
-                posed = model.place(self._surface(batch.frames), None, hide_unseen=False)
-                posed = replace(posed, opacities=opacity[None])
-                colours, alpha = batch.straight()
-                _, weight = seen_colours(posed, batch.cameras, colours, alpha, min_weight=SEEN_WEIGHT)
-                total += weight
-        self.model = model.kept(above | (total > SEEN_WEIGHT))
-        self.surfaces.clear()
+            pictures = look_pictures(capture, config.model.first_look_px, self.device)
+            share = float(shown(self.model, self.vertices, pictures).float().mean())
+            self.model = bound(config.model.target_gaussians / max(share, 0.05))
+            self.model = self.model.kept(shown(self.model, self.vertices, pictures))
+        self.surfaces: dict[int, Anchors] = {}
         self.start, self.reach_m = self._reach()
 
     def _reach(self) -> tuple[Tensor, Tensor]:
         """Where Gaussians started [N, 3], and how far [N] m they may go from there; layers of hair go farther."""
         binding, wanted = self.model.binding, self.config.losses
-        table = [
-            wanted.hair_limit_m if name.partition("/")[2].startswith("hair") else wanted.offset_limit_m
-            for name in binding.group_names
-        ]
+        table = [wanted.hair_limit_m if is_layer(name) else wanted.offset_limit_m for name in binding.group_names]
         return self.model.positions.detach().clone(), torch.tensor(table, device=self.device)[binding.group]
 
     def _surface(self, frames: Tensor) -> Anchors:
