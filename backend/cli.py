@@ -21,6 +21,7 @@ job is left: closing Blender does not end a training (--even-training: it does; 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from backend.cli_checks import add_benchmark, add_doctor
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
     chosen = parser().parse_args(arguments)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in backend.workers; read when torch is loaded, later
     try:
         return int(chosen.run(chosen))
     except EffigyError as error:

@@ -25,6 +25,7 @@ class Studio:
         self.library, self.device = library, device
         self._avatars: OrderedDict[str, Any] = OrderedDict()
         self._environments = RecentEnvironments()
+        self._light: tuple[tuple[str, float, float], Environment] | None = None
 
     def put_environment(self, message: PutEnvironment) -> None:
         """Keep an environment map under its digest."""
@@ -67,8 +68,7 @@ class Studio:
         ]
         environment = None
         if request.environment:
-            radiance = self._environments.use(request.environment)
-            environment = Environment(radiance, request.environment_rotation_rad, request.environment_strength)
+            environment = self._environment(request)
         images = render_scene(
             instances, cameras, environment, request.passes, quality=request.quality, device=self.device
         )
@@ -78,6 +78,13 @@ class Studio:
             tuple(images[name] for name in request.passes),
             (time.perf_counter() - start) * 1000,
         )
+
+    def _environment(self, request: RenderRequest) -> Environment:
+        """The request's light; the same object as last time where it is the same, since reading a map takes a while."""
+        key = (request.environment, request.environment_rotation_rad, request.environment_strength)
+        if self._light is None or self._light[0] != key:
+            self._light = (key, Environment(self._environments.use(key[0]), *key[1:]))
+        return self._light[1]
 
     def _instance(self, item: AvatarInstance) -> Any:
         from avatars.scene import SceneInstance

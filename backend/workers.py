@@ -37,6 +37,8 @@ class Worker:
             "PYTHONPATH": os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part),
             "PYTHONUNBUFFERED": "1",
             "PYTHONFAULTHANDLER": "1",
+            # torch's idle OpenMP threads must sleep, not spin: they would take the core from the rasteriser's threads.
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         }
         with log_path.open("ab") as log:
             self._log_start = log.tell()
