@@ -66,7 +66,10 @@ class _Channel:
         self._last_id += 1
         name = type(message).__name__
         parts = wire.encode(message, request_id=self._last_id, epoch=epoch)
-        self._wait(zmq.POLLOUT, deadline, cancelled, f"No backend answers at {self.address}", START_HINT)
+        # To a server we already know, sending waits for a connection only: that is there soon or not at all, however
+        # long the answer may take.
+        reachable_by = min(deadline, time.monotonic() + HELLO_TIMEOUT_S) if epoch else deadline
+        self._wait(zmq.POLLOUT, reachable_by, cancelled, f"No backend answers at {self.address}", START_HINT)
         self._drain_monitor()
         try:
             self._socket.send_multipart(parts, zmq.NOBLOCK, copy=False)

@@ -28,7 +28,9 @@ class BackendProcess:
                 "the backend yourself",
             )
         self.address, self.log_path = settings.address, log_path
+        # Once this Blender is gone the backend ends by itself, unless it trains: then it finishes that first.
         command = [settings.python, "-m", "backend", "serve", "--address", settings.address]
+        command += ["--parent-pid", str(os.getpid())]
         environment = dict(os.environ)
         # Blender's own variables would send the other Python to Blender's libraries.
         for name in ("PYTHONHOME", "PYTHONPATH"):
@@ -68,7 +70,7 @@ class BackendProcess:
         if status is not None:
             raise errors.EnvironmentFailed(
                 "The backend stopped right after it was started",
-                found=f"exit status {status}: {self.last_line()}",
+                found=self.last_line().removeprefix("effigy: ") or f"exit status {status}",
                 do=f"Read its log, {self.log_path}",
             )
 

@@ -17,6 +17,7 @@ from typing import Any
 from .._shared import errors, messages
 
 PING_EVERY_S = 2.0
+PING_TIMEOUT_S = 3.0
 PREVIEW_EVERY_S = 4.0
 RECONNECT_EVERY_S = 2.0
 CONNECT_TIMEOUT_S = 1.0
@@ -159,7 +160,7 @@ class Link:
                 self._list(client)
             now = time.monotonic()
             if now >= next_ping:
-                client.request(messages.Ping(), timeout_s=10.0, cancelled=self._stop.is_set)
+                client.request(messages.Ping(), timeout_s=PING_TIMEOUT_S, cancelled=self._stop.is_set)
                 self._set(latency_ms=(time.monotonic() - now) * 1000)
                 next_ping = now + PING_EVERY_S
             if now >= next_preview:

@@ -27,6 +27,7 @@ class Backend:
 
     def __init__(self) -> None:
         self.process: BackendProcess | None = None
+        self.trains = False  # whether the panels' link last saw an unfinished job
         self._client: Any = None
         self._client_of: tuple[Any, ...] = ()
         self._lock = threading.Lock()
@@ -52,7 +53,11 @@ class Backend:
         """
         wanted = (threading.get_ident(), settings.address, settings.key)
         if self._client is not None and self._client_of == wanted:
-            return self._client
+            try:
+                self._client.request(messages.Ping(), timeout_s=TRY_TIMEOUT_S, cancelled=cancelled)
+                return self._client
+            except errors.Unreachable:
+                pass  # it went away since the last picture: look for it below
         self.drop_client()
         client = new_client(settings, "Blender render")
         try:
@@ -125,6 +130,11 @@ def register() -> None:
 
 
 def unregister() -> None:
-    """Close the connection and stop the backend that was started from here."""
+    """Close the connection and stop the backend that was started from here, unless it trains.
+
+    A training outlives Blender; the backend ends by itself after it (see logic.child).
+    """
     BACKEND.drop_client()
-    BACKEND.stop()
+    if not BACKEND.trains:
+        BACKEND.stop()
+    BACKEND.process, BACKEND.trains = None, False

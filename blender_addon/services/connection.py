@@ -6,9 +6,9 @@ from typing import Any
 
 import bpy
 
-from ..logic.link import Link, LinkState, Ticket
+from ..logic.link import UNFINISHED, Link, LinkState, Ticket
 from ..logic.settings import Settings
-from .backend import new_client
+from .backend import BACKEND, new_client
 from .preferences import settings
 
 TICK_S = 0.2
@@ -50,14 +50,15 @@ class Connection:
 
     def ask_and_wait(self, message: Any, timeout_s: float = 30.0) -> Any:
         """The reply, for scripts without a window. Raises the error the question was answered with."""
-        with new_client(settings(bpy.context.scene), "Blender script") as client:
-            return client.request(message, timeout_s=timeout_s)
+        client = BACKEND.client(settings(bpy.context.scene), lambda: False)
+        return client.request(message, timeout_s=timeout_s)
 
     def redraw_if_changed(self) -> None:
         """Redraw the sidebars when the link has news."""
         version = self.link.state.version if self.link is not None else -1
         if version != self._shown:
             self._shown = version
+            BACKEND.trains = self.link is not None and any(j.state in UNFINISHED for j in self.link.state.jobs)
             redraw_sidebars()
 
 

@@ -1,0 +1,145 @@
+"""The EFFIGY engine with a real backend in a process of its own: passes, background, blur, border, stereo, failures."""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+import pytest
+
+from blender_addon.logic import passes
+from blender_addon.services import animation, pose_write
+from blender_addon.services.rig_info import avatar_of
+
+from . import shots
+
+
+def head_of(bpy_module):
+    return next(avatar_of(o) for o in bpy_module.context.scene.objects if avatar_of(o) is not None)
+
+
+def test_all_passes_reach_the_file(scene_with_avatar, tmp_path) -> None:
+    layer = scene_with_avatar.context.view_layer
+    scene_with_avatar.context.scene.render.film_transparent = True
+    layer.use_pass_z = layer.effigy.use_pass_mask = True
+    picture = shots.render_exr(tmp_path / "p.exr")
+    combined, depth, mask = picture["Combined"], picture["Depth"][..., 0], picture["Mask"][..., 0]
+    assert combined.shape == (shots.SIZE, shots.SIZE, 4)
+    alpha = combined[..., 3]
+    centre, corner = (shots.SIZE // 2,) * 2, (1, 1)
+    assert alpha[centre] > 0.9
+    assert alpha[corner] == 0
+    np.testing.assert_allclose(mask, alpha, atol=2e-3)
+    assert 0.5 < depth[centre] < 1.5, "metres from the camera to the face"
+    assert depth[corner] == pytest.approx(passes.FAR_AWAY_M)
+    covered = combined[alpha > 0.9][:, :3] / alpha[alpha > 0.9][:, None]
+    assert 0.02 < covered.mean() < 0.9, "linear colours of a head"
+    # shoulders are below the head: row 0 is the top
+    assert alpha[-4].mean() > alpha[3].mean()
+
+
+def test_the_background_is_the_worlds_unless_film_is_transparent(scene_with_avatar, tmp_path) -> None:
+    scene = scene_with_avatar.context.scene
+    animation.world_from_hdri(scene, animation.studio_light_files()["city"], camera_colour=(0.25, 0.5, 0.75))
+    scene.render.film_transparent = False
+    opaque = shots.render_exr(tmp_path / "o.exr")["Combined"]
+    np.testing.assert_allclose(opaque[..., 3], 1)
+    np.testing.assert_allclose(opaque[1, 1, :3], (0.25, 0.5, 0.75), atol=1e-6)
+    scene.render.film_transparent = True
+    clear = shots.render_exr(tmp_path / "t.exr")["Combined"]
+    expected = clear[..., :3] + (1 - clear[..., 3:]) * np.float32([0.25, 0.5, 0.75])
+    np.testing.assert_allclose(opaque[..., :3], expected, atol=2e-3)
+
+
+def test_world_light_changes_the_face_and_captured_light_does_not(scene_with_avatar, tmp_path) -> None:
+    scene = scene_with_avatar.context.scene
+    scene.render.film_transparent = True
+    captured = shots.render_exr(tmp_path / "c.exr")["Combined"]
+    mapping = animation.world_from_hdri(scene, animation.studio_light_files()["sunset"])
+    lit = [shots.render_exr(tmp_path / "0.exr")["Combined"]]
+    mapping.inputs["Rotation"].default_value[2] = np.pi
+    lit.append(shots.render_exr(tmp_path / "1.exr")["Combined"])
+    assert np.abs(lit[0] - captured).max() > 0.02
+    assert np.abs(lit[0] - lit[1]).max() > 0.02, "the light turned"
+    scene.effigy.light = "CAPTURED"
+    np.testing.assert_array_equal(shots.render_exr(tmp_path / "2.exr")["Combined"], captured)
+
+
+def test_a_border_is_cut_from_the_whole_picture(scene_with_avatar, tmp_path) -> None:
+    render = scene_with_avatar.context.scene.render
+    whole = shots.render_exr(tmp_path / "w.exr")["Combined"]
+    render.use_border, render.use_crop_to_border = True, True
+    render.border_min_x, render.border_max_x, render.border_min_y, render.border_max_y = 0.25, 0.75, 0.5, 0.875
+    part = shots.render_exr(tmp_path / "b.exr")["Combined"]
+    assert part.shape == (24, 32, 4)
+    np.testing.assert_allclose(part, whole[8:32, 16:48], atol=2e-2)
+
+
+def test_motion_blur_is_the_mean_of_sub_frames(scene_with_avatar, tmp_path) -> None:
+    scene = scene_with_avatar.context.scene
+    scene.render.film_transparent = True
+    avatar = head_of(scene_with_avatar)
+    for frame, x in ((1, -0.1), (3, 0.1)):
+        avatar.location.x = x
+        avatar.keyframe_insert("location", index=0, frame=frame)
+    for layer in avatar.animation_data.action.fcurves if hasattr(avatar.animation_data.action, "fcurves") else ():
+        for key in layer.keyframe_points:
+            key.interpolation = "LINEAR"
+    scene.render.use_motion_blur, scene.effigy.motion_blur_samples = True, 2
+    scene.render.motion_blur_shutter, scene.render.motion_blur_position = 1.0, "CENTER"
+    blurred = shots.render_exr(tmp_path / "m.exr")["Combined"]
+    assert scene.frame_current_final == 2, "the frame is put back"
+    scene.render.use_motion_blur = False
+    sharp = []
+    for frame, part in ((1, 0.75), (2, 0.25)):
+        scene.frame_set(frame, subframe=part)
+        sharp.append(shots.render_exr(tmp_path / f"s{frame}.exr")["Combined"])
+    assert np.abs(sharp[0] - sharp[1]).max() > 0.2
+    np.testing.assert_allclose(blurred, (sharp[0] + sharp[1]) / 2, atol=1e-2)
+
+
+def test_stereo_eyes_see_the_avatar_from_two_places(scene_with_avatar, tmp_path) -> None:
+    scene = scene_with_avatar.context.scene
+    scene.render.use_multiview = True
+    scene.render.image_settings.views_format = "INDIVIDUAL"
+    scene.render.image_settings.file_format = "PNG"
+    scene.render.filepath = str(tmp_path / "eye.png")
+    scene.render.film_transparent = True
+    scene_with_avatar.ops.render.render(write_still=True)
+    pictures = [read_png(tmp_path / f"eye{suffix}.png") for suffix in ("_L", "_R")]
+    columns = [np.average(np.arange(shots.SIZE), weights=picture[..., 3].sum(0)) for picture in pictures]
+    assert columns[0] > columns[1] + 0.2, "the left eye sees it further right"
+
+
+def test_view_layers_render_what_they_show(scene_with_avatar, tmp_path) -> None:
+    scene = scene_with_avatar.context.scene
+    scene.render.film_transparent = True
+    empty = scene.view_layers.new("Empty")
+    for collection in empty.layer_collection.children:
+        collection.exclude = True
+    inside = scene_with_avatar.data.collections.new("People")
+    scene.collection.children.link(inside)
+    for item in list(scene.collection.objects):
+        if avatar_of(item) is not None:
+            scene.collection.objects.unlink(item)
+            inside.objects.link(item)
+    empty.layer_collection.children["People"].exclude = True
+    picture = shots.render_exr(tmp_path / "l.exr")
+    assert picture["Combined"][..., 3].max() > 0.9
+    assert not picture["Empty.Combined"].any()
+
+
+def test_poses_change_the_picture(scene_with_avatar, tmp_path) -> None:
+    scene_with_avatar.context.scene.render.film_transparent = True
+    avatar = head_of(scene_with_avatar)
+    still = shots.render_exr(tmp_path / "a.exr")["Combined"]
+    again = shots.render_exr(tmp_path / "b.exr")["Combined"]
+    np.testing.assert_array_equal(still, again)
+    pose_write.set_expressions(avatar, {"jawOpen": 1.0})
+    assert np.abs(shots.render_exr(tmp_path / "c.exr")["Combined"] - still).max() > 0.05
+
+
+def read_png(path) -> np.ndarray:
+    image = bpy.data.images.load(str(path))
+    pixels = np.array(image.pixels[:]).reshape(image.size[1], image.size[0], 4)[::-1]
+    bpy.data.images.remove(image)
+    return pixels
