@@ -1,0 +1,71 @@
+"""Synthesise a capture from a terminal.
+
+    python blender_addon/synthesise/cli.py --output FOLDER --preset man           (a Python that has bpy)
+    blender -b --python blender_addon/synthesise/cli.py -- --output FOLDER        (an installed Blender)
+
+Running it again with the same settings goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    __package__ = "blender_addon.synthesise"
+
+from .._shared import errors, template
+from .capture import synthesise_capture
+from .settings import CaptureSettings
+
+_FREE = ("shape",)
+
+
+def parse(arguments: list[str]) -> tuple[CaptureSettings, Path, Path | None]:
+    """Settings, output folder and template file (None = embedded) from command-line arguments."""
+    parser = argparse.ArgumentParser(
+        prog="synthesise", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, required=True, help="capture folder to make or to continue")
+    parser.add_argument("--template", type=Path, help="template .npz; the embedded human if left out")
+    for field in fields(CaptureSettings):
+        if field.name not in _FREE:
+            kind = type(field.default)
+            parser.add_argument(
+                "--" + field.name.replace("_", "-"), type=kind, default=field.default, help=f"default {field.default}"
+            )
+    parser.add_argument("--shape", type=float, nargs="*", default=[], help="shape coefficients on top of the preset")
+    chosen = vars(parser.parse_args(arguments))
+    output, file = chosen.pop("output"), chosen.pop("template")
+    chosen["shape"] = tuple(chosen["shape"])
+    return CaptureSettings(**chosen), output, file
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code: 0 done, 1 a failure told in one sentence, 130 stopped with Ctrl-C (run again to continue)."""
+    started = time.monotonic()
+
+    def progress(done: int, total: int, message: str) -> bool:
+        sys.stdout.write(f"{done}/{total} {time.monotonic() - started:.0f} s: {message}\n")
+        sys.stdout.flush()
+        return True
+
+    try:
+        settings, output, file = parse(arguments)
+        result = synthesise_capture(settings, template.load_template(file), output, progress)
+    except errors.EffigyError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped; run again to continue.\n")
+        return 130
+    sys.stdout.write(f"{result.folder}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else sys.argv[1:]))

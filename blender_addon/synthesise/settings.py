@@ -1,0 +1,78 @@
+"""What to synthesise, as one immutable value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from .._shared import errors
+
+GENERATOR_VERSION = 1
+"""Raised whenever the same settings would give other pictures, so that resumed captures never mix."""
+
+
+@dataclass(frozen=True)
+class CaptureSettings:
+    """A head capture. Angles in rad, sizes in px; `light` is one of `scene.LIGHTS`, turned about +z by its rotation.
+
+    Every frame is seen by `views_per_frame` of the cameras, in turn. Every `test_every`-th frame is held out in all its
+    cameras. strands: hairs on the scalp; brows and lashes scale with it. threads 0 uses all cores.
+    """
+
+    name: str = "demo_head"
+    subject: str = "synthetic man"
+    preset: str = "man"
+    shape: tuple[float, ...] = ()
+    frames: int = 60
+    cameras: int = 8
+    views_per_frame: int = 4
+    size_px: int = 384
+    samples: int = 16
+    strands: int = 12000
+    light: str = "courtyard"
+    light_rotation_rad: float = -1.75
+    light_strength: float = 1.0
+    fps: float = 6.0
+    test_every: int = 6
+    seed: int = 7
+    webp_quality: int = 92
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        for field, low, high in (
+            ("frames", 1, 100_000),
+            ("cameras", 1, 100),
+            ("views_per_frame", 1, self.cameras),
+            ("size_px", 16, 8192),
+            ("samples", 1, 65536),
+            ("strands", 0, 1_000_000),
+            ("test_every", 2, 1_000_000),
+            ("webp_quality", 1, 100),
+            ("threads", 0, 1024),
+        ):
+            value = getattr(self, field)
+            if not low <= value <= high:
+                raise errors.BadConfig(
+                    f"capture setting {field} is out of range", found=str(value), expected=f"{low} to {high}"
+                )
+
+    def digest(self, template_digest: str) -> str:
+        """sha256 over everything that decides a pixel."""
+        decisive = {key: value for key, value in asdict(self).items() if key not in ("name", "subject", "threads")}
+        text = json.dumps([GENERATOR_VERSION, template_digest, decisive], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def views(self) -> list[tuple[int, int]]:
+        """(frame, camera) of every picture: each frame's cameras are spread over the arc and alternate."""
+        stride = self.cameras / self.views_per_frame
+        steps = max(int(stride), 1)
+        return [
+            (frame, int(view * stride) + (frame + frame // steps) % steps)
+            for frame in range(self.frames)
+            for view in range(self.views_per_frame)
+        ]
+
+    def split(self, frame: int) -> str:
+        """ "test" for held-out frames, else "train"."""
+        return "test" if frame % self.test_every == self.test_every - 1 else "train"
