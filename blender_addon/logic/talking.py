@@ -45,6 +45,10 @@ class Bump:
     expressions: tuple[str, ...]
 
 
+RESTING = {"eyeWideLeft": 0.18, "eyeWideRight": 0.18, "mouthSmileLeft": 0.14, "mouthSmileRight": 0.14}
+"""The face between expressions: the template's neutral lids are heavy and its mouth is stern."""
+RESTING_GAZE_RAD = 0.05
+
 MOODS = (
     Bump(0.30, 0.24, 0.55, ("browInnerUp", "browOuterUpLeft", "browOuterUpRight")),
     Bump(0.80, 0.42, 0.60, ("mouthSmileLeft", "mouthSmileRight")),
@@ -66,6 +70,9 @@ def performance(
     seconds = np.arange(frames) / fps
     part = np.linspace(0, 1, frames) if frames > 1 else np.zeros(1)
     openness, expressions = _speech(seconds, expression_names)
+    for name, strength in RESTING.items():
+        if name in expression_names:
+            expressions[:, expression_names.index(name)] += strength
     _add_moods(expressions, expression_names, part)
     _add_blinks(expressions, expression_names, seconds)
     turns = _turns(joint_names, part, openness)
@@ -115,6 +122,9 @@ def _add_blinks(expressions: Float64, names: tuple[str, ...], seconds: Float64) 
     for name in ("eyeBlinkLeft", "eyeBlinkRight"):
         if name in names:
             expressions[:, names.index(name)] = closed
+    for name in ("eyeWideLeft", "eyeWideRight"):
+        if name in names:
+            expressions[:, names.index(name)] *= 1 - closed
 
 
 def _turns(joint_names: tuple[str, ...], part: Float64, openness: Float64) -> Float64:
@@ -131,7 +141,7 @@ def _turns(joint_names: tuple[str, ...], part: Float64, openness: Float64) -> Fl
     )
     gaze = np.zeros_like(head)
     gaze[:, 2] = np.clip(-0.5 * head[:, 2], -0.15, 0.15)  # eyes hold on while the head turns
-    gaze[:, 0] = -0.4 * head[:, 0]
+    gaze[:, 0] = RESTING_GAZE_RAD - 0.4 * head[:, 0]
     jaw = np.stack([JAW_OPEN_RAD * openness, np.zeros(len(part)), np.zeros(len(part))], axis=1)
     for name, turn in (
         ("neck", 0.4 * head),

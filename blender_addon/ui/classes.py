@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import bpy
 
-from . import operators_backend, operators_scene, panels_backend, panels_scene
+from . import operators_backend, operators_scene, operators_synthesis, panels_backend, panels_scene
 
-CLASSES = (*operators_backend.CLASSES, *operators_scene.CLASSES, *panels_backend.CLASSES, *panels_scene.CLASSES)
+PAGES = (operators_backend, operators_scene, operators_synthesis, panels_backend, panels_scene)
+CLASSES = tuple(kind for page in PAGES for kind in page.CLASSES)
 
 
 def register() -> None:

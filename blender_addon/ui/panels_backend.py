@@ -11,6 +11,7 @@ from ..logic.link import UNFINISHED
 from ..services.backend import BACKEND
 from ..services.connection import CONNECTION
 from ..services.preferences import settings
+from ..services.synthesis import SYNTHESIS
 from .drawing import THUMBNAILS, duration, numbers, wrapped
 
 SHOWN_JOBS = 6
@@ -115,9 +116,23 @@ class EFFIGY_PT_train(Sidebar, bpy.types.Panel):
             wrapped(layout, context, about or f"The backend has no preset {training.preset!r}")
         column.prop(training, "name")
         layout.operator("effigy.start_training", icon="PLAY")
+        self._draw_synthesis(context)
         if state is not None:
             for job in state.jobs[:SHOWN_JOBS]:
                 self._draw_job(context, job, state.previews.get(job.job_id))
+
+    def _draw_synthesis(self, context: Any) -> None:
+        child = SYNTHESIS.child
+        if child is None or not child.running:
+            self.layout.operator("effigy.synthesise_capture", icon="OUTLINER_OB_CAMERA")
+        if child is not None:
+            box = self.layout.box()
+            if child.running:
+                row = box.row()
+                total = max(1, child.state.total)
+                row.progress(factor=child.state.done / total, text=f"Capture: {child.state.done} / {total}")
+                row.operator("effigy.stop_synthesis", text="", icon="X")
+            wrapped(box, context, child.state.message, icon="ERROR" if child.state.status == "failed" else "NONE")
 
     def _draw_job(self, context: Any, job: messages.JobInfo, preview: messages.JobPreview | None) -> None:
         box = self.layout.box()

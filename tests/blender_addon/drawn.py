@@ -72,7 +72,7 @@ def draw(panel, **context) -> list[str]:
         if name not in context
     }
     this = SimpleNamespace(layout=layout)
-    for helper in ("_draw_job", "_draw_nodes"):
+    for helper in ("_draw_job", "_draw_nodes", "_draw_synthesis"):
         if hasattr(panel, helper):
             setattr(this, helper, getattr(panel, helper).__get__(this))
     panel.draw(this, SimpleNamespace(region=None, **full, **context))
