@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from backend.home import open_home
 from backend.library import Library
 from shared.client import DEFAULT_ADDRESS, BackendClient
 from shared.messages import ChangeJob, JobInfo, ListJobs
+
+CONNECT_S = 3.0
 
 
 def add_avatars(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,9 +49,12 @@ def add_client_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def client_of(arguments: argparse.Namespace) -> BackendClient:
-    """A client with the options of `add_client_options`, not yet connected."""
-    return BackendClient(arguments.address, key=read_key(arguments.key_file), name="command line")
+@contextlib.contextmanager
+def client_of(arguments: argparse.Namespace) -> Iterator[BackendClient]:
+    """A connected client with the options of `add_client_options`. Raises Unreachable, NotAllowed, VersionMismatch."""
+    with BackendClient(arguments.address, key=read_key(arguments.key_file), name="command line") as client:
+        client.connect(CONNECT_S)
+        yield client
 
 
 def list_avatars(arguments: argparse.Namespace) -> int:

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from backend.checks import check_render_request
+from backend.checks import MAX_SIDE_PX, check_render_request
 from backend.cli_lists import add_client_options, client_of
 from backend.home import open_home
 from backend.library import SUFFIX, Library
-from shared.errors import EffigyError, EnvironmentFailed
+from shared.errors import BadConfig, EffigyError, EnvironmentFailed
 from shared.messages import AvatarDetail, AvatarInstance, GetAvatar, PutEnvironment, RenderRequest
 from shared.npz import read_npz
 from shared.types import Motion
@@ -52,6 +52,7 @@ def add_render(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def render(arguments: argparse.Namespace) -> int:
     """Render the frames and one still, the middle one."""
     output: Path = arguments.output
+    check_options(arguments)
     with _renderer(arguments) as (detail, picture_of, put_environment):
         motion = read_motion(arguments.motion, detail) if arguments.motion else still_motion(detail)
         count = arguments.frames or len(motion)
@@ -70,6 +71,19 @@ def render(arguments: argparse.Namespace) -> int:
             ) from error
     print(output)
     return 0
+
+
+def check_options(arguments: argparse.Namespace) -> None:
+    """Raises BadConfig for numbers no picture can be made with."""
+    width, height = arguments.size
+    if not (1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX):
+        raise BadConfig("--size is out of range", found=f"{width}x{height}", expected=f"1 to {MAX_SIDE_PX} px a side")
+    if not 1.0 <= arguments.fov <= 170.0:
+        raise BadConfig("--fov is out of range", found=str(arguments.fov), expected="1 to 170 degrees")
+    if not -89.0 <= arguments.pitch <= 89.0:
+        raise BadConfig("--pitch is out of range", found=str(arguments.pitch), expected="-89 to 89 degrees")
+    if arguments.frames is not None and arguments.frames < 1:
+        raise BadConfig("--frames is out of range", found=str(arguments.frames), expected="1 or more")
 
 
 def request_of(

@@ -85,7 +85,6 @@ def overrides_of(texts: list[str]) -> dict[str, str]:
 
 # --- on a server -----------------------------------------------------------------------------------------------------
 def _train_there(client: BackendClient, asked: StartTraining, console: Console) -> int:
-    client.connect()
     client.events()  # subscribes, so that nothing of the job is missed
     job: JobInfo = client.request(asked, timeout_s=60.0)
     if job.state in ("paused", "failed", "cancelled"):

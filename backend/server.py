@@ -30,7 +30,16 @@ from backend.workers import Worker
 from shared import __version__, messages, wire
 from shared.errors import BadAvatar, BadMessage, EffigyError, HelloFirst, NotAllowed, VersionMismatch
 from shared.messages import PROTOCOL_VERSION, Failure, Hello, JobEvent, JobInfo, Welcome
-from shared.sockets import CONTROL_BYTES, CONTROL_QUEUE, EVENT_QUEUE, FRAME_BYTES, FRAME_QUEUE, REPLY_BYTES, make_socket
+from shared.sockets import (
+    CONTROL_BYTES,
+    CONTROL_QUEUE,
+    EVENT_QUEUE,
+    FRAME_BYTES,
+    FRAME_QUEUE,
+    REPLY_BYTES,
+    make_socket,
+    send_to,
+)
 
 TICK_MS = 50
 MAX_CLIENTS = 256
@@ -234,10 +243,8 @@ class Server:
             self._send(asked, wire.readdress(header, parts, request_id=asked.request_id, epoch=self.epoch))
 
     def _send(self, asked: Asked, parts: Sequence[wire.Part]) -> None:
-        try:
-            self._sockets[asked.channel].send_multipart([asked.client, *parts], zmq.NOBLOCK, copy=False)
-        except zmq.Again:
-            log.warning("a client does not take its answers; one was dropped")
+        if not send_to(self._sockets[asked.channel], asked.client, parts):
+            log.warning("a client does not take its answers, or has gone; one was dropped")
 
     def _publish(self, info: JobInfo) -> None:
         self._sequence += 1
@@ -263,7 +270,8 @@ class Server:
     def _tell_worker(self, worker: Worker, message: Any, request_id: int = 0) -> None:
         if worker.identity:
             parts = wire.encode(message, request_id=request_id, epoch=self.epoch)
-            self._sockets["workers"].send_multipart([worker.identity, *parts], zmq.NOBLOCK, copy=False)
+            if not send_to(self._sockets["workers"], worker.identity, parts):
+                log.error("%s does not take its orders", worker.name)
 
     def _start_renderer(self) -> Worker:
         return self._start("backend.render_worker", "render", self.settings.home.logs / "render.log")

@@ -104,6 +104,8 @@ class _Channel:
         if event == zmq.POLLIN:
             poller.register(self._monitor, zmq.POLLIN)
         while True:
+            if cancelled is not None and cancelled():
+                raise Cancelled("Stopped while waiting for the backend")
             left_ms = (deadline - time.monotonic()) * 1000
             ready = dict(poller.poll(int(max(0, min(SLICE_MS, left_ms)))))
             if self._socket in ready:
@@ -114,8 +116,6 @@ class _Channel:
                     f"The backend at {self.address} stopped or lost the connection while it was asked",
                     do="Try again; if it does not come back, restart it and look into its log",
                 )
-            if cancelled is not None and cancelled():
-                raise Cancelled("Stopped while waiting for the backend")
             if left_ms <= 0:
                 raise Unreachable(late, do=do)
 

@@ -6,6 +6,7 @@ A peer that stops answering is noticed after HEARTBEAT_TIMEOUT_MS; nothing is qu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import zmq
@@ -39,6 +40,25 @@ def make_socket(
         zmq.RECONNECT_IVL: RECONNECT_MS,
         zmq.RECONNECT_IVL_MAX: RECONNECT_MAX_MS,
     }
+    if kind == zmq.ROUTER:
+        options[zmq.ROUTER_MANDATORY] = 1  # tells of a full or vanished peer instead of dropping silently
     for option, value in options.items():
         socket.setsockopt(option, value)
     return socket
+
+
+def send_to(router: zmq.Socket[bytes], identity: bytes, parts: Sequence[bytes | memoryview]) -> bool:
+    """Send to one peer of a ROUTER without waiting; False where its queue is full or it is gone.
+
+    libzmq notices that a peer has taken a message only when it looks at its own commands, which `send` does about once
+    a millisecond. With a short queue and a quick peer it would find the queue full that is not (measured: 7 of
+    8 000 answers lost). Asking for the socket's events looks at once.
+    """
+    router.getsockopt(zmq.EVENTS)
+    try:
+        router.send_multipart([identity, *parts], zmq.NOBLOCK, copy=False)
+    except zmq.ZMQError as error:
+        if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+            return False
+        raise
+    return True

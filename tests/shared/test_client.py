@@ -16,7 +16,7 @@ from shared import messages as m
 from shared import wire
 from shared.client import BackendClient
 from shared.errors import BadMessage, Cancelled, HelloFirst, NotAllowed, NotFound, Unreachable, VersionMismatch
-from shared.sockets import CONTROL_QUEUE, FRAME_BYTES, make_socket
+from shared.sockets import CONTROL_QUEUE, FRAME_BYTES, make_socket, send_to
 from tests.shared.samples import samples
 
 Reply = list[tuple[Any, int, str]]  # messages to send back, each with request id and epoch
@@ -43,7 +43,7 @@ class Peer:
             envelope = wire.decode(parts)
             self.seen.append(envelope.message)
             for message, request_id, epoch in self.script(envelope.message, envelope.request_id, envelope.epoch):
-                self.socket.send_multipart([identity, *wire.encode(message, request_id=request_id, epoch=epoch)])
+                send_to(self.socket, identity, wire.encode(message, request_id=request_id, epoch=epoch))
         self.socket.close(0)
 
     def stop(self) -> None:
