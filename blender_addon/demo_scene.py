@@ -20,8 +20,8 @@ from typing import Any
 
 BACKDROP = (0.42, 0.45, 0.48)
 """Linear grey-blue behind the sitter, as a photographer's paper roll."""
-STILL_LIGHTS = ("", "sunset", "studio")
-"""HDRIs of the three stills; the first is the animation's own."""
+STILL_LIGHTS = (("", 0.0), ("interior", 180.0), ("forest", 40.0))
+"""HDRI and its turn in degrees for each still; the first is the animation's own, as keyed."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -141,11 +141,11 @@ def _render_stills(bpy: Any, scene: Any, output: Path, options: argparse.Namespa
     from blender_addon.services import animation
 
     animated = scene.world
-    for index, light in enumerate(STILL_LIGHTS):
+    for index, (light, degrees) in enumerate(STILL_LIGHTS):
         _progress("stills", index, len(STILL_LIGHTS))
         if light:
             mapping = animation.world_from_hdri(scene, _hdri(light), strength=options.strength, camera_colour=BACKDROP)
-            mapping.inputs["Rotation"].default_value[2] = math.radians(40.0)
+            mapping.inputs["Rotation"].default_value[2] = math.radians(degrees)
         scene.frame_set(1 + round((index + 0.5) / len(STILL_LIGHTS) * (options.frames - 1)))
         scene.render.filepath = str(output / "stills" / f"still_{index + 1}_{light or Path(options.hdri).stem}.png")
         bpy.ops.render.render(write_still=True)
@@ -165,10 +165,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--fps", type=int, default=24)
     parser.add_argument("--size", type=int, default=512, help="side of the square picture in pixels")
-    parser.add_argument("--hdri", default="forest", help="HDRI file, or the name of one that comes with Blender")
+    parser.add_argument("--hdri", default="sunrise", help="HDRI file, or the name of one that comes with Blender")
     parser.add_argument("--strength", type=float, default=1.0, help="strength of the HDRI")
-    parser.add_argument("--turn-from", type=float, default=0.0, help="turn of the HDRI in the first frame, degrees")
-    parser.add_argument("--turn-to", type=float, default=200.0, help="turn of the HDRI in the last frame, degrees")
+    parser.add_argument("--turn-from", type=float, default=-20.0, help="turn of the HDRI in the first frame, degrees")
+    parser.add_argument("--turn-to", type=float, default=105.0, help="turn of the HDRI in the last frame, degrees")
     parser.add_argument("--keep-frames", action="store_true", help="do not render pictures that are already there")
     return parser.parse_args(arguments)
 

@@ -51,11 +51,11 @@ RESTING_GAZE_RAD = 0.05
 
 MOODS = (
     Bump(0.30, 0.24, 0.55, ("browInnerUp", "browOuterUpLeft", "browOuterUpRight")),
-    Bump(0.80, 0.42, 0.60, ("mouthSmileLeft", "mouthSmileRight")),
+    Bump(0.80, 0.42, 0.75, ("mouthSmileLeft", "mouthSmileRight")),
     Bump(0.80, 0.42, 0.30, ("cheekSquintLeft", "cheekSquintRight")),
     Bump(0.55, 0.16, 0.30, ("browDownLeft", "browDownRight")),
 )
-BLINKS_S = (0.35, 1.55, 1.85, 3.4, 5.1, 6.2, 8.0, 9.4)
+BLINKS_S = (0.15, 1.6, 3.3, 4.9, 6.3, 8.1, 9.5)
 BLINK_LENGTH_S = 0.24
 
 

@@ -55,12 +55,12 @@ def add_camera_path(
     scale = armature_object.matrix_world.median_scale
     target = bpy.data.objects.new(f"{armature_object.name} look-at", None)
     target.empty_display_size = 0.05 * scale
-    target.location = face_centre(armature_object) - Vector((0, 0, 0.045 * scale))
+    target.location = face_centre(armature_object) - Vector((0, 0, 0.025 * scale))
     pivot = bpy.data.objects.new(f"{armature_object.name} camera arm", None)
     pivot.empty_display_size = 0.05 * scale
     pivot.location = target.location
     lens = bpy.data.cameras.new(f"{armature_object.name} camera")
-    lens.lens, lens.sensor_width = 90.0, 36.0
+    lens.lens, lens.sensor_width = 85.0, 36.0
     lens.clip_start = 0.05
     camera = bpy.data.objects.new(lens.name, lens)
     camera.parent = pivot
