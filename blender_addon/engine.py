@@ -175,7 +175,14 @@ class EffigyEngine(bpy.types.RenderEngine):
 
 def wanted_passes(layer: Any) -> tuple[str, ...]:
     """The frame passes a view layer asks for, combined first."""
-    chosen = {"depth": layer.use_pass_z, "mask": layer.effigy.use_pass_mask, "normal": layer.use_pass_normal}
+    own = layer.effigy
+    chosen = {
+        "depth": layer.use_pass_z,
+        "mask": own.use_pass_mask,
+        "normal": layer.use_pass_normal,
+        "albedo": own.use_pass_albedo,
+        "id": own.use_pass_id,
+    }
     return ("combined", *(name for name, wanted in chosen.items() if wanted))
 
 

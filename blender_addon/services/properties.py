@@ -94,6 +94,14 @@ class EffigyViewLayer(bpy.types.PropertyGroup):
     """On a ViewLayer: passes Blender has no switch for."""
 
     use_pass_mask: BoolProperty(name="Mask", description="Coverage of the avatars, 0 to 1", default=False)
+    use_pass_albedo: BoolProperty(
+        name="Albedo", description="Estimated surface colour without light, linear, premultiplied", default=False
+    )
+    use_pass_id: BoolProperty(
+        name="Avatar ID",
+        description="Which avatar covers a pixel most: 1 for the first by name, 2 for the second; 0 where none does",
+        default=False,
+    )
 
 
 CLASSES = (EffigyAvatar, EffigyObject, EffigyTraining, EffigyScene, EffigyViewLayer)

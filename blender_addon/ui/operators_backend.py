@@ -5,6 +5,7 @@ import uuid
 from typing import Any
 
 import bpy
+import numpy as np
 from bpy.props import StringProperty
 
 from .._shared import errors, messages
@@ -12,6 +13,7 @@ from ..services import rig_build
 from ..services.backend import BACKEND
 from ..services.connection import CONNECTION
 from ..services.preferences import ADDON_NAME, settings
+from ..services.rig_info import avatar_of, rig_of
 from .asking import AskingOperator
 
 
@@ -128,6 +130,35 @@ class EFFIGY_OT_add_avatar(AskingOperator, bpy.types.Operator):
         self.report({"INFO"}, f"Added {reply.summary.name}")
 
 
+class EFFIGY_OT_relink(AskingOperator, bpy.types.Operator):
+    """Render the selected avatar from the version the backend has now, keeping its animation"""
+
+    bl_idname = "effigy.relink"
+    bl_label = "Use the Backend's Version"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        """Needs an avatar."""
+        return avatar_of(context.object) is not None
+
+    def message(self, context: Any) -> Any:
+        """Ask for its rig."""
+        return messages.GetAvatar(avatar_of(context.object).data.effigy.avatar_id)
+
+    def answered(self, context: Any, reply: Any) -> None:
+        """Take it over where its rig is the one that is animated."""
+        avatar = avatar_of(context.object)
+        rig = rig_of(avatar)
+        same = reply.rig.joint_names == rig.joint_names and reply.rig.expression_names == rig.expression_names
+        if not same or np.abs(reply.rig.rest_joints - rig.rest_joints).max() > 1e-4:
+            raise errors.BadAvatar(
+                f"The backend's {reply.summary.name!r} has another skeleton", do="Add it to the scene as a new avatar"
+            )
+        avatar.data.effigy.digest = reply.summary.digest
+        avatar.data.update_tag()
+
+
 class EFFIGY_OT_start_training(AskingOperator, bpy.types.Operator):
     """Train an avatar from the chosen capture; it goes on when Blender closes"""
 
@@ -200,6 +231,7 @@ CLASSES = (
     EFFIGY_OT_preferences,
     EFFIGY_OT_refresh,
     EFFIGY_OT_add_avatar,
+    EFFIGY_OT_relink,
     EFFIGY_OT_start_training,
     EFFIGY_OT_change_job,
     EFFIGY_OT_open_folder,

@@ -9,6 +9,7 @@ import bpy
 from .._shared import errors
 from ..engine import MAPS, EffigyEngine
 from ..services import world_read
+from ..services.connection import CONNECTION
 from ..services.rig_info import avatar_of, proxy_of
 from .drawing import wrapped
 from .panels_backend import Sidebar
@@ -27,6 +28,10 @@ class EFFIGY_PT_animate(Sidebar, bpy.types.Panel):
             layout.label(text="Select an avatar")
             return
         layout.label(text=avatar.data.effigy.avatar_name or avatar.name, icon="OUTLINER_OB_ARMATURE")
+        known = CONNECTION.state.avatars if CONNECTION.state is not None else ()
+        if any(a.avatar_id == avatar.data.effigy.avatar_id and a.digest != avatar.data.effigy.digest for a in known):
+            wrapped(layout, context, "The backend has another version of this avatar", icon="ERROR")
+            layout.operator("effigy.relink", icon="FILE_REFRESH")
         row = layout.row(align=True)
         row.operator("effigy.captured_pose")
         row.operator("effigy.rest_pose")
@@ -174,10 +179,12 @@ def draw_render_settings(layout: Any, context: Any) -> None:
 def draw_passes(layout: Any, context: Any) -> None:
     """Switches of the passes the engine gives."""
     view_layer = context.view_layer
-    row = layout.row(align=True, heading="Passes")
-    row.prop(view_layer, "use_pass_z", text="Depth", toggle=True)
-    row.prop(view_layer.effigy, "use_pass_mask", text="Mask", toggle=True)
-    row.prop(view_layer, "use_pass_normal", text="Normal", toggle=True)
+    grid = layout.grid_flow(columns=3, align=True)
+    grid.prop(view_layer, "use_pass_z", text="Depth", toggle=True)
+    grid.prop(view_layer.effigy, "use_pass_mask", text="Mask", toggle=True)
+    grid.prop(view_layer, "use_pass_normal", text="Normal", toggle=True)
+    grid.prop(view_layer.effigy, "use_pass_albedo", text="Albedo", toggle=True)
+    grid.prop(view_layer.effigy, "use_pass_id", text="ID", toggle=True)
 
 
 CLASSES = (

@@ -17,7 +17,7 @@ class Layout:
     def _inner(self, *_, **__) -> Layout:
         return Layout(self.texts)
 
-    row = column = box = split = _inner
+    row = column = box = split = grid_flow = _inner
 
     def label(self, *, text="", icon="NONE") -> None:
         assert icon in bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items

@@ -21,6 +21,7 @@ def test_all_passes_reach_the_file(scene_with_avatar, tmp_path) -> None:
     layer = scene_with_avatar.context.view_layer
     scene_with_avatar.context.scene.render.film_transparent = True
     layer.use_pass_z = layer.effigy.use_pass_mask = True
+    layer.use_pass_normal = layer.effigy.use_pass_albedo = layer.effigy.use_pass_id = True
     picture = shots.render_exr(tmp_path / "p.exr")
     combined, depth, mask = picture["Combined"], picture["Depth"][..., 0], picture["Mask"][..., 0]
     assert combined.shape == (shots.SIZE, shots.SIZE, 4)
@@ -33,6 +34,11 @@ def test_all_passes_reach_the_file(scene_with_avatar, tmp_path) -> None:
     assert depth[corner] == pytest.approx(passes.FAR_AWAY_M)
     covered = combined[alpha > 0.9][:, :3] / alpha[alpha > 0.9][:, None]
     assert 0.02 < covered.mean() < 0.9, "linear colours of a head"
+    normal, owner = picture["Normal"], picture["Avatar ID"][..., 0]
+    np.testing.assert_allclose(np.linalg.norm(normal[alpha > 0.9], axis=-1), 1, atol=1e-2)
+    assert normal[centre][1] < -0.3, "the face looks along -y, towards the camera"
+    assert set(np.unique(owner)) == {0, 1}
+    assert picture["Albedo"].shape[-1] == 3
     # shoulders are below the head: row 0 is the top
     assert alpha[-4].mean() > alpha[3].mean()
 
@@ -126,6 +132,38 @@ def test_view_layers_render_what_they_show(scene_with_avatar, tmp_path) -> None:
     picture = shots.render_exr(tmp_path / "l.exr")
     assert picture["Combined"][..., 3].max() > 0.9
     assert not picture["Empty.Combined"].any()
+
+
+def test_another_version_of_an_avatar_is_refused_until_it_is_relinked(scene_with_avatar) -> None:
+    avatar = head_of(scene_with_avatar)
+    avatar.data.effigy.digest = "0" * 64
+    avatar.data.update_tag()
+    with pytest.raises(RuntimeError, match="tiny"):
+        scene_with_avatar.ops.render.render()
+    scene_with_avatar.context.view_layer.objects.active = avatar
+    scene_with_avatar.ops.effigy.relink()
+    scene_with_avatar.ops.render.render()
+
+
+def test_passes_reach_the_compositor(scene_with_avatar, tmp_path) -> None:
+    scene = scene_with_avatar.context.scene
+    scene_with_avatar.context.view_layer.effigy.use_pass_mask = True
+    if hasattr(scene, "compositing_node_group"):  # from Blender 5
+        tree = bpy.data.node_groups.new("Comp", "CompositorNodeTree")
+        scene.compositing_node_group = tree
+        tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+        output = tree.nodes.new("NodeGroupOutput")
+    else:
+        scene.use_nodes, tree = True, scene.node_tree
+        output = tree.nodes.new("CompositorNodeComposite")
+    layers = tree.nodes.new("CompositorNodeRLayers")
+    tree.links.new(layers.outputs["Mask"], output.inputs[0])
+    scene.render.image_settings.file_format = "PNG"
+    scene.render.filepath = str(tmp_path / "mask.png")
+    scene_with_avatar.ops.render.render(write_still=True)
+    picture = read_png(tmp_path / "mask.png")
+    assert picture[shots.SIZE // 2, shots.SIZE // 2, 0] > 0.9
+    assert picture[1, 1, 0] == 0
 
 
 def test_poses_change_the_picture(scene_with_avatar, tmp_path) -> None:
