@@ -42,12 +42,19 @@ class CaptureResult:
 
 
 def synthesise_capture(
-    settings: CaptureSettings, arrays: template.TemplateArrays, output: Path, progress: Progress
+    settings: CaptureSettings,
+    arrays: template.TemplateArrays,
+    output: Path,
+    progress: Progress,
+    *,
+    part: tuple[int, int] = (0, 1),
 ) -> CaptureResult:
     """Render a capture of the template's bust into folder `output` (format: docs, "Effigy capture", version 1).
 
     progress(done, total, message) is called before and after every picture and returns False to stop. Pictures already
     written with the same settings are kept. `capture.json` is written last, so its presence means a whole capture.
+    part (k, n) renders only every n-th frame from the k-th on, so that n processes can share a machine with many cores;
+    a last run without it finds everything there and finishes the capture.
     Raises BadConfig for a folder that holds something else, NotFound for an unknown light, BadTemplate for a preset.
     """
     bust = template.bust_view(arrays) if arrays.view == "body" else arrays
@@ -55,8 +62,9 @@ def synthesise_capture(
     views = settings.views()
     names = {view: f"images/{view[1]:02d}_{view[0]:04d}.webp" for view in views}
     _prepare_folder(output, digest)
-    missing = [view for view in views if not (output / names[view]).is_file()]
-    kept = len(views) - len(missing)
+    absent = [view for view in views if not (output / names[view]).is_file()]
+    missing = [view for view in absent if view[0] % part[1] == part[0]]
+    kept = len(views) - len(absent)
     performance = talking_head(bust, settings.frames, settings.seed)
     rendered = 0
     with _own_data() as scene_name:
@@ -86,6 +94,8 @@ def synthesise_capture(
             stage.aim_camera(camera, K[view], world_from_camera[view], settings.size_px)
             _render(scene, output / names[frame, view])
             rendered += 1
+    if not all((output / name).is_file() for name in names.values()):
+        return CaptureResult(output, rendered, kept, finished=False)
     _write_tables(output, settings, bust, performance, K, world_from_camera, radiance, digest, names)
     progress(len(views), len(views), "capture complete")
     return CaptureResult(output, rendered, kept, finished=True)

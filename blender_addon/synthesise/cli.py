@@ -25,12 +25,13 @@ from .settings import CaptureSettings
 _FREE = ("shape",)
 
 
-def parse(arguments: list[str]) -> tuple[CaptureSettings, Path, Path | None]:
-    """Settings, output folder and template file (None = embedded) from command-line arguments."""
+def parse(arguments: list[str]) -> tuple[CaptureSettings, Path, Path | None, tuple[int, int]]:
+    """Settings, output folder, template file (None = embedded) and part (k, n) from command-line arguments."""
     parser = argparse.ArgumentParser(
         prog="synthesise", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, required=True, help="capture folder to make or to continue")
+    parser.add_argument("--part", default="0/1", help="K/N: only every N-th frame from frame K on, to share the work")
     parser.add_argument("--template", type=Path, help="template .npz; the embedded human if left out")
     for field in fields(CaptureSettings):
         if field.name not in _FREE:
@@ -40,9 +41,12 @@ def parse(arguments: list[str]) -> tuple[CaptureSettings, Path, Path | None]:
             )
     parser.add_argument("--shape", type=float, nargs="*", default=[], help="shape coefficients on top of the preset")
     chosen = vars(parser.parse_args(arguments))
-    output, file = chosen.pop("output"), chosen.pop("template")
+    output, file, part = chosen.pop("output"), chosen.pop("template"), chosen.pop("part")
+    k, _, n = part.partition("/")
+    if not (k.isdecimal() and n.isdecimal() and int(k) < int(n)):
+        raise errors.BadConfig("--part is not a share", found=repr(part), expected="K/N with K below N, like 0/4")
     chosen["shape"] = tuple(chosen["shape"])
-    return CaptureSettings(**chosen), output, file
+    return CaptureSettings(**chosen), output, file, (int(k), int(n))
 
 
 def main(arguments: list[str]) -> int:
@@ -55,8 +59,8 @@ def main(arguments: list[str]) -> int:
         return True
 
     try:
-        settings, output, file = parse(arguments)
-        result = synthesise_capture(settings, template.load_template(file), output, progress)
+        settings, output, file, part = parse(arguments)
+        result = synthesise_capture(settings, template.load_template(file), output, progress, part=part)
     except errors.EffigyError as error:
         sys.stderr.write(f"{error}\n")
         return 1

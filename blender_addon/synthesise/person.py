@@ -84,12 +84,12 @@ class Person:
         grown = []
         roots, points = hair.scalp_hair(rest, normals, outside, frame, count, rng)
         grown.append(Strands(collection, "hair", roots, points, rest, dark, root_radius_m=0.00020))
-        roots, points = hair.brow_hair(rest, normals, outside, frame, max(count // 10, 24), rng)
+        roots, points = hair.brow_hair(rest, normals, outside, frame, max(count // 15, 24), rng)
         grown.append(Strands(collection, "brows", roots, points, rest, brown, root_radius_m=0.00007))
         eyes = joints[[bust.joint("left_eye"), bust.joint("right_eye")]]
         lid_points = rest[bust.group_vertices("skin")]
         lid_points = lid_points[np.abs(frame.coordinates(lid_points)[:, 2]) < 0.6]
-        roots, points = hair.lashes(rest, triangles(bust.faces["lashes"]), lid_points, eyes, max(count // 30, 24), rng)
+        roots, points = hair.lashes(rest, triangles(bust.faces["lashes"]), lid_points, eyes, max(count // 45, 24), rng)
         grown.append(Strands(collection, "lashes", roots, points, rest, dark, root_radius_m=0.00007))
         return grown
 

@@ -38,7 +38,7 @@ def new_scene(name: str, size_px: int, samples: int, *, threads: int = 0) -> bpy
     render.resolution_x = render.resolution_y = size_px
     render.resolution_percentage = 100
     render.film_transparent, render.use_persistent_data = True, True
-    render.filter_size = 1.2
+    cycles.pixel_filter_type, cycles.filter_width = "BLACKMAN_HARRIS", 1.5
     render.use_file_extension = False
     scene.view_settings.view_transform, scene.view_settings.look = "Standard", "None"
     scene.view_settings.exposure, scene.view_settings.gamma = 0.0, 1.0

@@ -29,7 +29,7 @@ class CaptureSettings:
     views_per_frame: int = 4
     size_px: int = 384
     samples: int = 16
-    strands: int = 12000
+    strands: int = 18000
     light: str = "courtyard"
     light_rotation_rad: float = -1.75
     light_strength: float = 1.0

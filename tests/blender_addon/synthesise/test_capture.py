@@ -219,6 +219,9 @@ def test_performance_has_its_events_in_both_splits(human: template.TemplateArray
 
 def test_command_line_fills_the_settings(tmp_path: Path) -> None:
     words = ["--output", str(tmp_path), "--frames", "3", "--light-strength", "0.5", "--shape", "1", "-2"]
-    settings, output, file = parse(words)
+    settings, output, file, part = parse(words)
     assert settings == CaptureSettings(frames=3, light_strength=0.5, shape=(1.0, -2.0))
-    assert (output, file) == (tmp_path, None)
+    assert (output, file, part) == (tmp_path, None, (0, 1))
+    assert parse([*words, "--part", "2/8"])[3] == (2, 8)
+    with pytest.raises(BadConfig, match="like 0/4"):
+        parse([*words, "--part", "8/8"])
