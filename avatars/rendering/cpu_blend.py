@@ -30,27 +30,42 @@ def _start_tile(transmittance: Any, width: Any, height: Any, left: Any, top: Any
 
 
 @helper
-def _finished(transmittance: Any) -> Any:
-    """Whether no pixel of the tile lets light through any more."""
-    left = simd.load(transmittance, 0)
-    for row in range(1, TILE_HEIGHT):
-        left = left + simd.load(transmittance, row * TILE_WIDTH)
-    return simd.total(left) == 0.0
+def _open_rows(transmittance: Any) -> Any:
+    """First row and one past the last where some pixel still lets light through (0, 0 when the tile is finished)."""
+    first, last = 0, TILE_HEIGHT
+    while last > 0 and simd.total(simd.load(transmittance, (last - 1) * TILE_WIDTH)) == 0.0:
+        last -= 1
+    while first < last and simd.total(simd.load(transmittance, first * TILE_WIDTH)) == 0.0:
+        first += 1
+    return (first, last) if first < last else (0, 0)
 
 
 @helper
-def _alphas(splat: Any, left: Any, y_px: Any, offsets: Any, zero: Any) -> Any:
-    """Opacity times Gaussian along one row of a tile: as it is, and as it is blended (floor and ceiling applied)."""
-    dy = splat[Y] - y_px
-    dx = simd.splat(splat[X] - left) - offsets
+def _add(sums: Any, here: Any, value: Any, weight: Any) -> None:
+    simd.store(sums, here, simd.fma(value, weight, simd.load(sums, here)))
+
+
+@helper
+def _prepared(splat: Any, left: Any, ramp: Any) -> Any:
+    """What `_alphas` needs of a splat in a tile whose first pixel centre is at `left`; read once, before any store.
+
+    dx; the exponent's parts in dx^2, in dx (to be multiplied by dy) and in dy^2; opacity; y.
+    """
+    dx = simd.splat(splat[X] - left) - ramp
     across = simd.splat(np.float32(-0.5) * splat[CONIC_XX]) * dx * dx
-    mixed = simd.splat(-splat[CONIC_XY] * dy) * dx
-    exponent = across + mixed + simd.splat(np.float32(-0.5) * splat[CONIC_YY] * dy * dy)
-    free = simd.splat(splat[OPACITY]) * simd.exp_of_negative(exponent)
+    mixed = simd.splat(-splat[CONIC_XY]) * dx
+    return dx, across, mixed, np.float32(-0.5) * splat[CONIC_YY], simd.splat(splat[OPACITY]), splat[Y]
+
+
+@helper
+def _alphas(across: Any, mixed: Any, down: Any, opacity: Any, dy: Any, zero: Any) -> Any:
+    """Opacity times Gaussian along one row of a tile: as it is, and as it is blended (floor and ceiling applied)."""
+    exponent = simd.fma(mixed, simd.splat(dy), across) + simd.splat(down * dy * dy)
+    free = opacity * simd.exp_of_negative(exponent)
     highest = simd.splat(ALPHA_CEILING)
     alpha = simd.select_greater(free, highest, highest, free)
     alpha = simd.select_greater(simd.splat(ALPHA_FLOOR), alpha, zero, alpha)
-    return dx, free, simd.select_greater(exponent, zero, zero, alpha)
+    return free, simd.select_greater(exponent, zero, zero, alpha)
 
 
 @helper
@@ -95,32 +110,43 @@ def blend(
         _start_tile(transmittance, width, height, left, top)
         sums[:] = 0.0
         begin, end = tile_start[job], tile_start[job + 1]
-        entry = begin
+        entry, open_first, open_last = begin, 0, TILE_HEIGHT
         while entry < end:
-            if (entry - begin) % CHECK_EVERY == CHECK_EVERY - 1 and _finished(transmittance):
-                break
+            if (entry - begin) % CHECK_EVERY == CHECK_EVERY - 1:
+                open_first, open_last = _open_rows(transmittance)
+                if open_last == 0:
+                    break
             index = tile_splat[entry]
             rows = pair_rows[tile_slot[entry]]
-            first, last = rows & 255, rows >> 8
+            first, last = max(rows & 255, open_first), min(rows >> 8, open_last)
             splat = splats[index]
-            for row in range(first, last):
-                here = row * TILE_WIDTH
-                _, _, a = _alphas(splat, np.float32(left + 0.5), np.float32(top + row + 0.5), ramp, zero)
-                _, weight = _let_through(transmittance, here, a, zero)
-                simd.store(weights, here, weight)
-            for channel in range(channels + 2):
-                if channel < channels:
-                    value = simd.splat(features[index, channel])
-                elif channel == channels:
-                    value = simd.splat(splat[DEPTH])
-                else:
-                    value = one
-                plane = channel * TILE_PIXELS
+            _, across, mixed, down, opacity, y = _prepared(splat, np.float32(left + 0.5), ramp)
+            z = simd.splat(splat[DEPTH])
+            if channels == 3:  # the common case, without going through memory for the weights
+                red, green = simd.splat(features[index, 0]), simd.splat(features[index, 1])
+                blue = simd.splat(features[index, 2])
                 for row in range(first, last):
                     here = row * TILE_WIDTH
-                    simd.store(
-                        sums, plane + here, simd.fma(value, simd.load(weights, here), simd.load(sums, plane + here))
-                    )
+                    _, a = _alphas(across, mixed, down, opacity, y - np.float32(top + row + 0.5), zero)
+                    _, weight = _let_through(transmittance, here, a, zero)
+                    _add(sums, here, red, weight)
+                    _add(sums, here + TILE_PIXELS, green, weight)
+                    _add(sums, here + 2 * TILE_PIXELS, blue, weight)
+                    _add(sums, here + 3 * TILE_PIXELS, z, weight)
+                    _add(sums, here + 4 * TILE_PIXELS, one, weight)
+            else:
+                for row in range(first, last):
+                    here = row * TILE_WIDTH
+                    _, a = _alphas(across, mixed, down, opacity, y - np.float32(top + row + 0.5), zero)
+                    _, weight = _let_through(transmittance, here, a, zero)
+                    simd.store(weights, here, weight)
+                    _add(sums, here + channels * TILE_PIXELS, z, weight)
+                    _add(sums, here + (channels + 1) * TILE_PIXELS, one, weight)
+                for channel in range(channels):
+                    value = simd.splat(features[index, channel])
+                    for row in range(first, last):
+                        here = row * TILE_WIDTH
+                        _add(sums, here + channel * TILE_PIXELS, value, simd.load(weights, here))
             entry += 1
         used[job] = entry - begin
         for row in range(min(TILE_HEIGHT, height - top)):
@@ -171,45 +197,64 @@ def blend_backward(
         for row in range(min(TILE_HEIGHT, height - top)):
             for lane in range(min(TILE_WIDTH, width - left)):
                 here = row * TILE_WIDTH + lane
-                y, x = top + row, left + lane
+                v, u = top + row, left + lane
                 total = (
-                    depth_gradient[frame, y, x] * depth[frame, y, x] + alpha_gradient[frame, y, x] * alpha[frame, y, x]
+                    depth_gradient[frame, v, u] * depth[frame, v, u] + alpha_gradient[frame, v, u] * alpha[frame, v, u]
                 )
-                incoming[channels * TILE_PIXELS + here] = depth_gradient[frame, y, x]
-                incoming[(channels + 1) * TILE_PIXELS + here] = alpha_gradient[frame, y, x]
+                incoming[channels * TILE_PIXELS + here] = depth_gradient[frame, v, u]
+                incoming[(channels + 1) * TILE_PIXELS + here] = alpha_gradient[frame, v, u]
                 for channel in range(channels):
-                    incoming[channel * TILE_PIXELS + here] = image_gradient[frame, y, x, channel]
-                    total += image_gradient[frame, y, x, channel] * image[frame, y, x, channel]
+                    incoming[channel * TILE_PIXELS + here] = image_gradient[frame, v, u, channel]
+                    total += image_gradient[frame, v, u, channel] * image[frame, v, u, channel]
                 behind[here] = total
+        open_first, open_last = 0, TILE_HEIGHT
         for entry in range(begin, begin + used[job]):
+            if (entry - begin) % CHECK_EVERY == CHECK_EVERY - 1:
+                open_first, open_last = _open_rows(transmittance)
             index = tile_splat[entry]
             rows = pair_rows[tile_slot[entry]]
-            first, last = rows & 255, rows >> 8
+            first, last = max(rows & 255, open_first), min(rows >> 8, open_last)
             splat = splats[index]
             out = pair_gradients[tile_slot[entry]]
-            depth_lanes = simd.splat(splat[DEPTH])
+            if first >= last:
+                out[:] = 0.0
+                continue
+            dx, across, mixed, down, opacity, y = _prepared(splat, np.float32(left + 0.5), ramp)
+            z = simd.splat(splat[DEPTH])
             s, sx, sxx, sy, sxy, syy = zero, zero, zero, zero, zero, zero  # moments of the exponent's gradient
+            by_red, by_green, by_blue, by_depth = zero, zero, zero, zero
+            if channels == 3:
+                red, green = simd.splat(features[index, 0]), simd.splat(features[index, 1])
+                blue = simd.splat(features[index, 2])
+            else:
+                red, green, blue = zero, zero, zero
             for row in range(first, last):
                 here = row * TILE_WIDTH
-                dx, free, a = _alphas(splat, np.float32(left + 0.5), np.float32(top + row + 0.5), ramp, zero)
+                dy = y - np.float32(top + row + 0.5)
+                free, a = _alphas(across, mixed, down, opacity, dy, zero)
                 before, weight = _let_through(transmittance, here, a, zero)
-                simd.store(weights, here, weight)
-                value = simd.fma(
-                    depth_lanes,
-                    simd.load(incoming, channels * TILE_PIXELS + here),
-                    simd.load(incoming, (channels + 1) * TILE_PIXELS + here),
-                )
-                for channel in range(channels):
-                    value = simd.fma(
-                        simd.splat(features[index, channel]), simd.load(incoming, channel * TILE_PIXELS + here), value
-                    )
+                depth_in = simd.load(incoming, channels * TILE_PIXELS + here)
+                value = simd.fma(z, depth_in, simd.load(incoming, (channels + 1) * TILE_PIXELS + here))
+                by_depth = simd.fma(weight, depth_in, by_depth)
+                if channels == 3:
+                    red_in, green_in = simd.load(incoming, here), simd.load(incoming, TILE_PIXELS + here)
+                    blue_in = simd.load(incoming, 2 * TILE_PIXELS + here)
+                    value = simd.fma(red, red_in, simd.fma(green, green_in, simd.fma(blue, blue_in, value)))
+                    by_red = simd.fma(weight, red_in, by_red)
+                    by_green = simd.fma(weight, green_in, by_green)
+                    by_blue = simd.fma(weight, blue_in, by_blue)
+                else:
+                    simd.store(weights, here, weight)
+                    for channel in range(channels):
+                        channel_in = simd.load(incoming, channel * TILE_PIXELS + here)
+                        value = simd.fma(simd.splat(features[index, channel]), channel_in, value)
                 rest = simd.load(behind, here) - weight * value
                 simd.store(behind, here, rest)
                 slope = before * value - rest / (one - a)  # of the image's sum with respect to alpha
                 # d alpha / d exponent is alpha, unless alpha is cut off above or nothing was blended.
                 slope = simd.select_greater(weight, zero, slope * a, zero)
                 slope = simd.select_greater(free, highest, zero, slope)
-                dy_lanes = simd.splat(splat[Y] - np.float32(top + row + 0.5))
+                dy_lanes = simd.splat(dy)
                 slope_x = slope * dx
                 slope_y = slope * dy_lanes
                 s = s + slope
@@ -225,13 +270,19 @@ def blend_backward(
             out[CONIC_XY] = -simd.total(sxy)
             out[CONIC_YY] = np.float32(-0.5) * simd.total(syy)
             out[OPACITY] = simd.total(s) / splat[OPACITY]
-            for channel in range(channels + 1):
-                plane = channel * TILE_PIXELS
-                gathered = zero
-                for row in range(first, last):
-                    here = row * TILE_WIDTH
-                    gathered = simd.fma(simd.load(weights, here), simd.load(incoming, plane + here), gathered)
-                out[DEPTH if channel == channels else PAIR_COLUMNS + channel] = simd.total(gathered)
+            out[DEPTH] = simd.total(by_depth)
+            if channels == 3:
+                out[PAIR_COLUMNS] = simd.total(by_red)
+                out[PAIR_COLUMNS + 1] = simd.total(by_green)
+                out[PAIR_COLUMNS + 2] = simd.total(by_blue)
+            else:
+                for channel in range(channels):
+                    by_channel = zero
+                    for row in range(first, last):
+                        here = row * TILE_WIDTH
+                        channel_in = simd.load(incoming, channel * TILE_PIXELS + here)
+                        by_channel = simd.fma(simd.load(weights, here), channel_in, by_channel)
+                    out[PAIR_COLUMNS + channel] = simd.total(by_channel)
         for entry in range(begin + used[job], end):
             pair_gradients[tile_slot[entry]] = 0.0
 
@@ -274,10 +325,11 @@ def gather_seen(
             rows = pair_rows[tile_slot[entry]]
             first, last = rows & 255, rows >> 8
             splat = splats[tile_splat[entry]]
+            _, across, mixed, down, opacity, y = _prepared(splat, np.float32(left + 0.5), ramp)
             largest = zero
             for row in range(first, last):
                 here = row * TILE_WIDTH
-                _, _, a = _alphas(splat, np.float32(left + 0.5), np.float32(top + row + 0.5), ramp, zero)
+                _, a = _alphas(across, mixed, down, opacity, y - np.float32(top + row + 0.5), zero)
                 _, weight = _let_through(transmittance, here, a, zero)
                 weight = simd.select_greater(weight, least, weight, zero)
                 simd.store(weights, here, weight)

@@ -12,8 +12,8 @@ from avatars.rendering.constants import ALPHA_FLOOR, BLUR_PX2, TANGENT_MARGIN
 from avatars.rendering.jit import helper, kernel
 
 # Columns of the table of projected Gaussians, float32 [B * N, SPLAT_COLUMNS].
-SPLAT_COLUMNS = 10
-X, Y, CONIC_XX, CONIC_XY, CONIC_YY, OPACITY, DEPTH, SLOPE, VARIANCE_X, VARIANCE_Y = range(SPLAT_COLUMNS)
+SPLAT_COLUMNS = 11
+X, Y, CONIC_XX, CONIC_XY, CONIC_YY, OPACITY, DEPTH, SLOPE, VARIANCE_X, VARIANCE_Y, REACH = range(SPLAT_COLUMNS)
 # Columns of the gradient of one (Gaussian, tile) pair; features follow. The order of the first seven is the splat's.
 PAIR_COLUMNS = 7
 
@@ -25,33 +25,48 @@ def reach_squared(opacity: Any) -> Any:
 
 
 @helper
-def column_rows(splat: Any, reach: Any, left: Any, right: Any, height: Any) -> Any:
-    """First row and one past the last whose pixel centres in columns [left, right) the ellipse can touch."""
-    mean_x, mean_y = float(splat[X]), float(splat[Y])
-    variance_x, variance_y, slope = float(splat[VARIANCE_X]), float(splat[VARIANCE_Y]), float(splat[SLOPE])
+def outline(splat: Any) -> Any:
+    """The ellipse where alpha reaches the floor: centre, half width, dx of its top, slope, 1 / conic_yy, reach.
+
+    Read from the stored float32 row, so that counting tiles and listing them agree exactly. Over dx the top of the
+    ellipse is slope * dx + sqrt(...), concave and highest at `peak`; the bottom mirrors it.
+    """
+    reach, variance_x, slope = float(splat[REACH]), float(splat[VARIANCE_X]), float(splat[SLOPE])
     half = math.sqrt(reach * variance_x)
-    low, high = max(left + 0.5 - mean_x, -half), min(right - 0.5 - mean_x, half)
-    if low > high:
-        return 0, 0
-    # The top of the ellipse over dx is slope * dx + sqrt(...): concave, highest at `peak`; the bottom mirrors it.
-    peak = slope * variance_x * math.sqrt(reach / variance_y)
+    peak = slope * variance_x * math.sqrt(reach / float(splat[VARIANCE_Y]))
     residual = 1.0 / float(splat[CONIC_YY])
-    at = min(max(peak, low), high)
-    top = slope * at + math.sqrt(max(0.0, residual * (reach - at * at / variance_x)))
-    at = min(max(-peak, low), high)
-    bottom = slope * at - math.sqrt(max(0.0, residual * (reach - at * at / variance_x)))
-    first = math.ceil(mean_y + bottom - 0.51)
-    last = math.floor(mean_y + top - 0.49)
-    return int(max(first, 0.0)), int(min(last + 1.0, float(height)))
+    return float(splat[X]), float(splat[Y]), half, peak, slope, residual, 1.0 / variance_x, reach
 
 
 @helper
-def column_range(splat: Any, reach: Any, tile_width: Any, tiles_x: Any) -> Any:
+def _within(value: Any, size: Any) -> Any:
+    """As an integer in 0..size; clamped before the conversion, which is undefined for huge numbers."""
+    return int(min(max(value, 0.0), float(size)))
+
+
+@helper
+def column_rows(ellipse: Any, left: Any, right: Any, height: Any) -> Any:
+    """First row and one past the last whose pixel centres in columns [left, right) the ellipse can touch."""
+    mean_x, mean_y, half, peak, slope, residual, inverse_variance, reach = ellipse
+    low, high = max(left + 0.5 - mean_x, -half), min(right - 0.5 - mean_x, half)
+    if low > high:
+        return 0, 0
+    at = min(max(peak, low), high)
+    top = slope * at + math.sqrt(max(0.0, residual * (reach - at * at * inverse_variance)))
+    at = min(max(-peak, low), high)
+    bottom = slope * at - math.sqrt(max(0.0, residual * (reach - at * at * inverse_variance)))
+    first = math.ceil(mean_y + bottom - 0.51)
+    last = math.floor(mean_y + top - 0.49)
+    return _within(first, height), _within(last + 1.0, height)
+
+
+@helper
+def column_range(ellipse: Any, tile_width: Any, tiles_x: Any) -> Any:
     """First tile column and one past the last that the ellipse can touch."""
-    half = math.sqrt(reach * float(splat[VARIANCE_X]))
-    first = math.floor((float(splat[X]) - half - 0.5) / tile_width)
-    last = math.floor((float(splat[X]) + half + 0.5) / tile_width)
-    return int(max(first, 0.0)), int(min(last + 1.0, float(tiles_x)))
+    mean_x, half = ellipse[0], ellipse[2]
+    first = math.floor((mean_x - half - 0.5) / tile_width)
+    last = math.floor((mean_x + half + 0.5) / tile_width)
+    return _within(first, tiles_x), _within(last + 1.0, tiles_x)
 
 
 @helper
@@ -149,11 +164,12 @@ def project(
         splat[SLOPE] = xy / xx
         splat[VARIANCE_X] = xx
         splat[VARIANCE_Y] = yy
-        reach = reach_squared(opacity)
-        first, last = column_range(splat, reach, tile_width, tiles_x)
+        splat[REACH] = reach_squared(opacity)
+        ellipse = outline(splat)
+        first, last = column_range(ellipse, tile_width, tiles_x)
         touched = 0
         for column in range(first, last):
-            low, high = column_rows(splat, reach, column * tile_width, (column + 1) * tile_width, height)
+            low, high = column_rows(ellipse, column * tile_width, (column + 1) * tile_width, height)
             if high > low:
                 touched += (high - 1) // tile_height - low // tile_height + 1
         pairs[index] = touched

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from avatars.rendering.cpu_project import DEPTH, OPACITY, column_range, column_rows, reach_squared
+from avatars.rendering.cpu_project import DEPTH, column_range, column_rows, outline
 from avatars.rendering.jit import helper, kernel
 from avatars.rendering.simd import LANES
 
@@ -76,11 +76,10 @@ def list_pairs(
         slot = first_pair[index]
         if slot == first_pair[index + 1]:
             continue
-        splat = splats[index]
-        reach = reach_squared(float(splat[OPACITY]))
-        first, last = column_range(splat, reach, TILE_WIDTH, tiles_x)
+        ellipse = outline(splats[index])
+        first, last = column_range(ellipse, TILE_WIDTH, tiles_x)
         for column in range(first, last):
-            low, high = column_rows(splat, reach, column * TILE_WIDTH, (column + 1) * TILE_WIDTH, height)
+            low, high = column_rows(ellipse, column * TILE_WIDTH, (column + 1) * TILE_WIDTH, height)
             if high <= low:
                 continue
             for row in range(low // TILE_HEIGHT, (high - 1) // TILE_HEIGHT + 1):

@@ -62,13 +62,14 @@ def test_same_as_reference(frames: int, count: int, channels: int, width_px: int
         lambda scene: scene["scales"].mul_(torch.tensor([8.0, 0.01, 0.01])),
         lambda scene: scene["scales"][:, :1].fill_(50.0),
         lambda scene: scene["means"].mul_(torch.tensor([4.0, 4.0, 1.0])),
+        lambda scene: scene["means"][:, :40].mul_(torch.tensor([1e25, -1e22, 1.0])),
         lambda scene: scene["means"].select(-1, 2).sub_(1.9),  # around the near plane
         lambda scene: scene["means"].select(-1, 2).sub_(9.0),  # all behind
         lambda scene: scene["means"][:, 1:].copy_(
             scene["means"][:, :1].expand_as(scene["means"][:, 1:])
         ),  # equal depths
     ],
-    ids=["opaque", "clear", "points", "needles", "covering", "outside", "near", "behind", "coincident"],
+    ids=["opaque", "clear", "points", "needles", "covering", "outside", "far off", "near", "behind", "coincident"],
 )
 def test_degenerate_scenes_match_reference(change: Callable[[dict[str, Tensor]], object]) -> None:
     scene = make_scene(2, 80, 3, seed=3)
