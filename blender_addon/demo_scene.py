@@ -10,14 +10,17 @@ Leaves FOLDER/scene.blend, frames/0001.png …, stills/*.png and animation.mp4. 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+Addon = Callable[[str], Any]
+"""Gives a module of the add-on by its name inside it."""
 BACKDROP = (0.42, 0.45, 0.48)
 """Linear grey-blue behind the sitter, as a photographer's paper roll."""
 STILL_LIGHTS = (("", 0.0), ("interior", 180.0), ("forest", 40.0))
@@ -27,18 +30,13 @@ STILL_LIGHTS = (("", 0.0), ("interior", 180.0), ("forest", 40.0))
 def main(arguments: Sequence[str]) -> int:
     """Run the demo scene; the process's exit status."""
     options = _parse(arguments)
-    # A script of the source tree: installed extensions are never run this way and leave sys.path alone.
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     os.environ["EFFIGY_ADDRESS"] = options.address
     import bpy
 
-    import blender_addon
-    from blender_addon._shared import errors
-
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    blender_addon.register()
+    addon = _addon(bpy)
+    errors = addon("_shared").errors
     try:
-        _run(bpy, options)
+        _run(bpy, addon, options)
     except errors.EffigyError as error:
         print(f"The demo scene failed: {error}", file=sys.stderr)
         return 1
@@ -46,21 +44,36 @@ def main(arguments: Sequence[str]) -> int:
         print(f"The demo scene failed: {str(error).strip().splitlines()[0]}", file=sys.stderr)
         return 1
     finally:
-        blender_addon.unregister()
+        addon("services.backend").BACKEND.drop_client()
     return 0
 
 
-def _run(bpy: Any, options: argparse.Namespace) -> None:
-    from blender_addon._shared import messages
-    from blender_addon.services import animation, rig_build, video
-    from blender_addon.services.connection import CONNECTION
+def _addon(bpy: Any) -> Addon:
+    """The running add-on in an empty file: the installed extension where there is one, else this source tree.
 
+    An installed Blender has no pyzmq of its own; its extension does. The bpy module's environment has.
+    """
+    installed = next((name for name in bpy.context.preferences.addons.keys() if name.endswith(".effigy")), "")
+    if installed:
+        bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    else:
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+        # A script of the source tree; the installed extension leaves sys.path alone.
+        sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+        importlib.import_module("blender_addon").register()
+    package = installed or "blender_addon"
+    return lambda name: importlib.import_module(f"{package}.{name}")
+
+
+def _run(bpy: Any, addon: Addon, options: argparse.Namespace) -> None:
+    messages, connection = addon("_shared").messages, addon("services.connection").CONNECTION
+    animation, rig_build, video = addon("services.animation"), addon("services.rig_build"), addon("services.video")
     output = Path(options.output).resolve()
     (output / "frames").mkdir(parents=True, exist_ok=True)
     (output / "stills").mkdir(exist_ok=True)
 
     _progress("avatar", 0, 1)
-    detail = CONNECTION.ask_and_wait(messages.GetAvatar(options.avatar))
+    detail = connection.ask_and_wait(messages.GetAvatar(options.avatar))
     scene = bpy.context.scene
     _set_up_render(scene, options)
     armature = rig_build.add_avatar(bpy.context, detail)
@@ -68,12 +81,12 @@ def _run(bpy: Any, options: argparse.Namespace) -> None:
 
     animation.key_performance(armature, scene, 1, options.frames, lambda done: _progress("keys", done, options.frames))
     animation.add_camera_path(bpy.context, armature, 1, options.frames)
-    _light(scene, options)
+    _light(scene, addon, options)
     bpy.ops.file.make_paths_absolute()
     bpy.ops.wm.save_as_mainfile(filepath=str(output / "scene.blend"), compress=True, check_existing=False)
 
     pictures = _render_frames(bpy, scene, output, options)
-    _render_stills(bpy, scene, output, options)
+    _render_stills(bpy, scene, addon, output, options)
     _progress("video", 0, 1)
     video.encode(pictures, output / "animation.mp4", options.fps)
     _progress("video", 1, 1)
@@ -94,28 +107,30 @@ def _set_up_render(scene: Any, options: argparse.Namespace) -> None:
     scene.view_settings.look = "None"
 
 
-def _light(scene: Any, options: argparse.Namespace) -> None:
-    """The World: an HDRI that turns during the shot, with a plain backdrop for the camera."""
-    from blender_addon.services import animation
-
-    mapping = animation.world_from_hdri(scene, _hdri(options.hdri), strength=options.strength, camera_colour=BACKDROP)
-    rotation = mapping.inputs["Rotation"]
+def _light(scene: Any, addon: Addon, options: argparse.Namespace) -> None:
+    """The animation's World: an HDRI that turns during the shot."""
+    rotation = _studio(scene, addon, options.hdri, options.strength)
     for frame, degrees in ((1, options.turn_from), (options.frames, options.turn_to)):
         rotation.default_value[2] = math.radians(degrees)
         rotation.keyframe_insert("default_value", index=2, frame=frame)
 
 
-def _hdri(name: str) -> str:
-    """Path of an HDRI: a file, or the name of one that comes with Blender."""
-    from blender_addon._shared import errors
-    from blender_addon.services import animation
+def _studio(scene: Any, addon: Addon, hdri: str, strength: float) -> Any:
+    """Light the scene by an HDRI behind a plain backdrop; the socket that turns it."""
+    make = addon("services.animation").world_from_hdri
+    return make(scene, _hdri(addon, hdri), strength=strength, camera_colour=BACKDROP).inputs["Rotation"]
 
+
+def _hdri(addon: Addon, name: str) -> str:
+    """Path of an HDRI: a file, or the name of one that comes with Blender."""
     if Path(name).is_file():
         return str(Path(name).resolve())
-    known = animation.studio_light_files()
+    known = addon("services.animation").studio_light_files()
     plain = name.removesuffix(".exr")
     if plain not in known:
-        raise errors.NotFound(f"There is no HDRI {name!r}", expected="a file, or one of " + ", ".join(sorted(known)))
+        raise addon("_shared").errors.NotFound(
+            f"There is no HDRI {name!r}", expected="a file, or one of " + ", ".join(sorted(known))
+        )
     return known[plain]
 
 
@@ -136,16 +151,14 @@ def _render_frames(bpy: Any, scene: Any, output: Path, options: argparse.Namespa
     return [output / "frames" / f"{frame:04d}.png" for frame in frames]
 
 
-def _render_stills(bpy: Any, scene: Any, output: Path, options: argparse.Namespace) -> None:
+def _render_stills(bpy: Any, scene: Any, addon: Addon, output: Path, options: argparse.Namespace) -> None:
     """Three frames of the performance under three different lights."""
-    from blender_addon.services import animation
-
     animated = scene.world
     for index, (light, degrees) in enumerate(STILL_LIGHTS):
         _progress("stills", index, len(STILL_LIGHTS))
         if light:
-            mapping = animation.world_from_hdri(scene, _hdri(light), strength=options.strength, camera_colour=BACKDROP)
-            mapping.inputs["Rotation"].default_value[2] = math.radians(degrees)
+            rotation = _studio(scene, addon, light, options.strength)
+            rotation.default_value[2] = math.radians(degrees)
         scene.frame_set(1 + round((index + 0.5) / len(STILL_LIGHTS) * (options.frames - 1)))
         scene.render.filepath = str(output / "stills" / f"still_{index + 1}_{light or Path(options.hdri).stem}.png")
         bpy.ops.render.render(write_still=True)

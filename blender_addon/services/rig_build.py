@@ -29,6 +29,7 @@ def add_avatar(context: Any, detail: messages.AvatarDetail) -> Any:
     armature.effigy.rig = rig_to_json(detail.rig, detail.rest_pose)
     rig_object = bpy.data.objects.new(name, armature)
     rig_object.show_in_front = True
+    armature.display_type = "STICK"  # thin enough to see the face behind
     context.collection.objects.link(rig_object)
     for selected in context.selected_objects:
         selected.select_set(False)

@@ -12,7 +12,7 @@ from ..services.backend import BACKEND
 from ..services.connection import CONNECTION
 from ..services.preferences import settings
 from ..services.synthesis import SYNTHESIS
-from .drawing import THUMBNAILS, duration, numbers, wrapped
+from .drawing import THUMBNAILS, duration, held_out, numbers, wrapped
 
 SHOWN_JOBS = 6
 STATE_ICONS = {
@@ -90,7 +90,7 @@ class EFFIGY_PT_library(Sidebar, bpy.types.Panel):
             if avatar.problem:
                 wrapped(box, context, avatar.problem)
             elif avatar.metrics:
-                wrapped(box, context, numbers(avatar.metrics))
+                wrapped(box, context, held_out(avatar.metrics))
 
 
 class EFFIGY_PT_train(Sidebar, bpy.types.Panel):

@@ -106,7 +106,7 @@ def test_panels_follow_state_and_selection(addon, monkeypatch) -> None:
     monkeypatch.setattr(type(CONNECTION), "state", property(lambda self: state))
     assert "cpu, numba" in draw(panels["EFFIGY_PT_backend"])
     library = draw(panels["EFFIGY_PT_library"])
-    assert {"Its weights are damaged.", "psnr_db 31.5"} <= set(library)
+    assert {"Its weights are damaged.", "PSNR 31.5 dB"} <= set(library)
     train = draw(panels["EFFIGY_PT_train"])
     assert {"40 / 100, 1 min 35 s left", "picture", "Anna: running"} <= set(train)
     monkeypatch.undo()
