@@ -53,7 +53,8 @@ def _addon(bpy: Any) -> Addon:
 
     An installed Blender has no pyzmq of its own; its extension does. The bpy module's environment has.
     """
-    installed = next((name for name in bpy.context.preferences.addons.keys() if name.endswith(".effigy")), "")
+    names = [enabled.module for enabled in bpy.context.preferences.addons]
+    installed = next((name for name in names if name.endswith(".effigy")), "")
     if installed:
         bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     else:
