@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ MAX_DIMENSIONS = 5
 MAX_INTEGER = 2**63 - 1
 HEADER_KEYS = {"effigy", "name", "id", "epoch", "body", "arrays"}
 Part = bytes | memoryview
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def encode(message: Any, *, request_id: int = 0, epoch: str = "") -> list[Part]:
         raise BadMessage("This object is not a message of the protocol", found=kind.__name__)
     arrays: list[NDArray[Any]] = []
     body = _pack(message, kind, arrays, kind.__name__)
-    described = [[array.dtype.name, list(array.shape)] for array in arrays]
+    described = [[_dtype_name(array.dtype), list(array.shape)] for array in arrays]
     text = _header_text(kind.__name__, request_id, epoch, body, described)
     # A zero-sized array has no buffer to view; an empty part says the same.
     return [text, *(array.reshape(-1).view(np.uint8).data if array.size else b"" for array in arrays)]
@@ -142,7 +144,7 @@ def decode(parts: Sequence[Part], *, limits: Limits = FROM_CLIENT) -> Envelope:
 
 def readdress(header: Header, parts: Sequence[Part], *, request_id: int, epoch: str) -> list[Part]:
     """The same message under another request id and epoch, for whoever passes it on unread."""
-    arrays = [[dtype.name, list(shape)] for dtype, shape in header.arrays]
+    arrays = [[_dtype_name(dtype), list(shape)] for dtype, shape in header.arrays]
     return [_header_text(header.name, request_id, epoch, header.body, arrays), *parts[1:]]
 
 
@@ -236,11 +238,13 @@ def _fields(kind: type[Any]) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
+@cache
 def _scalar_type(hint: Any) -> Any:
     """The element type an NDArray hint asks for, or Any."""
     return typing.get_args(typing.get_args(hint)[1])[0]
 
 
+@cache
 def _optional(hint: Any) -> Any:
     """T of `T | None`, or None where the hint is not of that form."""
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
@@ -250,15 +254,30 @@ def _optional(hint: Any) -> Any:
     return None
 
 
+@cache
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    return str(dtype.name)  # numpy makes it anew each time, which takes longer than all else here
+
+
+@cache
+def _origin(hint: Any) -> Any:
+    return typing.get_origin(hint)
+
+
+@cache
+def _is_message(hint: Any) -> bool:
+    return dataclasses.is_dataclass(hint)
+
+
 def _pack(value: Any, hint: Any, arrays: list[NDArray[Any]], where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        if type(value) is not hint:
+    if _is_message(hint):
+        if value.__class__ is not hint:
             raise _wrong(where, value, hint)
-        fields = _fields(type(value))
+        fields = _fields(hint)
         return {name: _pack(getattr(value, name), kind, arrays, f"{where}.{name}") for name, kind in fields.items()}
     if (inner := _optional(hint)) is not None:
         return None if value is None else _pack(value, inner, arrays, where)
-    origin = typing.get_origin(hint)
+    origin = _origin(hint)
     if origin is tuple:
         if not isinstance(value, (tuple, list)):
             raise _wrong(where, value, hint)
@@ -271,11 +290,11 @@ def _pack(value: Any, hint: Any, arrays: list[NDArray[Any]], where: str) -> Any:
         return {_text(key, where): _pack(item, element, arrays, f"{where}[{key}]") for key, item in value.items()}
     if origin is np.ndarray:
         scalar = _scalar_type(hint)
-        if not isinstance(value, np.ndarray) or value.dtype.name not in DTYPES or value.ndim > MAX_DIMENSIONS:
+        if not isinstance(value, np.ndarray) or _dtype_name(value.dtype) not in DTYPES or value.ndim > MAX_DIMENSIONS:
             raise _wrong(where, value, hint)
         if scalar is not Any and value.dtype.type is not scalar:
             raise _wrong(where, value, hint)
-        arrays.append(np.asarray(value, DTYPES[value.dtype.name], order="C"))
+        arrays.append(np.asarray(value, DTYPES[_dtype_name(value.dtype)], order="C"))
         return len(arrays) - 1
     if hint is float and isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool):
         return _finite(float(value), where)
@@ -289,21 +308,21 @@ def _pack(value: Any, hint: Any, arrays: list[NDArray[Any]], where: str) -> Any:
 
 
 def _unpack(data: Any, hint: Any, arrays: _Arrays, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        fields = _fields(hint)  # type: ignore[arg-type]
+    if _is_message(hint):
+        fields = _fields(hint)
         if not isinstance(data, dict) or set(data) != set(fields):
             found = _listed(data) if isinstance(data, dict) else type(data).__name__
             raise BadMessage(f"{where} has the wrong fields", found=found, expected=_listed(fields))
         values = {name: _unpack(data[name], kind, arrays, f"{where}.{name}") for name, kind in fields.items()}
         try:
-            return hint(**values)  # type: ignore[operator]
+            return hint(**values)
         except EffigyError as error:  # the value types check their own shapes and indices
             raise BadMessage(
                 f"{where} is not valid: {error.what}", found=error.found, expected=error.expected
             ) from error
     if (inner := _optional(hint)) is not None:
         return None if data is None else _unpack(data, inner, arrays, where)
-    origin = typing.get_origin(hint)
+    origin = _origin(hint)
     if origin is tuple and isinstance(data, list):
         element = typing.get_args(hint)[0]
         return tuple(_unpack(item, element, arrays, f"{where}[{i}]") for i, item in enumerate(data))
@@ -337,7 +356,7 @@ def _bounded(value: int, where: str) -> int:
 
 def _text(value: str, where: str) -> str:
     """Texts end up in paths, logs and terminals, so NUL and unpaired surrogates stop here."""
-    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+    if _UNWRITABLE.search(value):
         raise BadMessage(f"{where} holds characters that cannot be written")
     return value
 
