@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -150,17 +151,23 @@ def test_damaged_avatars_say_so_and_do_not_hide_the_others(server: RunningServer
     shutil.copytree(library / "tiny.avatar", library / "odd.avatar")
     text = (library / "odd.avatar" / "avatar.json").read_text()
     (library / "odd.avatar" / "avatar.json").write_text(text.replace('"name": "tiny"', '"name": "\\ud800"'))
+    shutil.copytree(library / "tiny.avatar", library / "other.avatar")
+    document = json.loads(text)
+    document["template"]["digest"] = "00" * 32
+    (library / "other.avatar" / "avatar.json").write_text(json.dumps(document))
     (library / "empty.avatar").mkdir()
     try:
         listed = {item.avatar_id: item.problem for item in client.request(m.ListAvatars()).avatars}
         assert listed["tiny"] == ""
-        assert all(listed[name] for name in ("short", "odd", "empty"))
+        assert all(listed[name] for name in ("short", "odd", "other", "empty"))
         with pytest.raises(BadAvatar, match=r"avatar short\.avatar is damaged.*weights"):
             client.request(m.GetAvatar("short"))
+        with pytest.raises(BadAvatar, match=r"template.*found .*0000"):
+            client.request(m.GetAvatar("other"))
         with pytest.raises(BadAvatar, match="no avatar in"):
             client.request(m.GetAvatar("empty"))
     finally:
-        for name in ("short", "odd", "empty"):
+        for name in ("short", "odd", "other", "empty"):
             shutil.rmtree(library / f"{name}.avatar")
 
 
