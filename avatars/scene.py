@@ -3,6 +3,11 @@
 Colour. Models are trained by blending display-encoded sRGB, so the picture is blended encoded as well, and only the
 finished pixel is taken to linear light (un-premultiplied, decoded, premultiplied again). Relighting changes each
 Gaussian's colour in linear light and encodes it again before blending. Sub-frames are averaged in linear light.
+
+Light. A posed avatar's colours are those it would have had in the room of its capture in that pose: models learn how
+shading changes as the head turns. So the captured light is taken at the posed normals in model axes, before the
+object's own matrix; in the light of its capture an avatar then looks exactly as it was trained. (Taking the normals of
+the rest pose instead cost 7 dB on held-out frames with the head turned by 30 degrees.)
 """
 
 from __future__ import annotations
@@ -34,10 +39,6 @@ class Posable(Protocol):
     """The part of `avatars.avatar.Avatar` that rendering needs."""
 
     @property
-    def rest_pose(self) -> NDArray[np.float32]:
-        """[J, 3] rad, how it was captured."""
-
-    @property
     def captured_irradiance(self) -> Tensor | None:
         """[9, 3] irradiance coefficients of the light of the capture, None where unknown."""
 
@@ -60,19 +61,46 @@ class SceneInstance:
 
 @dataclass(frozen=True, eq=False)
 class _Actor:
-    """An instance as tensors, with what relighting must know of its capture."""
+    """An instance as tensors."""
 
     avatar: Posable
     world_from_avatar: Tensor
     rotations: Tensor
     translations: Tensor
     expressions: Tensor
-    captured_normals: Tensor | None
 
-    def posed(self, frame: int) -> PosedGaussians:
+    @staticmethod
+    def of(item: SceneInstance, device: torch.device) -> _Actor:
+        places = (item.world_from_avatar, item.rotations, item.translations, item.expressions)
+        tensors = (torch.as_tensor(np.asarray(values, np.float32), device=device) for values in places)
+        return _Actor(item.avatar, *tensors)
+
+    def on_stage(self, frame: int) -> _Placed:
+        """Posed and put into the world at one sub-frame."""
         one = slice(frame, frame + 1)
         posed = self.avatar.pose(self.rotations[one], self.translations[one], self.expressions[one])
-        return posed.transformed(self.world_from_avatar[one])
+        return _Placed(posed.transformed(self.world_from_avatar[one]), posed.normals, self.avatar.captured_irradiance)
+
+
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """Gaussians in the world, and what relighting must know: their normals and the light where they were captured."""
+
+    gaussians: PosedGaussians
+    captured_normals: Tensor | None
+    captured: Tensor | None
+
+    def colours(self, light: Tensor | None) -> Tensor:
+        if light is None:
+            return self.gaussians.colours
+        return relit(self.gaussians, light, self.captured, self.captured_normals).colours
+
+    def normals(self) -> Tensor:
+        found = self.gaussians.normals
+        return torch.zeros_like(self.gaussians.means) if found is None else found
+
+    def albedo(self) -> Tensor:
+        return albedo(self.gaussians, self.captured, self.captured_normals)
 
 
 _lights: WeakKeyDictionary[Environment, Tensor] = WeakKeyDictionary()
@@ -117,19 +145,6 @@ def _check(instances: Sequence[SceneInstance], cameras: Sequence[Camera], passes
             raise EffigyError("an avatar's object is mirrored", do="Make its scale positive in Blender")
 
 
-def _actor(item: SceneInstance, device: torch.device, relight: bool) -> _Actor:
-    def tensor(values: Any) -> Tensor:
-        return torch.as_tensor(np.asarray(values, np.float32), device=device)
-
-    normals = None
-    if relight:
-        rest, expressions = tensor(item.avatar.rest_pose)[None], tensor(item.expressions)[:1]
-        still = item.avatar.pose(rest, torch.zeros(1, 3, device=device), torch.zeros_like(expressions))
-        normals = still.normals
-    places = (item.world_from_avatar, item.rotations, item.translations, item.expressions)
-    return _Actor(item.avatar, *(tensor(values) for values in places), normals)
-
-
 def _premultiplied_linear(encoded: Tensor, alpha: Tensor) -> Tensor:
     """Blended encoded colour [H, W, 3] to premultiplied linear light."""
     cover = alpha[..., None]
@@ -148,12 +163,20 @@ class _Layers:
                 self.slices[name] = slice(used, used + width)
                 used += width
 
-    def features(self, sets: Sequence[PosedGaussians], makers: dict[str, Callable[[int], Tensor]]) -> Tensor:
-        """[1, N, C] for all sets together; one empty channel where only depth or cover is asked for."""
-        rows = [
-            torch.cat([makers[name](k) for name in self.slices] or [s.means[..., :1] * 0], -1)
-            for k, s in enumerate(sets)
-        ]
+    def features(self, placed: Sequence[_Placed], light: Tensor | None) -> Tensor:
+        """[1, N, C] for all avatars together; one empty channel where only depth or cover is asked for."""
+        makers: dict[str, Callable[[int], Tensor]] = {
+            "combined": lambda k: placed[k].colours(light),
+            "normal": lambda k: placed[k].normals(),
+            "albedo": lambda k: placed[k].albedo(),
+            "id": lambda k: (
+                torch.eye(len(placed)).to(placed[k].gaussians.means)[k].expand(1, placed[k].gaussians.count, -1)
+            ),
+        }
+        rows = []
+        for k, item in enumerate(placed):
+            channels = [makers[name](k) for name in self.slices] or [torch.zeros_like(item.gaussians.means[..., :1])]
+            rows.append(torch.cat(channels, dim=-1))
         return torch.cat(rows, dim=1)
 
 
@@ -179,36 +202,18 @@ def render_scene(
     where = torch.device(device)
     lens = CameraBatch.from_cameras(cameras, where)
     light = None if environment is None else _light(environment).to(where)
-    actors = [_actor(item, where, light is not None or "albedo" in passes) for item in instances]
+    actors = [_Actor.of(item, where) for item in instances]
     layers = _Layers(passes, len(instances))
     frames = [len(cameras) // 2] if quality == "draft" else list(range(len(cameras)))
     size = (lens.height_px, lens.width_px)
     sums = {name: torch.zeros(*size, s.stop - s.start, device=where) for name, s in layers.slices.items()}
     cover, depth = torch.zeros(size, device=where), torch.zeros(size, device=where)
     for frame in frames if actors else ():
-        sets = [actor.posed(frame) for actor in actors]
-
-        def colours(k: int, sets: list[PosedGaussians] = sets) -> Tensor:
-            actor = actors[k]
-            if light is None:
-                return sets[k].colours
-            return relit(sets[k], light, actor.avatar.captured_irradiance, actor.captured_normals).colours
-
-        def normals(k: int, sets: list[PosedGaussians] = sets) -> Tensor:
-            found = sets[k].normals
-            return torch.zeros_like(sets[k].means) if found is None else found
-
-        def reflectance(k: int, sets: list[PosedGaussians] = sets) -> Tensor:
-            return albedo(sets[k], actors[k].avatar.captured_irradiance, actors[k].captured_normals)
-
-        def owner(k: int, sets: list[PosedGaussians] = sets) -> Tensor:
-            return torch.eye(len(actors), device=where)[k].expand(1, sets[k].count, -1)
-
-        makers = {"combined": colours, "normal": normals, "albedo": reflectance, "id": owner}
+        placed = [actor.on_stage(frame) for actor in actors]
         camera = CameraBatch(
             lens.K[frame, None], lens.camera_from_world[frame, None], lens.width_px, lens.height_px, lens.near_m
         )
-        image = rasterise(concatenate(sets), camera, layers.features(sets, makers))
+        image = rasterise(concatenate([item.gaussians for item in placed]), camera, layers.features(placed, light))
         alpha, here = image.alpha[0], image.depth[0]
         for name, place in layers.slices.items():
             layer = image.features[0, ..., place]

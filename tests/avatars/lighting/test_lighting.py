@@ -126,8 +126,8 @@ def test_colour_curves_are_inverse_and_known() -> None:
 
 
 def test_the_same_light_changes_nothing() -> None:
-    light = environment_irradiance(Environment(soft_sky() + 2.0))
-    gaussians = a_set(some_normals())
+    light = environment_irradiance(Environment(soft_sky()))
+    gaussians = a_set(some_normals(2000))
     same = relit(gaussians, light, light, gaussians.normals)
     torch.testing.assert_close(same.colours, gaussians.colours, rtol=1e-4, atol=1e-5)
 
@@ -174,4 +174,23 @@ def test_degenerate_relighting() -> None:
         assert torch.isfinite(case.colours).all()
         assert float(case.colours.min()) >= 0
         assert float(case.colours.max()) < 5
+
+
+def test_what_was_dark_in_the_capture_is_brightened_within_bounds() -> None:
+    radiance = np.zeros((32, 64, 3), np.float32)
+    radiance[14:18, 30:34] = 100.0
+    captured = environment_irradiance(Environment(radiance))
+    even = environment_irradiance(Environment(np.ones((8, 16, 3), np.float32)))
+    gaussians = a_set(some_normals(500))
+    shown = linear_from_srgb(relit(gaussians, even, captured, gaussians.normals).colours)
+    most = 4 * mean_irradiance(even) / mean_irradiance(captured) * float(linear_from_srgb(torch.tensor(0.5)))
+    assert (shown <= most * 1.001).all()
+    assert (shown > 0.9 * most).any()
+    red = torch.cat([captured[:, :1], torch.zeros(9, 2)], dim=1)
+    assert float(relit(gaussians, even, red, gaussians.normals).colours.max()) < 60
+
+
+def test_degenerate_relighting_of_a_black_picture() -> None:
+    dark, bright = torch.zeros(9, 3), environment_irradiance(Environment(soft_sky()))
+    gaussians = a_set(some_normals(10))
     assert not relit(gaussians, dark, bright, gaussians.normals).colours.any()
