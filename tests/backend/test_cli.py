@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from backend import cli_lists
@@ -190,3 +191,30 @@ def test_training_here_interrupted_and_taken_up_again(
     (avatar,) = json.loads(capsys.readouterr().out)
     assert avatar["avatar_id"] == "Person"
     assert avatar["metrics"]["psnr_db"] > 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")
+def test_ctrl_c_in_a_terminal_ends_server_and_workers_quietly(tmp_path: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "backend", "serve", "--address", "tcp://127.0.0.1:0", "--home", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert child.stdout is not None
+    ready = json.loads(child.stdout.readline())
+    assert ready["ready"] is True
+    family = psutil.Process(child.pid).children(recursive=True)
+    with BackendClient(ready["address"]) as client:
+        assert client.connect().epoch == ready["epoch"]
+        client.request(m.ListPresets(), timeout_s=TIMEOUT_S)  # the worker is up
+        family += psutil.Process(child.pid).children(recursive=True)
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does: to every process of the group at once
+    out, err = child.communicate(timeout=TIMEOUT_S)
+    assert (child.returncode, out) == (0, "")
+    assert "Traceback" not in err
+    assert "Traceback" not in (tmp_path / "logs" / "render.log").read_text()
+    assert family
+    _, alive = psutil.wait_procs(family, 5)
+    assert not alive
