@@ -72,7 +72,7 @@ class _Actor:
     @staticmethod
     def of(item: SceneInstance, device: torch.device) -> _Actor:
         places = (item.world_from_avatar, item.rotations, item.translations, item.expressions)
-        tensors = (torch.as_tensor(np.asarray(values, np.float32), device=device) for values in places)
+        tensors = (torch.as_tensor(np.array(values, np.float32), device=device) for values in places)
         return _Actor(item.avatar, *tensors)
 
     def on_stage(self, frame: int) -> _Placed:
