@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from .._shared import errors
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Raised whenever the same settings would give other pictures, so that resumed captures never mix."""
 
 
