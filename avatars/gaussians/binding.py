@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -53,11 +53,8 @@ class UvBinding:
 
     def to(self, device: str | torch.device) -> UvBinding:
         """The same binding on another device."""
-        return UvBinding(
-            *(getattr(self, name).to(device) for name in ("triangles", "uv_corners", "face", "barycentrics", "group")),
-            self.group_names,
-            self.extent_m.to(device),
-        )
+        names = ("triangles", "uv_corners", "face", "barycentrics", "group", "extent_m")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 @dataclass(frozen=True, eq=False)

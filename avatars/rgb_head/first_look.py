@@ -25,14 +25,27 @@ def look_pictures(capture: Capture, longest_px: int, device: torch.device) -> Pi
     return load_pictures(capture, images[rows].tolist(), longest_px, device)
 
 
-def shown(model: RgbHead, vertices: Tensor, pictures: Pictures) -> Tensor:
+def shown(model: RgbHead, weights: Tensor) -> Tensor:
     """[N] bool: false for what stays hidden in every picture, such as skin under clothes and the back of the eyes.
 
-    vertices [T, V, 3] m of all frames. The model is looked at nearly opaque and as it starts. Layers of hair are left
-    out of the look, as they would hide what is beneath them, and count as shown.
+    weights: of `look`. Layers of hair count as shown.
     """
-    lifted = torch.tensor([is_layer(name) for name in model.binding.group_names], device=vertices.device)
-    above = lifted[model.binding.group]
+    return layers_of(model) | (weights > MIN_WEIGHT)
+
+
+def layers_of(model: RgbHead) -> Tensor:
+    """[N] bool: which Gaussians belong to layers above the surface."""
+    lifted = torch.tensor([is_layer(name) for name in model.binding.group_names], device=model.positions.device)
+    return lifted[model.binding.group]
+
+
+def look(model: RgbHead, vertices: Tensor, pictures: Pictures) -> Tensor:
+    """[N] sum of each Gaussian's blending weights where the pictures show the person; 0 for layers.
+
+    vertices [T, V, 3] m of all frames. The model is looked at nearly opaque and as it starts, without its layers, which
+    would hide what is beneath them.
+    """
+    above = layers_of(model)
     opacity = torch.where(above, 0.0, OPAQUE)
     total = torch.zeros(len(model), device=vertices.device)
     with torch.no_grad():
@@ -42,7 +55,7 @@ def shown(model: RgbHead, vertices: Tensor, pictures: Pictures) -> Tensor:
             posed = replace(posed, opacities=opacity[None])
             colours, alpha = batch.straight()
             total += seen_colours(posed, batch.cameras, colours, alpha, min_weight=MIN_WEIGHT)[1]
-    return above | (total > MIN_WEIGHT)
+    return total
 
 
 def is_layer(patch: str) -> bool:

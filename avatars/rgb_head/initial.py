@@ -45,7 +45,7 @@ class RgbHeadConfig:
     'orthonormal'.
     initial_scale: start size as a share of the texel's spacing; initial_thickness the same along the normal.
     first_look_px: size at which training images are searched for Gaussians that nothing shows (0 keeps them all, as the
-    paper does).
+    paper does). fill_unseen: guess the outside that no image shows from what is near (needs the first look).
     """
 
     target_gaussians: int = 20000
@@ -56,6 +56,7 @@ class RgbHeadConfig:
     initial_thickness: float = 0.3
     initial_opacity: float = 0.5
     first_look_px: int = 128
+    fill_unseen: bool = True
     density: Mapping[str, float] = field(default_factory=lambda: dict(DENSITY))
     offsets_m: Mapping[str, float] = field(default_factory=lambda: dict(OFFSETS_M))
 

@@ -79,7 +79,7 @@ class RgbHead(nn.Module):
         arrays = head.template.arrays
         layout.check(arrays.joint_names, arrays.expression_names)
         self.head, self.binding, self.layout, self.frame = head, binding, layout, frame
-        self.driving_range = driving_range
+        self.driving_range, self.hidden = driving_range, hidden
         self.rest_pose = np.asarray(rest_pose, np.float32)
         self.captured_irradiance = captured_irradiance
         count = len(binding)
@@ -134,7 +134,7 @@ class RgbHead(nn.Module):
             driving_range=self.driving_range,
             rest_pose=self.rest_pose,
             captured_irradiance=self.captured_irradiance,
-            hidden=self.network[0].out_features,
+            hidden=self.hidden,
         ).to(chosen.device)
         with torch.no_grad():
             for name in ATTRIBUTES:

@@ -42,10 +42,10 @@ def head_proxy(model: RgbHead) -> ProxyMesh:
     touched = row[arrays.expression_vertices] >= 0
     return ProxyMesh(
         vertices=model.head.vertices.cpu().numpy()[used],
-        faces=inverse.reshape(faces.shape),
+        faces=inverse.reshape(faces.shape).astype(np.int32),
         group=group,
         group_names=groups,
-        joints=joints,
+        joints=joints.astype(np.int32),
         weights=weights / weights.sum(1, keepdims=True),
         colour=vertex_colours(model)[used],
         expression_vertices=row[arrays.expression_vertices][touched],

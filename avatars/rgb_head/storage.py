@@ -26,7 +26,7 @@ def head_description(model: RgbHead) -> dict[str, Any]:
     return {
         "gaussians": len(model),
         "blendshapes": model.blendshapes,
-        "hidden": model.network[0].out_features,
+        "hidden": model.hidden,
         "frame": model.frame,
         "groups": list(model.binding.group_names),
         "driving": model.layout.as_json(),

@@ -16,11 +16,12 @@ from avatars.rendering.rasterise import Rasterised, rasterise
 from avatars.rendering.seen_colours import seen_colours
 from avatars.rgb_head.avatar import RgbHeadAvatar
 from avatars.rgb_head.driving import HEAD_JOINTS
-from avatars.rgb_head.first_look import is_layer, look_pictures, shown
+from avatars.rgb_head.fill import Beginning, filled
+from avatars.rgb_head.first_look import is_layer, look, look_pictures, shown
 from avatars.rgb_head.initial import new_head
 from avatars.rgb_head.model import SH0, RgbHead
 from avatars.training.config import TrainConfig
-from avatars.training.data import Batch
+from avatars.training.data import Batch, Pictures
 from avatars.training.losses import dssim_loss, l1_loss
 from avatars.training.trainer import RatedParameter
 
@@ -70,11 +71,16 @@ class RgbHeadTrainer:
             self.vertices = torch.cat(
                 [self.model.head.posed_vertices(*(part[i : i + 1] for part in drive)) for i in range(len(motion))]
             )
+        self.beginning: Beginning | None = None
+        self.pictures: Pictures | None = None
         if config.model.first_look_px:
             pictures = look_pictures(capture, config.model.first_look_px, self.device)
-            share = float(shown(self.model, self.vertices, pictures).float().mean())
+            share = float(shown(self.model, look(self.model, self.vertices, pictures)).float().mean())
             self.model = bound(config.model.target_gaussians / max(share, 0.05))
-            self.model = self.model.kept(shown(self.model, self.vertices, pictures))
+            weights = look(self.model, self.vertices, pictures)
+            found = shown(self.model, weights)
+            self.beginning, self.pictures = Beginning(self.model, torch.nonzero(found)[:, 0], weights), pictures
+            self.model = self.model.kept(found)
         self.surfaces: dict[int, Anchors] = {}
         self.start, self.reach_m = self._reach()
 
@@ -194,6 +200,9 @@ class RgbHeadTrainer:
         self.quiet_steps = int(state["quiet_steps"])
 
     def finish(self) -> RgbHeadAvatar:
-        """The avatar, without the Gaussians no image has shown or that faded away."""
-        visible = self.model.seen & (torch.sigmoid(self.model.opacities.detach()) > FAINT)
-        return RgbHeadAvatar(self.model.kept(visible))
+        """The avatar without Gaussians that no image has shown or that faded; its unseen back guessed if wanted."""
+        model = self.model
+        if self.beginning is not None and self.pictures is not None and self.config.model.fill_unseen:
+            model = filled(model, self.theta, self.vertices, self.pictures, self.beginning)
+        visible = model.seen & (torch.sigmoid(model.opacities.detach()) > FAINT)
+        return RgbHeadAvatar(model.kept(visible))

@@ -44,6 +44,16 @@ class Posed:
 class Template(nn.Module):
     """A `TemplateArrays` as torch buffers. It has no parameters; `.to(device)` moves it."""
 
+    vertices: Tensor
+    joints: Tensor
+    shape_dirs: Tensor
+    joint_shape_dirs: Tensor
+    expression_dirs: Tensor
+    joint_expression_dirs: Tensor
+    weights: Tensor
+    expression_vertices: Tensor
+    pose_dirs: Tensor
+
     def __init__(self, arrays: TemplateArrays) -> None:
         super().__init__()
         self.arrays = arrays
