@@ -31,13 +31,13 @@ GUESSED = {
 """Patch -> the patches whose colours it may take. Hair hides the scalp, so both take what is seen there."""
 COVERING = ("skin/scalp", "skin/hair1", "skin/body", "tights")
 """Patches that must not be seen through, whatever their neighbours do."""
-LITTLE_SEEN = 2.0
-"""Sum of blending weights over the small pictures of the first look below which a Gaussian's colour is not trusted."""
+LITTLE_SEEN, AT_PX = 0.02, 128
+"""Mean blending weight a picture of 128 px (it grows with the area) below which a Gaussian's colour is not trusted."""
 VISIBLE, COVERED = 0.3, 0.9
 NEIGHBOURS = 8
 LOOK_PX, LOOK_YAWS, LOOK_PITCHES_RAD = 160, 12, (-0.2, 0.5)
 LOOK_DISTANCE_M, LOOK_VIEW_M = 2.0, 0.8
-CHUNK = 512
+CHUNK, CARVINGS, CARVED_SHARE, FAINTEST = 512, 3, 0.1, 0.005
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,17 +57,19 @@ def filled(trained: RgbHead, theta: Tensor, vertices: Tensor, pictures: Pictures
     names = beginning.whole.binding.group_names
     source = _in_place(trained, beginning)
     group = source.binding.group
+    little = LITTLE_SEEN * len(pictures) * (max(pictures.rgba.shape[1:3]) / AT_PX) ** 2
     support = torch.zeros(len(source), device=group.device)
-    support[beginning.rows] = _support(trained, theta, vertices, pictures)
+    support[beginning.rows] = _weights(trained, theta, vertices, pictures, everywhere=False)
     rest = torch.from_numpy(source.rest_pose).to(vertices)[None]
     still = vertices.new_zeros(1, len(source.head.template.arrays.expression_names))
     posed_rest = source.head.posed_vertices(rest, vertices.new_zeros(1, 3), still)
     with torch.no_grad():
         points = source.surface(posed_rest).points[0]
-        trusted = source.seen & (support >= LITTLE_SEEN)
+        trained_rows = source.seen.clone()
+        trusted = source.seen & (support >= little)
         # Where the pictures did look, what is not seen is not there: only what they never faced is missing.
         looked = _looked_below(source, points, beginning.looked)
-        missing = _outside(source, posed_rest) & (support < LITTLE_SEEN) & (looked < LITTLE_SEEN)
+        missing = _outside(source, posed_rest) & (support < little) & (looked < little)
         guessed = torch.zeros_like(missing)
         for index, name in enumerate(names):
             donors = [names.index(donor) for donor in GUESSED.get(name, ()) if donor in names]
@@ -81,8 +83,22 @@ def filled(trained: RgbHead, theta: Tensor, vertices: Tensor, pictures: Pictures
             if len(rows) and len(coloured) >= NEIGHBOURS:
                 _guess(source, points, rows, coloured, alike, covering=name in COVERING)
                 guessed[rows] = True
-        source.seen |= guessed
-    return source.kept(guessed | source.seen)
+        for _ in range(CARVINGS):
+            # A guess that any picture would show is wrong: the pictures show what is there, and where nothing is.
+            source.seen[:] = trained_rows | guessed
+            wrong = guessed & (_weights(source, theta, vertices, pictures, everywhere=True) > CARVED_SHARE * little)
+            _copy_rows(_in_place(trained, beginning), source, wrong)
+            guessed &= ~wrong
+        source.seen[:] = trained_rows | guessed
+    return source.kept(source.seen)
+
+
+def _copy_rows(origin: RgbHead, target: RgbHead, rows: Tensor) -> None:
+    """Copy the values of the Gaussians where `rows` [N] is true."""
+    for name in ATTRIBUTES:
+        getattr(target, name)[rows] = getattr(origin, name)[rows]
+    for name in DELTAS:
+        getattr(target, name)[:, rows] = getattr(origin, name)[:, rows]
 
 
 def _in_place(trained: RgbHead, beginning: Beginning) -> RgbHead:
@@ -115,16 +131,17 @@ def _looked_below(source: RgbHead, points: Tensor, looked: Tensor) -> Tensor:
     return looked
 
 
-def _support(trained: RgbHead, theta: Tensor, vertices: Tensor, pictures: Pictures) -> Tensor:
-    """[n] sum of each trained Gaussian's blending weights over the pictures."""
-    total = torch.zeros(len(trained), device=vertices.device)
+def _weights(model: RgbHead, theta: Tensor, vertices: Tensor, pictures: Pictures, *, everywhere: bool) -> Tensor:
+    """[N] sum of each Gaussian's blending weights over the pictures, where they show the person or everywhere."""
+    total = torch.zeros(len(model), device=vertices.device)
     with torch.no_grad():
         for row in range(len(pictures)):
             batch = pictures.batch(torch.tensor([row]), torch.zeros(1, 3))
-            surface = trained.surface(vertices[batch.frames])
-            posed = trained.place(surface, trained.weights(theta[batch.frames]), hide_unseen=True)
+            surface = model.surface(vertices[batch.frames])
+            posed = model.place(surface, model.weights(theta[batch.frames]), hide_unseen=True)
             colours, alpha = batch.straight()
-            total += seen_colours(posed, batch.cameras, colours, alpha, min_weight=0.02)[1]
+            mask = torch.ones_like(alpha) if everywhere else alpha
+            total += seen_colours(posed, batch.cameras, colours, mask, min_weight=FAINTEST)[1]
     return total
 
 

@@ -200,9 +200,14 @@ class RgbHeadTrainer:
         self.quiet_steps = int(state["quiet_steps"])
 
     def finish(self) -> RgbHeadAvatar:
-        """The avatar without Gaussians that no image has shown or that faded; its unseen back guessed if wanted."""
+        """The avatar without Gaussians that no image has shown or that faded; its unseen back guessed if wanted.
+
+        From then on `render` shows it as it will be stored.
+        """
         model = self.model
         if self.beginning is not None and self.pictures is not None and self.config.model.fill_unseen:
             model = filled(model, self.theta, self.vertices, self.pictures, self.beginning)
         visible = model.seen & (torch.sigmoid(model.opacities.detach()) > FAINT)
-        return RgbHeadAvatar(model.kept(visible))
+        self.model = model.kept(visible)
+        self.surfaces.clear()
+        return RgbHeadAvatar(self.model)

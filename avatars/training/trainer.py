@@ -46,7 +46,7 @@ class Trainer(Protocol):
         """Inverse of `state`."""
 
     def finish(self) -> Avatar:
-        """The trained avatar."""
+        """The trained avatar. From then on `render` shows it as it will be stored."""
 
     def gaussians(self) -> int:
         """How many Gaussians are being trained."""
