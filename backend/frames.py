@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from shared import wire
 from shared.errors import EffigyError
 from shared.messages import RenderRequest
 
@@ -15,12 +17,16 @@ MAX_WAITING = 512
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A request and whom to answer. channel: which of the server's sockets it came by."""
+    """A request and whom to answer. channel: which of the server's sockets it came by.
+
+    received: header and parts as they came, to be passed on to a worker without coding them again.
+    """
 
     channel: str
     client: bytes
     request_id: int
     message: Any
+    received: tuple[wire.Header, Sequence[wire.Part]] | None = None
 
 
 class WaitingRequests:

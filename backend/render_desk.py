@@ -50,14 +50,14 @@ class RecentEnvironments:
 class RenderDesk:
     """Owns the render worker and the requests that wait for it.
 
-    start: makes a worker. send: (worker, message, ticket) to it. answer: (asked, message) to a client.
+    start: makes a worker. send: (worker, asked, ticket) to it. answer: (asked, message) to a client.
     forward: (asked, header, parts) passes a worker's answer on unread.
     """
 
     def __init__(
         self,
         start: Callable[[], Worker],
-        send: Callable[[Worker, Any, int], None],
+        send: Callable[[Worker, Asked, int], None],
         answer: Callable[[Asked, Any], None],
         forward: Callable[[Asked, wire.Header, Sequence[wire.Part]], None],
     ) -> None:
@@ -147,8 +147,8 @@ class RenderDesk:
                 self._answer(asked, Failure.of(error))
                 return self._dispatch()
             if message.environment not in self._sent:
-                self._send(self.worker, environment, 0)
+                self._send(self.worker, Asked("", b"", 0, environment), 0)
             self._sent.put(message.environment, None)
         self._ticket += 1
         self._busy = asked
-        self._send(self.worker, message, self._ticket)
+        self._send(self.worker, asked, self._ticket)

@@ -11,7 +11,7 @@ import numpy as np
 from avatars.avatar_folder import avatar_digest, load_avatar, load_preview
 from backend.library import Library
 from backend.render_desk import RecentEnvironments
-from shared.errors import BadMessage
+from shared.errors import BadAvatar, BadMessage
 from shared.messages import AvatarDetail, AvatarInstance, FrameReply, PutEnvironment, RenderRequest
 from shared.types import Camera, Environment
 
@@ -36,7 +36,12 @@ class Studio:
         folder = self.library.path(avatar_id)
         found = avatar_digest(folder)
         if digest and found != digest:
-            raise BadMessage(f"Avatar {avatar_id} changed while it was asked for", do="Ask again")
+            raise BadAvatar(
+                f"Avatar {avatar_id} is not the one that was asked for",
+                found=f"digest {found[:12]}",
+                expected=f"digest {digest[:12]}",
+                do="Link the avatar again, or put the earlier one back into the library",
+            )
         if found not in self._avatars:
             self._avatars[found] = load_avatar(folder, self.device)
         self._avatars.move_to_end(found)

@@ -95,7 +95,7 @@ class Server:
         self._clients: dict[str, OrderedDict[bytes, str]] = {"control": OrderedDict(), "frames": OrderedDict()}
         self.library = Library(settings.home.library)
         self.jobs = TrainingJobs(journal, self._start_trainer, self._tell_worker, self._publish)
-        self.desk = RenderDesk(self._start_renderer, self._tell_worker, self._answer, self._pass_on)
+        self.desk = RenderDesk(self._start_renderer, self._ask_worker, self._answer, self._pass_on)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Serve until stop() is true; then end the workers (a training job writes a last checkpoint) and let go."""
@@ -135,7 +135,8 @@ class Server:
             asked = Asked(channel, identity, header.request_id, None)
             if header.name != "Hello":
                 self._require_greeted(channel, identity, header)
-            asked = Asked(channel, identity, header.request_id, wire.read_message(header, parts))
+            message = wire.read_message(header, parts)
+            asked = Asked(channel, identity, header.request_id, message, (header, parts))
             answer = self._route(asked)
         except EffigyError as error:
             if isinstance(error, (BadMessage, VersionMismatch, NotAllowed)):
@@ -179,12 +180,12 @@ class Server:
                     return self.jobs.info(known.job_id)
                 return self.desk.ask(asked)  # which looks whether capture, preset and overrides are good
             case messages.RenderRequest():
-                check_render_request(message)
-                for instance in message.instances:
-                    self._require_avatar(instance.avatar_id, instance.digest)
+                check_render_request(message)  # whether its avatars exist, the worker finds while it renders
                 return self.desk.ask(asked)
             case messages.GetAvatar():
-                self._require_avatar(message.avatar_id, "")
+                summary = self.library.summary(message.avatar_id)
+                if summary.problem:
+                    raise BadAvatar(summary.problem)
                 return self.desk.ask(asked)
             case messages.ListPresets():
                 return self.desk.ask(asked)
@@ -218,18 +219,6 @@ class Server:
             ready.rasteriser if ready else "starting",
             CAPABILITIES,
         )
-
-    def _require_avatar(self, avatar_id: str, digest: str) -> None:
-        summary = self.library.summary(avatar_id)
-        if summary.problem:
-            raise BadAvatar(summary.problem)
-        if digest and digest != summary.digest:
-            raise BadAvatar(
-                f"Avatar {avatar_id} is not the one that was asked for",
-                found=f"digest {summary.digest[:12]}",
-                expected=f"digest {digest[:12]}",
-                do="Link the avatar again, or put the earlier one back into the library",
-            )
 
     # --- answering --------------------------------------------------------------------------------------------------
     def _answer(self, asked: Asked, message: Any) -> None:
@@ -267,11 +256,19 @@ class Server:
         elif renderer is not None and identity == renderer.identity:
             self.desk.received(header, parts)
 
-    def _tell_worker(self, worker: Worker, message: Any, request_id: int = 0) -> None:
-        if worker.identity:
-            parts = wire.encode(message, request_id=request_id, epoch=self.epoch)
-            if not send_to(self._sockets["workers"], worker.identity, parts):
-                log.error("%s does not take its orders", worker.name)
+    def _tell_worker(self, worker: Worker, message: Any) -> None:
+        self._send_worker(worker, wire.encode(message, epoch=self.epoch))
+
+    def _ask_worker(self, worker: Worker, asked: Asked, ticket: int) -> None:
+        if asked.received is None:
+            parts = wire.encode(asked.message, request_id=ticket, epoch=self.epoch)
+        else:
+            parts = wire.readdress(*asked.received, request_id=ticket, epoch=self.epoch)
+        self._send_worker(worker, parts)
+
+    def _send_worker(self, worker: Worker, parts: Sequence[wire.Part]) -> None:
+        if worker.identity and not send_to(self._sockets["workers"], worker.identity, parts):
+            log.error("%s does not take its orders", worker.name)
 
     def _start_renderer(self) -> Worker:
         return self._start("backend.render_worker", "render", self.settings.home.logs / "render.log")

@@ -124,12 +124,12 @@ def test_replies_of_the_server_are_no_requests(client: BackendClient) -> None:
 def test_pictures_are_checked_before_they_are_rendered(client: BackendClient) -> None:
     request: m.RenderRequest = samples()["RenderRequest"]
     with pytest.raises(NotFound, match="no avatar 'anna'"):
-        client.render(request, timeout_s=5)
+        client.render(request, timeout_s=TIMEOUT_S)
     tiny = dataclasses.replace(request.instances[0], avatar_id="tiny", digest="ab" * 32)
     with pytest.raises(BadAvatar, match=r"tiny is not the one.*digest abababababab"):
-        client.render(dataclasses.replace(request, instances=(tiny,)), timeout_s=5)
+        client.render(dataclasses.replace(request, instances=(tiny,)), timeout_s=TIMEOUT_S)
     with pytest.raises(BadMessage, match="no pass"):
-        client.render(dataclasses.replace(request, passes=("colour",)), timeout_s=5)
+        client.render(dataclasses.replace(request, passes=("colour",)), timeout_s=TIMEOUT_S)
 
 
 def test_environments_are_checked(client: BackendClient) -> None:
