@@ -86,6 +86,17 @@ def test_rest_adds_the_named_parts(body: TemplateArrays) -> None:
     assert np.abs(vertices - body.vertices).max() > 0.01
 
 
+def test_head_modes_change_heads_only(body: TemplateArrays) -> None:
+    head_modes = [k for k, name in enumerate(body.shape_names) if name.startswith("head_")]
+    body_modes = [k for k, name in enumerate(body.shape_names) if name.startswith("body_")]
+    assert (len(body_modes), len(head_modes)) == (16, 40)
+    on_head = body.weights[:, [body.joint(name) for name in ("head", "jaw", "left_eye", "right_eye")]].sum(1)
+    change = np.linalg.norm(body.shape_dirs[head_modes], axis=2)
+    assert change[:, on_head < 1e-4].max() < 1e-6
+    assert 5e-4 < change[0].max() < 0.03, "one standard deviation is millimetres"
+    assert np.linalg.norm(body.shape_dirs[body_modes[0]], axis=1)[on_head < 1e-4].max() > 0.02
+
+
 def test_skinning_matches_brute_force(body: TemplateArrays) -> None:
     rng = np.random.default_rng(0)
     rotations = rng.normal(size=(len(body.joint_names), 3)) * 0.6
