@@ -15,6 +15,7 @@ Float64 = NDArray[np.float64]
 
 MAX_SENT_PX = (512, 256)
 HALF_MAX = 65504.0
+BLOCK_PX = 32768
 
 
 def linear_from_srgb(encoded: ArrayLike) -> Float32:
@@ -58,7 +59,7 @@ def sample(radiance: Float32, directions: ArrayLike) -> Float32:
     column = (0.5 - np.arctan2(d[..., 1], d[..., 0]) / (2 * np.pi)) * width - 0.5
     row = (0.5 - np.arctan2(d[..., 2], np.hypot(d[..., 0], d[..., 1])) / np.pi) * height - 0.5
     row = np.clip(row, 0, height - 1)
-    left, top = np.floor(column).astype(np.int64), np.floor(row).astype(np.int64)
+    left, top = np.floor(column).astype(np.int32), np.floor(row).astype(np.int32)
     across, down = (column - left)[..., None], (row - top)[..., None]
     x0, x1, y1 = left % width, (left + 1) % width, np.minimum(top + 1, height - 1)
     above = radiance[top, x0] * (1 - across) + radiance[top, x1] * across
@@ -100,9 +101,14 @@ def background(camera: types.Camera, radiance: Float32, map_from_world: ArrayLik
     if (radiance == radiance[:1, :1]).all():
         return np.broadcast_to(radiance[0, 0], (height, width, 3)).astype(np.float32)
     k = camera.K
-    x = (np.arange(width) + 0.5 - k[0, 2]) / k[0, 0]
-    y = (np.arange(height) + 0.5 - k[1, 2]) / k[1, 1]
-    rays = np.empty((height, width, 3), np.float32)
-    rays[..., 0], rays[..., 1], rays[..., 2] = x[None, :], y[:, None], 1.0
+    x = ((np.arange(width) + 0.5 - k[0, 2]) / k[0, 0]).astype(np.float32)
+    y = ((np.arange(height) + 0.5 - k[1, 2]) / k[1, 1]).astype(np.float32)
     map_from_camera = np.asarray(map_from_world, dtype=np.float64) @ camera.world_from_camera[:3, :3]
-    return sample(radiance, rays @ map_from_camera.T.astype(np.float32))
+    right, down, forward = map_from_camera.T.astype(np.float32)
+    picture = np.empty((height, width, 3), np.float32)
+    block = max(1, BLOCK_PX // width)  # small blocks stay in the processor's cache
+    for top in range(0, height, block):
+        rows = slice(top, top + block)
+        rays = x[None, :, None] * right + (y[rows, None, None] * down + forward)
+        picture[rows] = sample(radiance, rays)
+    return picture

@@ -170,3 +170,23 @@ def test_shrinking_keeps_all_light_and_half_floats_stay_finite() -> None:
     np.testing.assert_allclose(small.mean((0, 1)), radiance.mean((0, 1)), rtol=1e-4)
     sent = world_maths.half(np.array([np.nan, np.inf, -1.0, 1e9, 0.5]))
     np.testing.assert_array_equal(sent, np.array([0, 65504, 0, 65504, 0.5], np.float16))
+
+
+@pytest.mark.parametrize(("vector_type", "turn"), [("POINT", (0.3, -0.2, 1.0)), ("TEXTURE", (0.5, 0.4, 1.0))])
+def test_the_background_is_where_cycles_shows_it(addon, tmp_path, vector_type, turn) -> None:
+    from .shots import render_exr
+    from .test_camera import make_camera
+
+    scene = addon.context.scene
+    make_camera(addon, lens=20, shift_x=0.1)
+    hdri_world(addon, quadrants(addon), rotation=turn, vector_type=vector_type)
+    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 48, 32, 100
+    pictures = {}
+    for engine in ("CYCLES", "EFFIGY"):
+        scene.render.engine = engine
+        if engine == "CYCLES":
+            scene.cycles.samples, scene.cycles.use_denoising, scene.cycles.device = 4, False, "CPU"
+            scene.cycles.pixel_filter_type = "BOX"
+        pictures[engine] = render_exr(tmp_path / f"{engine}.exr")["Combined"][..., :3]
+    assert np.ptp(pictures["CYCLES"]) > 0.9, "more than one quadrant is seen"
+    assert np.abs(pictures["CYCLES"] - pictures["EFFIGY"]).mean() < 0.02
