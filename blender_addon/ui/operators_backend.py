@@ -203,7 +203,7 @@ class EFFIGY_OT_change_job(AskingOperator, bpy.types.Operator):
 
     def answered(self, context: Any, reply: Any) -> None:
         """Tell the new state."""
-        self.report({"INFO"}, f"{reply.name} is {reply.state}")
+        self.report({"INFO"}, f"{reply.name}: asked to {self.action}, now {reply.state}")
 
 
 class EFFIGY_OT_open_folder(bpy.types.Operator):

@@ -50,7 +50,7 @@ class EFFIGY_PT_backend(Sidebar, bpy.types.Panel):
             row.operator("effigy.connect", text="", icon="FILE_REFRESH")
         if BACKEND.process is not None and BACKEND.process.running:
             row.operator("effigy.stop_backend", icon="SNAP_FACE")
-        else:
+        elif state is None or state.status != "connected":
             row.operator("effigy.start_backend", icon="PLAY")
         row.operator("effigy.preferences", text="", icon="PREFERENCES")
         if state is None:
@@ -153,7 +153,7 @@ class EFFIGY_PT_train(Sidebar, bpy.types.Panel):
             box.progress(factor=min(1.0, job.step / job.steps), text=f"{job.step} / {job.steps}{eta}")
         if job.losses and job.state in UNFINISHED:
             wrapped(box, context, f"{numbers(job.losses)}; {job.images_per_s:.1f} images/s")
-        if job.message:
+        if job.message and job.message.lower() != job.state:
             wrapped(box, context, job.message)
         if preview is not None and job.state in UNFINISHED:
             box.template_icon(THUMBNAILS.icon(preview), scale=8)
