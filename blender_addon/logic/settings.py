@@ -25,7 +25,9 @@ def resolved(preferences: Settings, scene_address: str, environ: Mapping[str, st
     """The settings that count: EFFIGY_ADDRESS and EFFIGY_KEY win, then the scene's address, then the preferences.
 
     A farm node sets the environment, a shot may name its own backend, a workstation has its preferences.
+    EFFIGY_RETRY_S is how many seconds a farm's render looks for its backend; what is no number is passed over.
     """
+    retry_s = environ.get("EFFIGY_RETRY_S", "")
     return replace(
         preferences,
         address=environ.get("EFFIGY_ADDRESS")
@@ -33,6 +35,7 @@ def resolved(preferences: Settings, scene_address: str, environ: Mapping[str, st
         or preferences.address.strip()
         or DEFAULT_ADDRESS,
         key=environ.get("EFFIGY_KEY", preferences.key),
+        retry_s=float(retry_s) if retry_s.replace(".", "", 1).isdigit() else preferences.retry_s,
     )
 
 

@@ -46,7 +46,7 @@ def shot(address: str, folder: Path, last: int, keep: str = "", pause_after: str
     arguments = [str(ROOT), str(folder), str(last), keep or "overwrite", *([pause_after] if pause_after else [])]
     return subprocess.Popen(
         [sys.executable, "-c", SHOT, *arguments],
-        env={**os.environ, "EFFIGY_ADDRESS": address},
+        env={**os.environ, "EFFIGY_ADDRESS": address, "EFFIGY_RETRY_S": "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -79,9 +79,10 @@ def test_a_killed_backend_ends_the_animation_with_the_missing_frames_and_a_rerun
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in done} == before, "what was done is not done again"
 
 
-def demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "blender_addon" / "demo_scene.py"), "--", *arguments]
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environment
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environ["EFFIGY_RETRY_S"] = "1"
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environ, timeout=120)
 
 

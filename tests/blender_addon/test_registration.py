@@ -71,6 +71,9 @@ def test_settings_come_from_environment_then_scene_then_preferences(addon, monke
     monkeypatch.setenv("EFFIGY_KEY", "secret")
     assert settings(addon.context.scene).address == "tcp://127.0.0.1:1"
     assert settings(addon.context.scene).key == "secret"
+    for text, seconds in (("2.5", 2.5), ("soon", 5.0)):
+        monkeypatch.setenv("EFFIGY_RETRY_S", text)
+        assert settings(addon.context.scene).retry_s == seconds
 
 
 def test_starting_a_backend_says_what_is_missing(addon) -> None:
