@@ -118,7 +118,7 @@ def test_light_table_points_where_cycles_light_points() -> None:
     turn, strength = 0.7, 1.3
     table = stage.light_radiance("studio", turn, strength)
     assert table.mean() == pytest.approx(strength * stage.light_radiance("studio", 0.0, 1.0).mean(), rel=1e-3)
-    scene = stage.new_scene("probe", 32, 1)
+    scene = stage.new_scene("probe", 32, 8)
     stage.set_light(scene, "studio", turn, strength)
     scene.cycles.use_denoising = False
     scene.render.film_transparent = False
@@ -141,10 +141,10 @@ def test_light_table_points_where_cycles_light_points() -> None:
         local = directions @ pose[:3, :3]
         column, row = (32 * local[..., k] / np.maximum(local[..., 2], 1e-6) + 16 for k in (0, 1))
         inside = (local[..., 2] > 0) & (np.abs(column - 16) < 15) & (np.abs(row - 16) < 15)
-        drawn = picture[row[inside].astype(int), column[inside].astype(int)].mean(1)
-        told = table[inside].mean(1)
-        assert np.corrcoef(drawn, told)[0, 1] > 0.8
-        assert drawn.mean() == pytest.approx(told.mean(), rel=0.15)
+        drawn = np.log(picture[row[inside].astype(int), column[inside].astype(int)].mean(1) + 0.01)
+        told = np.log(table[inside].mean(1) + 0.01)  # logarithms: the lamps are a thousand times the walls
+        assert np.corrcoef(drawn, told)[0, 1] > 0.9
+        assert abs(np.mean(drawn - told)) < 0.15
     bpy.data.scenes.remove(scene)
 
 
