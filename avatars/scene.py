@@ -1,18 +1,18 @@
 """Several avatars, one light, one picture: what the viewport, the final render and the command line all call.
 
 Colour. Models are trained by blending display-encoded sRGB, so the picture is blended encoded as well, and only the
-finished pixel is taken to linear light (un-premultiplied, decoded, premultiplied again). Relighting changes each
-Gaussian's colour in linear light and encodes it again before blending. Sub-frames are averaged in linear light.
+finished pixel is taken to linear light (un-premultiplied, decoded, premultiplied again). There it is relit, by the
+normal that was blended beside the colour (see lighting.relight). Sub-frames are averaged in linear light.
 
 Light. A posed avatar's colours are those it would have had in the room of its capture in that pose: models learn how
-shading changes as the head turns. So the captured light is taken at the posed normals in model axes, before the
-object's own matrix; in the light of its capture an avatar then looks exactly as it was trained. (Taking the normals of
+shading changes as the head turns. So the captured light is taken at the posed normal in model axes, before the
+object's own matrix; in the light of its capture an avatar then looks exactly as it was trained. (Taking the normal of
 the rest pose instead cost 7 dB on held-out frames with the head turned by 30 degrees.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avatars.gaussians.posed import PosedGaussians, concatenate
-from avatars.lighting import albedo, environment_irradiance, relit
+from avatars.lighting import albedo, environment_irradiance, relighting
 from avatars.lighting.colour import linear_from_srgb
 from avatars.rendering import CameraBatch, rasterise
 from shared.errors import EffigyError, nearest
@@ -75,32 +75,16 @@ class _Actor:
         tensors = (torch.as_tensor(np.array(values, np.float32), device=device) for values in places)
         return _Actor(item.avatar, *tensors)
 
-    def on_stage(self, frame: int) -> _Placed:
-        """Posed and put into the world at one sub-frame."""
+    def posed(self, frame: int) -> PosedGaussians:
+        """In the world, at one sub-frame."""
         one = slice(frame, frame + 1)
         posed = self.avatar.pose(self.rotations[one], self.translations[one], self.expressions[one])
-        return _Placed(posed.transformed(self.world_from_avatar[one]), posed.normals, self.avatar.captured_irradiance)
+        return posed.transformed(self.world_from_avatar[one])
 
-
-@dataclass(frozen=True, eq=False)
-class _Placed:
-    """Gaussians in the world, and what relighting must know: their normals and the light where they were captured."""
-
-    gaussians: PosedGaussians
-    captured_normals: Tensor | None
-    captured: Tensor | None
-
-    def colours(self, light: Tensor | None) -> Tensor:
-        if light is None:
-            return self.gaussians.colours
-        return relit(self.gaussians, light, self.captured, self.captured_normals).colours
-
-    def normals(self) -> Tensor:
-        found = self.gaussians.normals
-        return torch.zeros_like(self.gaussians.means) if found is None else found
-
-    def albedo(self) -> Tensor:
-        return albedo(self.gaussians, self.captured, self.captured_normals)
+    def model_normals(self, normals: Tensor, frame: int) -> Tensor:
+        """World normals [P, 3] in the avatar's own axes, of the same lengths."""
+        linear = self.world_from_avatar[frame, :3, :3]
+        return normals @ (linear / torch.linalg.det(linear) ** (1 / 3))
 
 
 _lights: WeakKeyDictionary[Environment, Tensor] = WeakKeyDictionary()
@@ -145,39 +129,62 @@ def _check(instances: Sequence[SceneInstance], cameras: Sequence[Camera], passes
             raise EffigyError("an avatar's object is mirrored", do="Make its scale positive in Blender")
 
 
-def _premultiplied_linear(encoded: Tensor, alpha: Tensor) -> Tensor:
-    """Blended encoded colour [H, W, 3] to premultiplied linear light."""
-    cover = alpha[..., None]
-    return linear_from_srgb((encoded / cover.clamp(min=1e-6)).clamp(min=0)) * cover
-
-
 class _Layers:
-    """Which features ride along in the one rasterisation, and where each is found again."""
+    """The features that ride along in the one rasterisation, and where each is found again."""
 
-    def __init__(self, passes: Sequence[str], instances: int) -> None:
-        widths = {"combined": 3, "normal": 3, "albedo": 3, "id": instances}
+    def __init__(self, passes: Sequence[str], instances: int, relight: bool) -> None:
+        shaded = (relight and "combined" in passes) or "albedo" in passes
+        wanted = {
+            "colour": 3 if "combined" in passes or "albedo" in passes else 0,
+            "normal": 3 if "normal" in passes or shaded else 0,
+            "owner": instances if "id" in passes or (shaded and instances > 1) else 0,
+        }
         self.slices: dict[str, slice] = {}
         used = 0
-        for name, width in widths.items():
-            if name in passes and width:
+        for name, width in wanted.items():
+            if width:
                 self.slices[name] = slice(used, used + width)
                 used += width
 
-    def features(self, placed: Sequence[_Placed], light: Tensor | None) -> Tensor:
+    def features(self, sets: Sequence[PosedGaussians]) -> Tensor:
         """[1, N, C] for all avatars together; one empty channel where only depth or cover is asked for."""
-        makers: dict[str, Callable[[int], Tensor]] = {
-            "combined": lambda k: placed[k].colours(light),
-            "normal": lambda k: placed[k].normals(),
-            "albedo": lambda k: placed[k].albedo(),
-            "id": lambda k: (
-                torch.eye(len(placed)).to(placed[k].gaussians.means)[k].expand(1, placed[k].gaussians.count, -1)
-            ),
-        }
         rows = []
-        for k, item in enumerate(placed):
-            channels = [makers[name](k) for name in self.slices] or [torch.zeros_like(item.gaussians.means[..., :1])]
+        for index, gaussians in enumerate(sets):
+            owner = torch.zeros(len(sets)).index_fill(0, torch.tensor(index), 1.0).to(gaussians.means)
+            found = {
+                "colour": gaussians.colours,
+                "normal": torch.zeros_like(gaussians.means) if gaussians.normals is None else gaussians.normals,
+                "owner": owner.expand(1, gaussians.count, -1),
+            }
+            channels = [found[name] for name in self.slices] or [torch.zeros_like(gaussians.means[..., :1])]
             rows.append(torch.cat(channels, dim=-1))
         return torch.cat(rows, dim=1)
+
+
+def _shade(
+    layers: dict[str, Tensor], alpha: Tensor, actors: Sequence[_Actor], frame: int, light: Tensor | None, name: str
+) -> Tensor:
+    """The pass `combined` (its colour) or `albedo` of one sub-frame, premultiplied linear [H, W, 3]."""
+    picture = alpha.new_zeros(*alpha.shape, 3)
+    covered = alpha > 0
+    cover = alpha[covered][:, None]
+    linear = linear_from_srgb((layers["colour"][covered] / cover.clamp(min=1e-6)).clamp(min=0))
+    if name == "albedo" or light is not None:
+        normals = layers["normal"][covered] / cover.clamp(min=1e-6)
+        owner = (
+            layers["owner"][covered].argmax(dim=-1) if len(actors) > 1 else torch.zeros_like(normals[:, 0], dtype=int)
+        )
+        shaded = linear
+        for index, actor in enumerate(actors):
+            faced, captured = actor.model_normals(normals, frame), actor.avatar.captured_irradiance
+            if name == "albedo" or light is None:
+                mine = albedo(linear, captured, faced)
+            else:
+                mine = linear * relighting(light, captured, normals, faced)
+            shaded = torch.where((owner == index)[:, None], mine, shaded)
+        linear = shaded
+    picture[covered] = linear * cover
+    return picture
 
 
 @torch.no_grad()
@@ -203,21 +210,28 @@ def render_scene(
     lens = CameraBatch.from_cameras(cameras, where)
     light = None if environment is None else _light(environment).to(where)
     actors = [_Actor.of(item, where) for item in instances]
-    layers = _Layers(passes, len(instances))
+    layers = _Layers(passes, len(instances), light is not None)
     frames = [len(cameras) // 2] if quality == "draft" else list(range(len(cameras)))
     size = (lens.height_px, lens.width_px)
-    sums = {name: torch.zeros(*size, s.stop - s.start, device=where) for name, s in layers.slices.items()}
+    sums = {
+        name: torch.zeros(*size, len(instances) if name == "id" else 3, device=where)
+        for name in ("combined", "normal", "albedo", "id")
+        if name in passes
+    }
     cover, depth = torch.zeros(size, device=where), torch.zeros(size, device=where)
     for frame in frames if actors else ():
-        placed = [actor.on_stage(frame) for actor in actors]
+        sets = [actor.posed(frame) for actor in actors]
         camera = CameraBatch(
             lens.K[frame, None], lens.camera_from_world[frame, None], lens.width_px, lens.height_px, lens.near_m
         )
-        image = rasterise(concatenate([item.gaussians for item in placed]), camera, layers.features(placed, light))
+        image = rasterise(concatenate(sets), camera, layers.features(sets))
         alpha, here = image.alpha[0], image.depth[0]
-        for name, place in layers.slices.items():
-            layer = image.features[0, ..., place]
-            sums[name] += _premultiplied_linear(layer, alpha) if name == "combined" else layer
+        found = {name: image.features[0, ..., place] for name, place in layers.slices.items()}
+        for name in sums:
+            if name in ("combined", "albedo"):
+                sums[name] += _shade(found, alpha, actors, frame, light, name)
+            else:
+                sums[name] += found["owner" if name == "id" else name]
         cover += alpha
         nearer = (alpha > VISIBLE_ALPHA) & ((depth == 0) | (here < depth))
         depth = torch.where(nearer, here, depth)
@@ -231,7 +245,7 @@ def _finished(name: str, sums: dict[str, Tensor], cover: Tensor, depth: Tensor, 
         return np.ascontiguousarray(depth[..., None].cpu().numpy(), np.float32)
     if name == "id":
         owner = torch.zeros_like(cover, dtype=torch.int32)
-        if name in sums:
+        if sums[name].shape[-1]:
             owner = torch.where(cover >= OWNED_ALPHA, sums[name].argmax(dim=-1).to(torch.int32) + 1, owner)
         return np.ascontiguousarray(owner[..., None].cpu().numpy(), np.int32)
     if name == "mask":
