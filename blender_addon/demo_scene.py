@@ -181,8 +181,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=512, help="side of the square picture in pixels")
     parser.add_argument("--hdri", default="sunrise", help="HDRI file, or the name of one that comes with Blender")
     parser.add_argument("--strength", type=float, default=1.0, help="strength of the HDRI")
-    parser.add_argument("--turn-from", type=float, default=-20.0, help="turn of the HDRI in the first frame, degrees")
-    parser.add_argument("--turn-to", type=float, default=105.0, help="turn of the HDRI in the last frame, degrees")
+    parser.add_argument("--turn-from", type=float, default=0.0, help="turn of the HDRI in the first frame, degrees")
+    parser.add_argument("--turn-to", type=float, default=90.0, help="turn of the HDRI in the last frame, degrees")
     parser.add_argument("--keep-frames", action="store_true", help="do not render pictures that are already there")
     return parser.parse_args(arguments)
 
