@@ -95,13 +95,14 @@ def run_demo(settings: DemoSettings, console: Console) -> Path:
         BackendClient(server.address, key=server.key, name="demo") as client,
         _progress(console) as progress,
     ):
-        welcome = client.connect(REQUEST_S)
-        console.print(f"Backend: {welcome.device}, rasteriser {welcome.rasteriser}")
+        client.connect(REQUEST_S)
         mark = time.monotonic()
         job, avatar = _trained(client, settings, progress)
         seconds["train"] = time.monotonic() - mark
         _publish(output, Path(job.report_folder), output / "backend" / "library" / f"{avatar.avatar_id}.avatar")
         mark = time.monotonic()
+        with BackendClient(server.address, key=server.key, name="demo") as again:
+            welcome = again.connect(REQUEST_S)  # by now the render worker has told the server what it computes on
         film = _film(settings, server, avatar, progress)
         seconds["blender"] = time.monotonic() - mark
     seconds["total"] = time.monotonic() - begin
@@ -259,4 +260,5 @@ def _run_blender(command: Sequence[str], key: str, log_path: Path, note: Callabl
 def _tell(console: Console, report: dict[str, Any]) -> None:
     metrics = "  ".join(f"{name} {value:.4g}" for name, value in report["avatar"]["metrics"].items())
     seconds = "  ".join(f"{name} {value:.0f} s" for name, value in report["seconds"].items())
+    console.print(f"Backend: {report['device']}, rasteriser {report['rasteriser']}")
     console.print(f"Held-out: {metrics}\nTime: {seconds}   Peak memory: {report['peak_memory_gib']} GiB")

@@ -117,6 +117,7 @@ class TrainingJobs:
             self._previews = {record.job_id: message}  # one job trains; older pictures are in their report folders
         elif isinstance(message, Failure):
             self._told_end_at_s = time.monotonic()
+            self._live.pop(record.job_id, None)  # its last progress would hide the reason
             self._put(replace(record, state="failed", message=str(message.error())))
         elif isinstance(message, JobInfo) and message.state in FINAL_STATES:
             self._told_end_at_s = time.monotonic()

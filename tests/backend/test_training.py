@@ -177,6 +177,15 @@ def test_a_capture_of_another_template_is_one_sentence(client: BackendClient, ca
     assert "\n" not in str(caught.value)
 
 
+def test_a_damaged_picture_is_named_by_the_failed_job(client: BackendClient, capture: Path, tmp_path: Path) -> None:
+    shutil.copytree(capture, tmp_path / "damaged")
+    picture = sorted((tmp_path / "damaged" / "images").iterdir())[-1]
+    picture.write_bytes(picture.read_bytes()[:40])
+    job = client.request(training(tmp_path / "damaged", "damaged"), timeout_s=TIMEOUT_S)
+    job = job_when(client, job.job_id, lambda it: it.state == "failed")
+    assert picture.name in job.message
+
+
 def test_a_job_survives_the_kill_of_the_server(tmp_path: Path, capture: Path) -> None:
     first = start_server(home=tmp_path, device="cpu", key="")
     try:
