@@ -49,7 +49,7 @@ def front_camera(size_px: int, *, device: torch.device | str = "cpu") -> CameraB
 def _best_ms(repeats: int, act: Callable[[], Any], device: torch.device) -> tuple[float, float]:
     """Fastest and median of `repeats` timings after one call to warm up."""
     times = []
-    for _ in range(repeats + 1):
+    for _ in range(max(1, repeats) + 1):
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         start = time.perf_counter()

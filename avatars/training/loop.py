@@ -27,6 +27,7 @@ from avatars.training.progress import Progress, TrainResult
 from avatars.training.report import write_results
 from avatars.training.sampler import Sampler
 from avatars.training.schedule import images_reached, stage_size
+from avatars.warm_up import compile_kernels
 from shared.errors import BadConfig, EffigyError
 
 CHECKPOINTS, REPORT = "checkpoints", "report"
@@ -48,6 +49,8 @@ def train(
     bit that of an undisturbed run. wanted: asked before each step, 'pause' or 'cancel' ends it with a checkpoint.
     Raises BadConfig when the checkpoints belong to another run, BadCapture, BadTemplate, EnvironmentFailed.
     """
+    if torch.device(device).type == "cpu":
+        compile_kernels()  # once on a machine; before the clock of schedule.max_seconds starts
     run = Run(config, capture, Path(output), device, on_event)
     state = run.go(wanted)
     facts = run.facts()
