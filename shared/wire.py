@@ -235,7 +235,18 @@ class _Arrays:
 def _fields(kind: type[Any]) -> dict[str, Any]:
     """Field name -> type hint, in order."""
     hints = typing.get_type_hints(kind)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    return {field.name: _expanded(hints[field.name]) for field in dataclasses.fields(kind)}
+
+
+def _expanded(hint: Any) -> Any:
+    """The hint with `type` aliases spelled out: from numpy 2.5 on NDArray is one, and hides that it is an array."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    alias = getattr(origin, "__value__", None)
+    if alias is not None:
+        return alias[arguments]
+    if origin in (tuple, dict):
+        return origin[tuple(_expanded(argument) for argument in arguments)]
+    return hint
 
 
 @cache

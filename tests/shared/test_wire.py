@@ -40,6 +40,7 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
     if type(None) in typing.get_args(hint):
         return st.none() | values(typing.get_args(hint)[0])
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    origin = typing.get_origin(getattr(origin, "__value__", None)) or origin  # numpy 2.5's NDArray is an alias
     if origin is tuple:
         return st.lists(values(arguments[0]), max_size=3).map(tuple)
     if origin is dict:
