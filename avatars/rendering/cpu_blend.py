@@ -321,9 +321,14 @@ def gather_seen(
                     planes[channel * TILE_PIXELS + row * TILE_WIDTH + lane] = seen[
                         frame, top + row, left + lane, channel
                     ]
+        open_first, open_last = 0, TILE_HEIGHT
         for entry in range(tile_start[job], tile_start[job + 1]):
+            if (entry - tile_start[job]) % CHECK_EVERY == CHECK_EVERY - 1:
+                open_first, open_last = _open_rows(transmittance)
+                if open_last == 0:
+                    break
             rows = pair_rows[tile_slot[entry]]
-            first, last = rows & 255, rows >> 8
+            first, last = max(rows & 255, open_first), min(rows >> 8, open_last)
             splat = splats[tile_splat[entry]]
             _, across, mixed, down, opacity, y = _prepared(splat, np.float32(left + 0.5), ramp)
             largest = zero
@@ -331,6 +336,8 @@ def gather_seen(
                 here = row * TILE_WIDTH
                 _, a = _alphas(across, mixed, down, opacity, y - np.float32(top + row + 0.5), zero)
                 _, weight = _let_through(transmittance, here, a, zero)
+                left_over = simd.load(transmittance, here)  # a pixel is done once no weight can exceed min_weight
+                simd.store(transmittance, here, simd.select_greater(left_over, least, left_over, zero))
                 weight = simd.select_greater(weight, least, weight, zero)
                 simd.store(weights, here, weight)
                 largest = largest + weight
