@@ -17,9 +17,7 @@ START = """
 import importlib, os, sys
 import bpy
 package, root = {package!r}, {root!r}
-if package.startswith("bl_ext."):
-    bpy.ops.wm.read_userpref()
-else:
+if not package.startswith("bl_ext."):  # run from source; Blender finds its installed extensions by itself
     sys.path.insert(0, root)
 status = importlib.import_module(package + ".synthesise.cli").main(sys.argv[sys.argv.index("--") + 1 :])
 sys.stdout.flush()

@@ -154,7 +154,9 @@ def test_passes_reach_the_compositor(scene_with_avatar, tmp_path) -> None:
         tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
         output = tree.nodes.new("NodeGroupOutput")
     else:
-        scene.use_nodes, tree = True, scene.node_tree
+        scene.use_nodes = True
+        tree = scene.node_tree
+        tree.nodes.clear()
         output = tree.nodes.new("CompositorNodeComposite")
     layers = tree.nodes.new("CompositorNodeRLayers")
     tree.links.new(layers.outputs["Mask"], output.inputs[0])

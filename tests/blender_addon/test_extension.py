@@ -13,9 +13,10 @@ import pytest
 from blender_addon import build
 
 PROBE = """
-import sys, bpy
-bpy.ops.wm.read_userpref()  # what Blender does when it starts, and the bpy module leaves to its user
-assert "bl_ext.user_default.effigy" in bpy.context.preferences.addons, list(bpy.context.preferences.addons.keys())
+import bpy  # puts its own modules on the path
+import os, sys, addon_utils
+# The bpy module starts without the user's preferences, so what was enabled on installing is enabled here again.
+assert addon_utils.enable("bl_ext.user_default.effigy", default_set=True)
 effigy = sys.modules["bl_ext.user_default.effigy"]
 from bl_ext.user_default.effigy.services import backend, preferences
 assert preferences.preferences().address == "tcp://127.0.0.1:47615"
@@ -30,6 +31,9 @@ scene.camera = bpy.data.objects.new("C", bpy.data.cameras.new("C"))
 scene.collection.objects.link(scene.camera)
 scene.render.filepath = sys.argv[1]
 bpy.ops.render.render(write_still=True)
+folder = os.path.join(os.path.dirname(sys.argv[1]), "capture")
+bpy.ops.effigy.synthesise_capture(folder=folder, frames=1, cameras=1, size_px=16, samples=1, strands=200)
+assert os.path.isfile(os.path.join(folder, "capture.json"))
 bpy.ops.preferences.addon_disable(module="bl_ext.user_default.effigy")
 assert not hasattr(bpy.types.Scene, "effigy")
 print("PROBE DONE")
