@@ -13,6 +13,7 @@ from torch import Tensor
 from avatars.gaussians.posed import PosedGaussians
 from avatars.lighting import environment_irradiance
 from avatars.lighting.colour import linear_from_srgb
+from avatars.rendering.gsplat_backend import why_unavailable
 from avatars.scene import SceneInstance, render_scene
 from shared.errors import EffigyError
 from shared.types import PASS_CHANNELS, Camera, Environment
@@ -31,7 +32,8 @@ class Ball:
 
     def pose(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> PosedGaussians:
         frames, count = len(rotations), 600
-        index = torch.arange(count) + 0.5
+        where = rotations.device
+        index = torch.arange(count, device=where) + 0.5
         z, turn = 1 - 2 * index / count, index * math.pi * (1 + math.sqrt(5))
         around = torch.stack([(1 - z * z).sqrt() * turn.cos(), (1 - z * z).sqrt() * turn.sin(), z], dim=-1)
         angle = rotations[:, 0, 2, None]
@@ -41,10 +43,10 @@ class Ball:
         shape = (frames, count)
         return PosedGaussians(
             normals * size + translations[:, None],
-            torch.tensor([1.0, 0, 0, 0]).expand(*shape, 4),
-            torch.full((*shape, 3), 0.12 * self.radius_m),
-            torch.full(shape, self.opacity),
-            torch.tensor(self.colour).expand(*shape, 3),
+            torch.tensor([1.0, 0, 0, 0], device=where).expand(*shape, 4),
+            torch.full((*shape, 3), 0.12 * self.radius_m, device=where),
+            torch.full(shape, self.opacity, device=where),
+            torch.tensor(self.colour, device=where).expand(*shape, 3),
             normals,
         )
 
@@ -198,3 +200,17 @@ def test_what_does_not_fit_is_refused() -> None:
         odd = SceneInstance(ball.avatar, matrix, ball.rotations, ball.translations, ball.expressions)
         with pytest.raises(EffigyError, match=match):
             render_scene([odd], [camera()], None, ["combined"])
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(bool(why_unavailable()), reason=f"gsplat: {why_unavailable()}")
+def test_the_gpu_renders_the_same_picture() -> None:
+    ball = Ball((0.8, 0.5, 0.2), captured_irradiance=environment_irradiance(sky(turn_rad=1.0)))
+    scene = [instance(ball, (0.1, 0, 0), (0.2, 0, 0)), instance(Ball(), (-0.2, 0.4, 0), (-0.2, 0.5, 0))]
+    cameras = [camera(), camera()]
+    for light in (None, sky()):
+        on_cpu = render_scene(scene, cameras, light, list(PASS_CHANNELS))
+        on_gpu = render_scene(scene, cameras, light, list(PASS_CHANNELS), device="cuda")
+        for name in PASS_CHANNELS:
+            off = np.abs(on_gpu[name].astype(np.float32) - on_cpu[name].astype(np.float32))
+            assert float(off.mean()) < 2e-3, name

@@ -58,3 +58,8 @@ def test_the_cache_goes_where_it_is_told(tmp_path: Path) -> None:
             [sys.executable, "-c", code.replace("EXPECTED", str(hits))], env=environment, check=True, timeout=120
         )
     assert list(tmp_path.rglob("*list_pairs*.nbi"))
+
+
+def test_a_change_in_any_kernel_source_makes_the_cache_stale() -> None:
+    """numba looks at one file only; this reaches into it, so a new numba must be looked at again when this fails."""
+    assert jit._sources_digest() in jit.kernel(add_index)._cache._cache_file._source_stamp
