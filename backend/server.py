@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -45,6 +46,7 @@ TICK_MS = 50
 MAX_CLIENTS = 256
 LAST_CHECKPOINT_S = 5.0
 CAPABILITIES = ("render", "train", "library", "environment")
+SHORT_ANSWER_BYTES, SHORT_ANSWER_TRIES, SHORT_ANSWER_WAIT_S = 64 * 1024, 20, 0.0005
 BURST = 32
 """Messages taken from one socket before the others and the clock have their turn."""
 
@@ -92,6 +94,7 @@ class Server:
         if journal.damaged_lines:
             log.warning("the job journal had %d damaged lines; they were left out", journal.damaged_lines)
         self._sequence = 0
+        self._deaf: set[tuple[str, bytes]] = set()
         self._clients: dict[str, OrderedDict[bytes, str]] = {"control": OrderedDict(), "frames": OrderedDict()}
         self.library = Library(settings.home.library)
         self.jobs = TrainingJobs(journal, self._start_trainer, self._tell_worker, self._publish)
@@ -232,8 +235,20 @@ class Server:
             self._send(asked, wire.readdress(header, parts, request_id=asked.request_id, epoch=self.epoch))
 
     def _send(self, asked: Asked, parts: Sequence[wire.Part]) -> None:
-        if not send_to(self._sockets[asked.channel], asked.client, parts):
-            log.warning("a client does not take its answers, or has gone; one was dropped")
+        """Give an answer to a client's queue. Short answers to a client that has been listening may wait a moment for
+        room, since they come in bursts; pictures never do, and a client that does not listen delays nobody twice."""
+        socket, client = self._sockets[asked.channel], (asked.channel, asked.client)
+        tries = SHORT_ANSWER_TRIES if wire.size_of(parts) < SHORT_ANSWER_BYTES and client not in self._deaf else 1
+        for attempt in range(tries):
+            if attempt:
+                time.sleep(SHORT_ANSWER_WAIT_S)
+            if send_to(socket, asked.client, parts):
+                self._deaf.discard(client)
+                return
+        self._deaf.add(client)
+        while len(self._deaf) > MAX_CLIENTS:
+            self._deaf.pop()
+        log.warning("a client does not take its answers, or has gone; one was dropped")
 
     def _publish(self, info: JobInfo) -> None:
         self._sequence += 1

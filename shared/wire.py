@@ -148,6 +148,11 @@ def readdress(header: Header, parts: Sequence[Part], *, request_id: int, epoch: 
     return [_header_text(header.name, request_id, epoch, header.body, arrays), *parts[1:]]
 
 
+def size_of(parts: Sequence[Part]) -> int:
+    """Bytes of a whole message."""
+    return sum(_size(part) for part in parts)
+
+
 # --- header ---------------------------------------------------------------------------------------------------------
 def _header_text(name: str, request_id: int, epoch: str, body: Any, arrays: list[list[Any]]) -> bytes:
     header = {

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the servers and workers: tiny work is slower when it is shared out
 
 from backend.launcher import RunningServer, running_server
 from shared.client import BackendClient
@@ -21,8 +25,6 @@ def avatar_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, avatar_folder: Path) -> Iterator[RunningServer]:
     """A backend on the CPU, with a key, whose library holds tiny.avatar."""
-    import shutil
-
     home = tmp_path_factory.mktemp("home with spaces é")
     shutil.copytree(avatar_folder, home / "library" / "tiny.avatar")
     with running_server(home=home, device="cpu") as running:

@@ -25,7 +25,7 @@ from tests.tiny import tiny_capture
 
 TIMEOUT_S = 60.0
 TRAIN = ["train", "--preset", "tiny", "--name", "Person"]
-LONGER = ["--set", "reporting.checkpoint_images=64", "--set", "schedule.images=500"]
+LONGER = ["--set", "reporting.checkpoint_images=64", "--set", "schedule.images=300"]
 
 
 @pytest.fixture(scope="session")
@@ -141,7 +141,7 @@ def test_training_on_a_server_interrupted_and_taken_up_again(
             "--set",
             "reporting.checkpoint_images=64",
             "--set",
-            "schedule.images=500",
+            "schedule.images=300",
         ]
         child = subprocess.Popen(
             [sys.executable, "-m", "backend", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

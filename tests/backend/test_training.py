@@ -122,7 +122,7 @@ def test_pause_resume_cancel_and_one_at_a_time(client: BackendClient, capture: P
 def test_a_killed_train_worker_goes_on_from_its_checkpoint(
     server: RunningServer, client: BackendClient, home: Path, capture: Path
 ) -> None:
-    job = client.request(training(capture, "killed", **{"schedule.images": "400"}), timeout_s=TIMEOUT_S)
+    job = client.request(training(capture, "killed", **{"schedule.images": "300"}), timeout_s=TIMEOUT_S)
     job_when(client, job.job_id, lambda job: job.step >= 40)
     worker_of(server, "backend.train_worker").kill()
     told = job_when(client, job.job_id, lambda job: "goes on from its last checkpoint" in job.message)
@@ -190,7 +190,7 @@ def test_a_job_survives_the_kill_of_the_server(tmp_path: Path, capture: Path) ->
     first = start_server(home=tmp_path, device="cpu", key="")
     try:
         with BackendClient(first.address) as client:
-            job = client.request(training(capture, "k", **{"schedule.images": "400"}), timeout_s=TIMEOUT_S)
+            job = client.request(training(capture, "k", **{"schedule.images": "300"}), timeout_s=TIMEOUT_S)
             reached = job_when(client, job.job_id, lambda job: job.step >= 40).step
             worker = worker_of(first, "backend.train_worker")
         os.kill(first.process.pid, signal.SIGKILL)
