@@ -146,9 +146,9 @@ def interpreter(environment: Path) -> Path:
 
 def stamp_of(python: Path, *parts: str) -> str:
     """What an environment was made from; a change of any of it makes the environment anew."""
-    content = "\n".join(
-        [str(python), str(python_version(python)), (ROOT / "pyproject.toml").read_text(encoding="utf-8"), *parts]
-    )
+    # The linters' settings, which come last, install nothing.
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split("\n[tool.ruff]")[0]
+    content = "\n".join([str(python), str(python_version(python)), project, *parts])
     return hashlib.sha256(content.encode()).hexdigest()
 
 
