@@ -161,8 +161,27 @@ class _Layers:
         return torch.cat(rows, dim=1)
 
 
+def _facing(normals: Tensor, covered: Tensor, camera: CameraBatch) -> Tensor:
+    """World normals [P, 3] of covered pixels without what points away from the camera, which cannot be seen.
+
+    Such normals come from inner surfaces (the shell of an ear, a mouth) that show through; they get shorter by it.
+    """
+    rows, columns = covered.nonzero(as_tuple=True)
+    K = camera.K[0]
+    x, y = (columns + 0.5 - K[0, 2]) / K[0, 0], (rows + 0.5 - K[1, 2]) / K[1, 1]
+    away = torch.nn.functional.normalize(torch.stack([x, y, torch.ones_like(x)], dim=-1), dim=-1)
+    away = away @ camera.camera_from_world[0, :3, :3]
+    return normals - away * (normals * away).sum(dim=-1, keepdim=True).clamp(min=0)
+
+
 def _shade(
-    layers: dict[str, Tensor], alpha: Tensor, actors: Sequence[_Actor], frame: int, light: Tensor | None, name: str
+    layers: dict[str, Tensor],
+    alpha: Tensor,
+    actors: Sequence[_Actor],
+    frame: int,
+    camera: CameraBatch,
+    light: Tensor | None,
+    name: str,
 ) -> Tensor:
     """The pass `combined` (its colour) or `albedo` of one sub-frame, premultiplied linear [H, W, 3]."""
     picture = alpha.new_zeros(*alpha.shape, 3)
@@ -170,7 +189,7 @@ def _shade(
     cover = alpha[covered][:, None]
     linear = linear_from_srgb((layers["colour"][covered] / cover.clamp(min=1e-6)).clamp(min=0))
     if name == "albedo" or light is not None:
-        normals = layers["normal"][covered] / cover.clamp(min=1e-6)
+        normals = _facing(layers["normal"][covered] / cover.clamp(min=1e-6), covered, camera)
         owner = (
             layers["owner"][covered].argmax(dim=-1) if len(actors) > 1 else torch.zeros_like(normals[:, 0], dtype=int)
         )
@@ -229,7 +248,7 @@ def render_scene(
         found = {name: image.features[0, ..., place] for name, place in layers.slices.items()}
         for name in sums:
             if name in ("combined", "albedo"):
-                sums[name] += _shade(found, alpha, actors, frame, light, name)
+                sums[name] += _shade(found, alpha, actors, frame, camera, light, name)
             else:
                 sums[name] += found["owner" if name == "id" else name]
         cover += alpha

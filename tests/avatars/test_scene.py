@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -173,6 +173,24 @@ def test_captured_shading_turns_with_the_avatar() -> None:
         [instance(ball, turn=math.pi)], [camera()], even, ["combined"]
     )  # it moved in that room instead
     assert brightness(posed, LEFT) > 1.3 * brightness(posed, RIGHT)
+
+
+@dataclass(frozen=True, eq=False)
+class InsideOut(Ball):
+    """A ball whose normals point inwards, so that those that are seen point away from the camera."""
+
+    def pose(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> PosedGaussians:
+        posed = super().pose(rotations, translations, expressions)
+        return replace(posed, normals=-posed.normals)
+
+
+def test_normals_that_cannot_be_seen_do_not_catch_light_from_behind() -> None:
+    radiance = np.full((16, 32, 3), 0.2, np.float32)
+    radiance[6:10, 5:11] = 20.0  # behind the ball, at +y
+    even = environment_irradiance(Environment(np.full((8, 16, 3), 1.0, np.float32)))
+    lit = render_scene([instance(InsideOut(captured_irradiance=even))], [camera()], Environment(radiance), ["combined"])
+    mean = environment_irradiance(Environment(radiance))[0, 1] / even[0, 1] * 0.214
+    assert float(lit["combined"][CENTRE][1]) == pytest.approx(float(mean), rel=0.1)
 
 
 def test_scale_and_emptiness() -> None:
