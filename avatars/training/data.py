@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -74,9 +75,11 @@ def load_pictures(
     """
     size = capture.train_size(longest_px)
     store = np.empty((len(images), size[1], size[0], 4), np.uint8)
-    for row, index in enumerate(images):
-        store[row] = capture.rgba(index, size)
-        tell(row + 1)
+    with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
+        decoded = pool.map(lambda index: capture.rgba(index, size), images)
+        for row, picture in enumerate(decoded):
+            store[row] = picture
+            tell(row + 1)
     rgba = torch.from_numpy(store)
     if device.type == "cuda":
         rgba = rgba.to(device) if rgba.numel() <= ON_DEVICE_BYTES else rgba.pin_memory()
