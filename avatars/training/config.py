@@ -21,7 +21,8 @@ class Schedule:
     """When things happen, in images seen.
 
     images: how many in all. batch: images a step. max_seconds: 0, or a time after which training ends; the schedule
-    then follows max(images / all images, seconds / max_seconds), so a slow machine still ends with small rates.
+    then follows max(images / all images, seconds / max_seconds), so a slow machine still ends with small rates; but
+    never with fewer than min_images seen, however long that takes.
     sizes_px: longest image side in each stage, from the image counts in stages_from. deltas_from: blendshapes and
     network join. ssim_from: structural similarity joins.
     """
@@ -29,6 +30,7 @@ class Schedule:
     images: int = 50000
     batch: int = 10
     max_seconds: float = 0.0
+    min_images: int = 0
     sizes_px: tuple[int, ...] = (512,)
     stages_from: tuple[int, ...] = (0,)
     deltas_from: int = 3000

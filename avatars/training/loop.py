@@ -69,7 +69,8 @@ class Run:
     def __init__(
         self, config: TrainConfig, capture: Capture, output: Path, device: str, on_event: Callable[[Progress], None]
     ) -> None:
-        self.started = time.monotonic()
+        created = self.started = time.monotonic()
+        self.training = False
         self.config, self.capture, self.output = config, capture, output
         self.device, self.on_event = torch.device(device), on_event
         self.images, self.seconds_before = 0, 0.0
@@ -90,14 +91,15 @@ class Run:
         self.sampler = Sampler(len(capture.split("train")), config.seed)
         self.pictures: dict[int, Pictures] = {}
         self.held_out = self._load(capture.split("test"), config.size_px, "held-out pictures")
+        self.preparation_s = time.monotonic() - created
         self.watched = curve_subset(len(self.held_out), config.reporting.curve_images)
         if saved is not None:
             self._restore(saved)
 
     @property
     def seconds(self) -> float:
-        """Time spent on this run so far, earlier sittings included."""
-        return self.seconds_before + time.monotonic() - self.started
+        """Time spent training so far, earlier sittings included; preparing the model is not counted."""
+        return self.seconds_before + (time.monotonic() - self.started if self.training else 0.0)
 
     @property
     def at(self) -> float:
@@ -115,6 +117,7 @@ class Run:
     def go(self, wanted: Callable[[], str]) -> str:
         """Train to the end of the schedule, or until 'pause' or 'cancel' is wanted; returns how it ended."""
         plan, begun_with = self.config.schedule, self.images
+        self.started, self.training = time.monotonic(), True
         while True:
             at = self.at
             if at >= plan.images:
@@ -174,7 +177,6 @@ class Run:
         self.sampler.restore(part("sampler."))
         self.trainer.restore(part("trainer."))
         self.images, self.seconds_before = int(saved.notes["images"]), float(saved.notes["seconds"])
-        self.started = time.monotonic()
         self.recent = dict(saved.notes["recent"])
         self.curves = Curves.from_json(saved.notes["curves"])
         self.tell(f"Resumed at {self.images} images")
@@ -231,6 +233,7 @@ class Run:
         """Numbers of the training itself for the report."""
         return {
             "training_seconds": round(self.seconds, 2),
+            "preparation_seconds": round(self.preparation_s, 2),
             "images": self.images,
             "images_per_s": round(self.images / max(self.seconds, 1e-9), 2),
             "gaussians_trained": self.trainer.gaussians(),

@@ -12,7 +12,10 @@ def images_reached(plan: Schedule, images: int, seconds: float) -> float:
 
     With max_seconds 0 this is the image count alone, which makes a run a function of its seed.
     """
-    by_time = plan.images * seconds / plan.max_seconds if plan.max_seconds > 0 else 0.0
+    share = seconds / plan.max_seconds if plan.max_seconds > 0 else 0.0
+    if plan.min_images > 0:
+        share = min(share, images / plan.min_images)
+    by_time = plan.images * share
     return min(float(plan.images), max(float(images), by_time))
 
 

@@ -26,6 +26,10 @@ def test_a_time_budget_moves_the_schedule_but_never_back() -> None:
     assert images_reached(timed, 1000, 50.0) == 25000
     assert images_reached(timed, 40000, 50.0) == 40000
     assert images_reached(timed, 10, 1000.0) == 50000
+    patient = replace(timed, min_images=1000)
+    assert images_reached(patient, 10, 1000.0) == 500
+    assert images_reached(patient, 1000, 1000.0) == 50000
+    assert images_reached(patient, 900, 50.0) == 25000
 
 
 def test_stages_begin_where_they_say() -> None:
