@@ -165,7 +165,7 @@ def test_passes_reach_the_compositor(scene_with_avatar, tmp_path) -> None:
     scene_with_avatar.ops.render.render(write_still=True)
     picture = read_png(tmp_path / "mask.png")
     assert picture[shots.SIZE // 2, shots.SIZE // 2, 0] > 0.9
-    assert picture[1, 1, 0] == 0
+    assert picture[1, 1, 0] < 0.01, "black, but for dither"
 
 
 def test_poses_change_the_picture(scene_with_avatar, tmp_path) -> None:
