@@ -53,8 +53,9 @@ class EffigyEngine(bpy.types.RenderEngine):
         """Render one view layer of one frame."""
         try:
             self._render(depsgraph)
-        except errors.Cancelled:
-            return
+        except errors.Cancelled as error:
+            if not self.test_break():  # nobody asked for it here, so it must not end as a black picture
+                self._fail(str(error))
         except errors.EffigyError as error:
             self._fail(str(error))
         except Exception as error:  # noqa: BLE001 - a bug must not pass for a black picture; see the module's text

@@ -22,7 +22,7 @@ from ..logic import world_maths
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
-MAX_CACHED_MAPS = 4
+MAX_CACHED_MAPS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +56,12 @@ class SentLight:
 
 @dataclass
 class MapCache:
-    """Pixels and wire maps of the newest worlds, so an animation does not read a file per frame."""
+    """Pixels and wire maps of the newest worlds, so an animation does not read a file per frame.
 
+    load False reads no pixels at all: for panels, which only tell what kind of light there is.
+    """
+
+    load: bool = True
     pixels: dict[tuple[Any, ...], Float32] = field(default_factory=dict)
     sent: dict[tuple[Any, ...], NDArray[np.float16]] = field(default_factory=dict)
 
@@ -219,6 +223,8 @@ def _pixels(image: Any, cache: MapCache) -> tuple[Float32, tuple[Any, ...]]:
     modified = os.path.getmtime(path) if image.packed_file is None and os.path.isfile(path) else 0.0
     space = image.colorspace_settings.name
     source = (image.name_full, path, modified, tuple(image.size), space, tuple(image.generated_color))
+    if not cache.load:
+        return world_maths.constant((0.0, 0.0, 0.0)), source
     known = cache.pixels.get(source)
     if known is not None and not image.is_dirty:
         return known, source

@@ -7,7 +7,7 @@ from typing import Any
 import bpy
 
 from .._shared import errors
-from ..engine import MAPS, EffigyEngine
+from ..engine import EffigyEngine
 from ..services import world_read
 from ..services.connection import CONNECTION
 from ..services.rig_info import avatar_of, proxy_of
@@ -66,7 +66,7 @@ class EFFIGY_PT_relight(Sidebar, bpy.types.Panel):
         layout.prop(scene.effigy, "light")
         layout.operator_menu_enum("effigy.studio_light", "light", icon="WORLD")
         try:
-            world = world_read.read_world(scene.world, MAPS)
+            world = world_read.read_world(scene.world, world_read.MapCache(load=False))
         except errors.EffigyError as error:
             wrapped(layout, context, str(error), icon="ERROR")
             return
