@@ -1,8 +1,9 @@
 """The EFFIGY render engine: F12, `render.render(animation=True)` and `blender -b -E EFFIGY -a`.
 
-The call blocks on the socket and asks Blender between slices of 50 ms whether the user wants out. Every failure ends in
-`error_set`: Blender then writes no file, stops the animation, and exits with status 1 when it runs without a window.
-An exception that escaped instead would be printed, and a black picture saved as if all were well.
+The call blocks on the socket and asks Blender between slices of 50 ms whether the user wants out. Every failure is
+reported as an error: Blender then writes no file, stops the animation, and exits with status 1 when it runs without a
+window; `error_set` shows the sentence in the image editor. An exception that escaped instead would be printed, and a
+black picture saved as if all were well.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class EffigyEngine(bpy.types.RenderEngine):
     bl_use_postprocess = True
     bl_use_shading_nodes_custom = False
 
+    _scene: Any = None  # set by `_render`; a failure before that belongs to no frame
+
     def update_render_passes(self, scene: Any = None, renderlayer: Any = None) -> None:
         """Tell Blender which passes a view layer will hold."""
         self.register_pass(scene, renderlayer, "Combined", 4, "RGBA", "COLOR")
@@ -67,8 +70,6 @@ class EffigyEngine(bpy.types.RenderEngine):
         text = f"{sentence} Frames missing: {missing}." if missing else sentence
         self.report({"ERROR"}, text)
         self.error_set(text)
-
-    _scene: Any = None
 
     def _render(self, depsgraph: Any) -> None:
         scene = self._scene = depsgraph.scene_eval

@@ -93,6 +93,7 @@ class Backend:
 
     def _connect(self, client: Any, settings: Settings, cancelled: Callable[[], bool]) -> None:
         deadline = time.monotonic() + settings.retry_s
+        starting = False
         while True:
             if cancelled():
                 raise errors.Cancelled("Stopped while looking for the backend")
@@ -101,11 +102,13 @@ class Backend:
                 client.request(messages.Ping(), timeout_s=TRY_TIMEOUT_S, cancelled=cancelled)
                 return
             except errors.Unreachable:
-                if self.process is not None and self.process.address == settings.address:
+                process = self.process
+                ours = process is not None and process.running and process.address == settings.address
+                if starting:
                     self.process.check()
-                elif settings.start_automatically:
-                    self.start(settings)
-                    deadline = time.monotonic() + START_TIMEOUT_S
+                elif ours or settings.start_automatically:
+                    self.start(settings)  # nothing new where the user just pressed Start
+                    starting, deadline = True, time.monotonic() + START_TIMEOUT_S
                 if time.monotonic() > deadline:
                     raise
 

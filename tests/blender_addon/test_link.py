@@ -110,15 +110,15 @@ def test_a_render_starts_the_backend_where_the_settings_say_so(addon, home) -> N
     address = free.address
     free.stop()
     wanted = Settings(address, start_automatically=True, python=backend_python(), data_folder=str(home), retry_s=0.2)
-    monkey = pytest.MonkeyPatch()
-    monkey.setenv("EFFIGY_BACKEND_ROOT", str(ROOT))
     try:
         client = BACKEND.client(wanted, lambda: False)
         assert client.request(messages.ListAvatars()).avatars
         assert BACKEND.process.running
         process = BACKEND.process
+        process.stop()  # as if it had crashed after a while: the next picture starts another
+        assert BACKEND.client(wanted, lambda: False).request(messages.ListAvatars()).avatars
+        process = BACKEND.process
     finally:
-        monkey.undo()
         BACKEND.drop_client()
         BACKEND.stop()
     assert not process.running
