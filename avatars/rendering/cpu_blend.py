@@ -61,11 +61,11 @@ def _prepared(splat: Any, left: Any, ramp: Any) -> Any:
 def _alphas(across: Any, mixed: Any, down: Any, opacity: Any, dy: Any, zero: Any) -> Any:
     """Opacity times Gaussian along one row of a tile: as it is, and as it is blended (floor and ceiling applied)."""
     exponent = simd.fma(mixed, simd.splat(dy), across) + simd.splat(down * dy * dy)
+    exponent = simd.select_greater(exponent, zero, zero, exponent)  # only rounding can bring it above 0
     free = opacity * simd.exp_of_negative(exponent)
     highest = simd.splat(ALPHA_CEILING)
     alpha = simd.select_greater(free, highest, highest, free)
-    alpha = simd.select_greater(simd.splat(ALPHA_FLOOR), alpha, zero, alpha)
-    return free, simd.select_greater(exponent, zero, zero, alpha)
+    return free, simd.select_greater(simd.splat(ALPHA_FLOOR), alpha, zero, alpha)
 
 
 @helper
