@@ -213,7 +213,9 @@ class Run:
         at = self.at
         eta = (plan.images - at) / rate if rate > 0 else 0.0
         if plan.max_seconds > 0:
-            eta = min(eta, max(plan.max_seconds - self.seconds, 0.0)) if rate > 0 else plan.max_seconds
+            least = max(plan.min_images - self.images, 0) / rate if rate > 0 else 0.0
+            left = max(plan.max_seconds - self.seconds, least)
+            eta = min(eta, left) if rate > 0 else plan.max_seconds
         self.on_event(Progress(int(at), plan.images, rate, dict(self.recent), eta, message, preview))
 
     def _pictures(self, size_px: int) -> Pictures:
