@@ -15,6 +15,25 @@ from .drawing import wrapped
 from .panels_backend import Sidebar
 
 
+class EFFIGY_UL_expressions(bpy.types.UIList):
+    """Sliders of an avatar's expressions, with a filter by name"""
+
+    def draw_item(
+        self, context: Any, layout: Any, data: Any, item: Any, icon: Any, active_data: Any, active_property: Any
+    ) -> None:
+        """Draw one slider."""
+        layout.prop(item, "value", text=item.name, slider=True)
+
+    def filter_items(self, context: Any, data: Any, property_name: str) -> tuple[list[int], list[int]]:
+        """The names that match, without the neutral shape the others start from."""
+        keys = getattr(data, property_name)
+        shown = self.bitflag_filter_item
+        flags = bpy.types.UI_UL_list.filter_items_by_name(self.filter_name, shown, keys, "name")
+        flags = flags or [shown] * len(keys)
+        flags[keys.find(data.reference_key.name)] &= ~shown
+        return flags, []
+
+
 class EFFIGY_PT_animate(Sidebar, bpy.types.Panel):
     """Pose and key the selected avatar"""
 
@@ -43,14 +62,10 @@ class EFFIGY_PT_animate(Sidebar, bpy.types.Panel):
             wrapped(layout, context, "Its proxy mesh was deleted, and the expressions with it", icon="ERROR")
         else:
             layout.label(text="Expressions")
-            # Blender's own list of shape keys: values to drag and key, with a filter for their names.
             keys = proxy.data.shape_keys
             layout.template_list(
-                "MESH_UL_shape_keys", "effigy", keys, "key_blocks", proxy, "active_shape_key_index", rows=6
+                EFFIGY_UL_expressions.__name__, "", keys, "key_blocks", proxy, "active_shape_key_index", rows=8
             )
-            active = proxy.active_shape_key
-            if active is not None and active != keys.reference_key:
-                layout.prop(active, "value", text=active.name, slider=True)
         layout.operator("effigy.demo_animation", icon="PLAY")
 
 
@@ -188,6 +203,7 @@ def draw_passes(layout: Any, context: Any) -> None:
 
 
 CLASSES = (
+    EFFIGY_UL_expressions,
     EFFIGY_PT_animate,
     EFFIGY_PT_relight,
     EFFIGY_PT_edit,

@@ -43,6 +43,7 @@ class Layout:
         self.texts.append(text)
 
     def template_list(self, list_type, _, data, name, active, index, **__) -> None:
+        assert hasattr(bpy.types, list_type), "the add-on brings its own: Blender's lists come and go"
         assert name in data.bl_rna.properties
         assert index in active.bl_rna.properties
         self.texts.append(list_type)

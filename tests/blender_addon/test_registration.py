@@ -115,8 +115,8 @@ def test_panels_follow_state_and_selection(addon, monkeypatch) -> None:
     monkeypatch.undo()
 
     rig_object = rig_build.add_avatar(addon.context, people.detail(people.bust()))
-    assert "MESH_UL_shape_keys" in draw(panels["EFFIGY_PT_animate"])
-    assert "MESH_UL_shape_keys" in draw(panels["EFFIGY_PT_animate"], object=rig_object.children[0])
+    assert "EFFIGY_UL_expressions" in draw(panels["EFFIGY_PT_animate"])
+    assert "EFFIGY_UL_expressions" in draw(panels["EFFIGY_PT_animate"], object=rig_object.children[0])
     animation.world_from_hdri(addon.context.scene, animation.studio_light_files()["forest"])
     assert "World lights the avatars" in " ".join(draw(panels["EFFIGY_PT_relight"]))
     addon.ops.effigy.use_engine()
