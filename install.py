@@ -59,7 +59,7 @@ def run(command: Sequence[str | Path], **options: object) -> int:
         raise
 
 
-def logged(title: str, command: Sequence[str | Path]) -> None:
+def logged(title: str, command: Sequence[str | Path], environment: dict[str, str] | None = None) -> None:
     """Run a set-up command with its output in the log, showing the time it takes. Raises InstallError on failure."""
     LOG.parent.mkdir(exist_ok=True)
     begin = time.monotonic()
@@ -77,7 +77,7 @@ def logged(title: str, command: Sequence[str | Path]) -> None:
         log.write(f"\n$ {' '.join(str(part) for part in command)}\n")
         log.flush()
         try:
-            status = run(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+            status = run(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment)
         finally:
             ended.set()
     lead = "\r" if sys.stdout.isatty() else ""
@@ -254,11 +254,18 @@ def demo(arguments: argparse.Namespace, extra: list[str]) -> int:
     print("Effigy: setting up", flush=True)
     python = backend_environment()
     blender = working_blender(arguments.blender)
+    environment = dict(os.environ)
+    if len(blender) > 1:
+        # An installed Blender has no pyzmq: the extension brings it. It goes into a settings folder of our own, so that
+        # the user's Blender stays as it is.
+        environment["BLENDER_USER_RESOURCES"] = str(LOG.parent / "blender")
+        build = [python, "-m", "blender_addon.build", "--output", ROOT / "dist", "--install-into", blender[0]]
+        logged("installing the add-on into Blender", build, environment)
     output = Path(arguments.output).resolve() if arguments.output else ROOT / "output" / "demo"
     command = [python, "-m", "backend", "demo", "--output", output]
     for part in blender:
         command.append(f"--blender={part}")
-    return run([*command, *extra])
+    return run([*command, *extra], env=environment)
 
 
 def test(arguments: argparse.Namespace, extra: list[str]) -> int:
