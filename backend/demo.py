@@ -103,7 +103,7 @@ def run_demo(settings: DemoSettings, console: Console) -> Path:
         mark = time.monotonic()
         with BackendClient(server.address, key=server.key, name="demo") as again:
             welcome = again.connect(REQUEST_S)  # by now the render worker has told the server what it computes on
-        film = _film(settings, server, avatar, progress)
+        film, kept = _film(settings, server, avatar, progress)
         seconds["blender"] = time.monotonic() - mark
     seconds["total"] = time.monotonic() - begin
     report = {
@@ -115,7 +115,10 @@ def run_demo(settings: DemoSettings, console: Console) -> Path:
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "peak_memory_gib": round(memory.peak_bytes / 2**30, 2),
     }
-    (output / "demo.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
+    report_file = output / "demo.json"
+    if kept and report_file.is_file():  # nothing was made: the figures of the run that made it all stay
+        report = json.loads(report_file.read_text(encoding="utf-8"))
+    report_file.write_text(json.dumps(report, indent=2), encoding="utf-8")
     _tell(console, report)
     return output
 
@@ -182,8 +185,10 @@ def _publish(output: Path, report: Path, avatar: Path) -> None:
 
 
 # --- Blender ---------------------------------------------------------------------------------------------------------
-def _film(settings: DemoSettings, server: RunningServer, avatar: AvatarSummary, progress: Progress) -> dict[str, Any]:
-    """Render the film in a Blender process; its files by kind. What an earlier run of the same film left is kept."""
+def _film(
+    settings: DemoSettings, server: RunningServer, avatar: AvatarSummary, progress: Progress
+) -> tuple[dict[str, list[str]], bool]:
+    """Render the film in a Blender process: its files by kind, and whether an earlier run had finished it."""
     folder = settings.output / "film"
     scene_file = folder / "scene.json"
     scene = json.dumps(
@@ -203,7 +208,7 @@ def _film(settings: DemoSettings, server: RunningServer, avatar: AvatarSummary, 
     task = progress.add_task("Rendering in Blender", total=settings.frames, note="")
     if done.exists():
         progress.update(task, completed=settings.frames, note="kept from an earlier run")
-        return _film_files(folder)
+        return _film_files(folder), True
 
     def note(event: dict[str, Any]) -> None:
         progress.update(task, completed=event["done"], total=event["total"], note=event["stage"])
@@ -217,7 +222,7 @@ def _film(settings: DemoSettings, server: RunningServer, avatar: AvatarSummary, 
     if not files["films"]:
         raise EnvironmentFailed("Blender ended without a film", do=f"Read {folder / 'blender.log'}")
     done.touch()
-    return files
+    return files, False
 
 
 def _film_files(folder: Path) -> dict[str, list[str]]:

@@ -86,6 +86,7 @@ def test_a_second_run_reuses_what_is_done(
 ) -> None:
     output, _ = finished
     film = next((output / "film").glob("*.mp4"))
+    report = json.loads((output / "demo.json").read_text(encoding="utf-8"))
     weights = output / "backend" / "library"
     before = film.stat().st_mtime_ns, sorted(path.stat().st_mtime_ns for path in weights.glob("*/weights.safetensors"))
     command = demo_command(output, capture, blender_command())
@@ -93,6 +94,7 @@ def test_a_second_run_reuses_what_is_done(
     assert done.returncode == 0, done.stderr
     after = film.stat().st_mtime_ns, sorted(path.stat().st_mtime_ns for path in weights.glob("*/weights.safetensors"))
     assert after == before
+    assert json.loads((output / "demo.json").read_text(encoding="utf-8")) == report
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX interrupt")
