@@ -108,14 +108,20 @@ def python_version(python: str | Path) -> tuple[int, int] | None:
     return int(major), int(minor)
 
 
+def base_of(python: str | Path) -> Path:
+    """The interpreter behind an environment's: ours are made from it, never from themselves (`.venv` may be active)."""
+    code = "import os, sys; print(os.path.realpath(getattr(sys, '_base_executable', '') or sys.executable))"
+    return Path(output_of([python, "-c", code]) or python)
+
+
 def find_python(wanted: Sequence[tuple[int, int]]) -> Path | None:
     """The first interpreter of the wanted versions, in their order: this one, those on PATH, uv's."""
     for version in wanted:
         name = f"python{version[0]}.{version[1]}"
         candidates: list[str | None] = [sys.executable, shutil.which(name), f"/usr/bin/{name}", shutil.which("python3")]
         for candidate in candidates:
-            if candidate and python_version(candidate) == version:
-                return Path(candidate)
+            if candidate and python_version(base := base_of(candidate)) == version:
+                return base
     uv = shutil.which("uv")
     if uv:
         for version in wanted:
@@ -123,8 +129,8 @@ def find_python(wanted: Sequence[tuple[int, int]]) -> Path | None:
             found = output_of([uv, "python", "find", request])
             if not found and run([uv, "python", "install", request]) == 0:
                 found = output_of([uv, "python", "find", request])
-            if found and python_version(found) == version:
-                return Path(found)
+            if found and python_version(base := base_of(found)) == version:
+                return base
     return None
 
 
@@ -252,8 +258,8 @@ def install_blender_libraries() -> None:
 def demo(arguments: argparse.Namespace, extra: list[str]) -> int:
     """Set up, then hand over to the backend's demo, which trains, starts the server and drives Blender."""
     print("Effigy: setting up", flush=True)
-    python = backend_environment()
     blender = working_blender(arguments.blender)
+    python = backend_environment()
     environment = dict(os.environ)
     if len(blender) > 1:
         # An installed Blender has no pyzmq: the extension brings it. It goes into a settings folder of our own, so that
@@ -271,8 +277,8 @@ def demo(arguments: argparse.Namespace, extra: list[str]) -> int:
 def test(arguments: argparse.Namespace, extra: list[str]) -> int:
     """The whole suite: the rooms in the backend's environment, then the add-on's in Blender's."""
     print("Effigy: setting up the tests", flush=True)
-    python = backend_environment()
     blender = working_blender(arguments.blender)
+    python = backend_environment()
     environment = {**os.environ, "EFFIGY_BACKEND_PYTHON": str(python), "EFFIGY_BLENDER_COMMAND": "\n".join(blender)}
     pytest = ["-m", "pytest", *extra]
     print("\nEffigy: shared, avatars, backend, end to end", flush=True)
