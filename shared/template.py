@@ -47,8 +47,10 @@ class TemplateArrays:
     expression_vertices: [M] rows moved by expressions; expression_dirs: [E, M, 3] m at full strength;
     joint_expression_dirs: [E, J, 3]. weights: [V, J], rows sum to 1. faces: group -> [F, 4], a triangle repeats its
     last index. uv: [U, 2] in 0..1, v up; uv_faces: group -> [F, 4] into uv.
-    presets: name -> (vertex_offsets [V, 3], joint_offsets [J, 3]) m. pose_dirs: SMPL's correctives, None here.
-    view: "body" or "bust".
+    presets: name -> (vertex_offsets [V, 3], joint_offsets [J, 3]) m. pose_dirs: SMPL's correctives
+    [9 (J - 1), V, 3] m for each number of R - I of the joints below the root, row-major; None where there are none.
+    view: "body", "bust" or "head". joint_regressor: [J, V], joints from vertices, for offsets of single vertices; None
+    where joints do not follow them.
     """
 
     template_id: str
@@ -71,6 +73,7 @@ class TemplateArrays:
     presets: Mapping[str, tuple[Float32, Float32]]
     pose_dirs: Float32 | None
     view: str
+    joint_regressor: Float32 | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -101,6 +104,10 @@ class TemplateArrays:
         if count and (weights.min() < 0 or np.abs(weights.sum(1) - 1).max() > 1e-3):
             raise BadTemplate("template weights are not a partition", expected="rows >= 0 that sum to 1")
         uv = put("uv", np.float32, (None, 2))
+        if self.pose_dirs is not None:
+            put("pose_dirs", np.float32, (9 * (joints - 1), count, 3))
+        if self.joint_regressor is not None:
+            put("joint_regressor", np.float32, (joints, count))
         _check_index(touched, count, "expression_vertices")
         if self.faces.keys() != self.uv_faces.keys():
             raise BadTemplate("template faces and uv_faces name different groups")
@@ -206,6 +213,7 @@ def bust_view(t: TemplateArrays) -> TemplateArrays:
         uv=t.uv[uv_ids],
         uv_faces=dict(zip(groups, uv_faces, strict=True)),
         presets={name: (v[vertex_ids], j[kept_joints]) for name, (v, j) in t.presets.items()},
+        joint_regressor=None,  # its rows reach over vertices that the crop drops
         pose_dirs=None if t.pose_dirs is None else t.pose_dirs[..., vertex_ids, :],
     )
 

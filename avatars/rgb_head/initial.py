@@ -13,7 +13,8 @@ from torch import Tensor
 from avatars.gaussians.binding import bind_texels
 from avatars.gaussians.frames import FrameKind
 from avatars.rgb_head.driving import DrivingRange, head_layout, measure_range
-from avatars.rgb_head.model import HeadTemplate, RgbHead
+from avatars.rgb_head.head_template import HeadTemplate
+from avatars.rgb_head.model import RgbHead
 from avatars.templates.opening import TemplateReference
 from avatars.templates.template import Template
 
@@ -75,14 +76,17 @@ def new_head(
     expressions: NDArray[np.float32] | None = None,
     rest_pose: NDArray[np.float32] | None = None,
     captured_irradiance: Tensor | None = None,
+    vertex_offset: NDArray[np.float32] | None = None,
 ) -> RgbHead:
     """An untrained head. rotations [T, J, 3] rad and expressions [T, E] of training frames set the range of θ.
 
+    vertex_offset [V, 3] m: the subject's static offset from the shaped template.
     Raises BadTemplate when the template is not at hand or lacks a face group of the config.
     """
     arrays = reference.open()
     template = Template(arrays)
-    head = HeadTemplate.make(template, reference.preset, reference.shape)
+    offset = None if vertex_offset is None else torch.as_tensor(np.array(vertex_offset, np.float32))
+    head = HeadTemplate.make(template, reference.preset, reference.shape, offset)
     density = {name: share for name, share in config.density.items() if name.partition("/")[0] in arrays.faces}
     binding = bind_texels(arrays, head.vertices.numpy(), density, config.target_gaussians)
     layout = head_layout(arrays.joint_names, arrays.expression_names)

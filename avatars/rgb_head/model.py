@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,43 +11,15 @@ from avatars.gaussians.binding import Anchors, UvBinding, anchors, smooth_normal
 from avatars.gaussians.frames import FrameKind
 from avatars.gaussians.posed import PosedGaussians, multiply_quaternions
 from avatars.rgb_head.driving import DrivingLayout, DrivingRange
+from avatars.rgb_head.head_template import HeadTemplate
 from avatars.templates.rotations import unit_quaternions
-from avatars.templates.template import Template, triangles_of
+from avatars.templates.template import triangles_of
 
 SH0 = 0.28209479177387814
 ATTRIBUTES = ("positions", "rotations", "scales", "opacities", "colours")
 DELTAS = ("position_deltas", "rotation_deltas", "colour_deltas")
 RANGES = ("mean", "sigma", "low", "high")
 HIDDEN = 128
-
-
-@dataclass(frozen=True, eq=False)
-class HeadTemplate:
-    """The template of one person. base vertices [V, 3] and joints [J, 3] m already hold preset and shape."""
-
-    template: Template
-    preset: str
-    shape: tuple[float, ...]
-    vertices: Tensor = field(repr=False)
-    joints: Tensor = field(repr=False)
-
-    @staticmethod
-    def make(template: Template, preset: str, shape: tuple[float, ...]) -> HeadTemplate:
-        """Evaluate preset and shape once. Raises BadTemplate."""
-        coefficients = template.vertices.new_tensor([shape]) if shape else None
-        vertices, joints = template.rest(preset=preset, shape=coefficients)
-        return HeadTemplate(template, preset, shape, vertices[0], joints[0])
-
-    def posed_vertices(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> Tensor:
-        """[B, V, 3] m for rotations [B, J, 3] rad, translations [B, 3] m, expressions [B, E]."""
-        template, batch = self.template, len(rotations)
-        vertices, joints = self.vertices.expand(batch, -1, -1), self.joints.expand(batch, -1, -1)
-        if expressions.shape[1]:
-            moved = torch.einsum("be,emc->bmc", expressions, template.expression_dirs)
-            vertices = vertices.index_add(1, template.expression_vertices, moved)
-            joints = joints + torch.einsum("be,ejc->bjc", expressions, template.joint_expression_dirs)
-        skinning, _ = template.joint_transforms(rotations, joints, translations)
-        return template.skin(vertices, skinning).vertices
 
 
 class RgbHead(nn.Module):
@@ -117,8 +87,7 @@ class RgbHead(nn.Module):
         self.to(device)
         self.binding = self.binding.to(device)
         self.driving_range = self.driving_range.to(device)
-        self.head.template.to(device)
-        self.head = replace(self.head, vertices=self.head.vertices.to(device), joints=self.head.joints.to(device))
+        self.head = self.head.to(device)
         if self.captured_irradiance is not None:
             self.captured_irradiance = self.captured_irradiance.to(device)
         return self

@@ -12,7 +12,8 @@ from torch import Tensor
 from avatars.gaussians.binding import UvBinding
 from avatars.gaussians.frames import FRAME_KINDS
 from avatars.rgb_head.driving import DrivingLayout, DrivingRange
-from avatars.rgb_head.model import ATTRIBUTES, DELTAS, RANGES, HeadTemplate, RgbHead
+from avatars.rgb_head.head_template import HeadTemplate
+from avatars.rgb_head.model import ATTRIBUTES, DELTAS, RANGES, RgbHead
 from avatars.templates.opening import TemplateReference
 from avatars.templates.template import Template
 from shared.errors import BadAvatar
@@ -43,6 +44,8 @@ def head_tensors(model: RgbHead) -> dict[str, Tensor]:
     found["rest_pose"] = torch.from_numpy(model.rest_pose)
     if model.captured_irradiance is not None:
         found["captured_irradiance"] = model.captured_irradiance
+    if model.head.vertex_offset is not None:
+        found["vertex_offset"] = model.head.vertex_offset
     return {name: value.detach().cpu().contiguous().clone() for name, value in found.items()}
 
 
@@ -93,8 +96,11 @@ def head_from_parts(
     irradiance = None
     if "captured_irradiance" in tensors:
         irradiance = _take(tensors, "captured_irradiance", torch.float32, (9, 3))
+    offset = None
+    if "vertex_offset" in tensors:
+        offset = _take(tensors, "vertex_offset", torch.float32, (len(arrays.vertices), 3))
     model = RgbHead(
-        HeadTemplate.make(Template(arrays), reference.preset, reference.shape),
+        HeadTemplate.make(Template(arrays), reference.preset, reference.shape, offset),
         binding,
         layout,
         blendshapes=blendshapes,

@@ -53,6 +53,7 @@ class Template(nn.Module):
     weights: Tensor
     expression_vertices: Tensor
     pose_dirs: Tensor
+    joint_regressor: Tensor | None
 
     def __init__(self, arrays: TemplateArrays) -> None:
         super().__init__()
@@ -70,14 +71,11 @@ class Template(nn.Module):
             self._constant(name, np.asarray(getattr(arrays, name), np.float32))
         self._constant("expression_vertices", np.asarray(arrays.expression_vertices, np.int64))
         if arrays.pose_dirs is not None:
-            flat = np.asarray(arrays.pose_dirs, np.float32)
-            self._constant("pose_dirs", flat.reshape(-1, len(arrays.vertices), 3))
-            if len(self.pose_dirs) != 9 * (len(self.parents) - 1):
-                raise BadTemplate(
-                    "the pose correctives do not fit the joints",
-                    found=str(len(self.pose_dirs)),
-                    expected=f"9 for each of the {len(self.parents) - 1} joints below the root",
-                )
+            self._constant("pose_dirs", arrays.pose_dirs)
+        if arrays.joint_regressor is None:
+            self.joint_regressor = None
+        else:
+            self._constant("joint_regressor", arrays.joint_regressor)
 
     def _constant(self, name: str, array: np.ndarray) -> None:
         self.register_buffer(name, torch.from_numpy(np.array(array)), persistent=False)
@@ -116,11 +114,20 @@ class Template(nn.Module):
             moved = torch.einsum("be,emc->bmc", expressions, self.expression_dirs[:count])
             vertices = vertices.index_add(1, self.expression_vertices, moved)
             joints = joints + torch.einsum("be,ejc->bjc", expressions, self.joint_expression_dirs[:count])
-        if rotation_matrices is not None and self.arrays.pose_dirs is not None:
-            identity = torch.eye(3, device=rotation_matrices.device)
-            feature = (rotation_matrices[:, 1:] - identity).reshape(batch, -1)
-            vertices = vertices + torch.einsum("bp,pvc->bvc", feature, self.pose_dirs)
+        if rotation_matrices is not None and self.has_pose_dirs:
+            vertices = vertices + self.pose_corrections(rotation_matrices)
         return vertices, joints
+
+    @property
+    def has_pose_dirs(self) -> bool:
+        """Whether joint rotations bend the surface beyond skinning."""
+        return self.arrays.pose_dirs is not None
+
+    def pose_corrections(self, rotation_matrices: Tensor) -> Tensor:
+        """Offsets [B, V, 3] m before skinning for rotation_matrices [B, J, 3, 3] (SMPL's R - I of all but the root)."""
+        identity = torch.eye(3, dtype=rotation_matrices.dtype, device=rotation_matrices.device)
+        feature = (rotation_matrices[:, 1:] - identity).reshape(len(rotation_matrices), -1)
+        return (feature @ self.pose_dirs.flatten(1)).reshape(len(feature), -1, 3)
 
     @staticmethod
     def _fits(name: str, values: Tensor, most: int) -> None:

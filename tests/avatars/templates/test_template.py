@@ -78,7 +78,7 @@ def test_pose_correctives_are_added_per_joint_below_the_root(arrays: twin.Templa
 
 
 def test_pose_correctives_of_another_size_are_refused(arrays: twin.TemplateArrays) -> None:
-    with pytest.raises(BadTemplate, match="correctives"):
+    with pytest.raises(BadTemplate, match="pose_dirs"):
         Template(replace(arrays, pose_dirs=np.zeros((9, len(arrays.vertices), 3), np.float32)))
 
 
