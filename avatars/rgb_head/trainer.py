@@ -22,7 +22,7 @@ from avatars.rgb_head.initial import new_head
 from avatars.rgb_head.model import SH0, RgbHead
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch, Pictures
-from avatars.training.losses import dssim_loss, l1_loss
+from avatars.training.image_loss import image_terms
 from avatars.training.trainer import RatedParameter
 
 SEEN_WEIGHT = 0.1
@@ -145,16 +145,11 @@ class RgbHeadTrainer:
 
     def losses(self, batch: Batch, at: float) -> dict[str, Tensor]:
         """L1, structural similarity, coverage, and the terms that keep Gaussians where unseen poses need them."""
-        wanted, plan = self.config.losses, self.config.schedule
+        wanted = self.config.losses
         weights = self._weights(batch, at)
         posed = self.model.place(self._surface(batch.frames), weights, hide_unseen=False)
         drawn = rasterise(posed, batch.cameras, posed.colours, background=batch.backgrounds)
-        target = batch.target()
-        terms = {"l1": wanted.l1 * l1_loss(drawn.features, target)}
-        if wanted.ssim > 0 and at >= plan.ssim_from:
-            terms["ssim"] = wanted.ssim * dssim_loss(drawn.features, target)
-        if wanted.alpha > 0:
-            terms["alpha"] = wanted.alpha * (drawn.alpha - batch.rgba[..., 3]).abs().mean()
+        terms = image_terms(drawn.features, drawn.alpha, batch.target(), batch.rgba[..., 3], wanted, at)
         model = self.model
         if wanted.offset > 0:
             away = (model.positions - self.start).norm(dim=-1) / self.reach_m - 1

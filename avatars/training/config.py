@@ -24,7 +24,7 @@ class Schedule:
     then follows max(images / all images, seconds / max_seconds), so a slow machine still ends with small rates; but
     never with fewer than min_images seen, however long that takes.
     sizes_px: longest image side in each stage, from the image counts in stages_from. deltas_from: blendshapes and
-    network join. ssim_from: structural similarity joins.
+    network join.
     """
 
     images: int = 50000
@@ -34,7 +34,6 @@ class Schedule:
     sizes_px: tuple[int, ...] = (512,)
     stages_from: tuple[int, ...] = (0,)
     deltas_from: int = 3000
-    ssim_from: int = 0
     colour_from_images: bool = True
 
 
@@ -62,7 +61,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms. ssim multiplies 1 - SSIM; alpha is L1 on coverage.
+    """Weights of the terms. ssim multiplies 1 - SSIM, from ssim_from images on; alpha is L1 on coverage.
 
     offset and size hold Gaussians near their start and small (beyond offset_limit_m, hair_limit_m for the layers of
     hair, and size_limit_m); delta keeps blendshapes small where no image asks for them.
@@ -70,6 +69,7 @@ class LossWeights:
 
     l1: float = 1.0
     ssim: float = 0.0
+    ssim_from: int = 0
     alpha: float = 0.0
     offset: float = 0.0
     offset_limit_m: float = 0.006
