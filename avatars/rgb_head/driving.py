@@ -98,6 +98,30 @@ def head_layout(joint_names: Sequence[str], expression_names: Sequence[str]) -> 
     return DrivingLayout((DrivingField("expressions", tuple(expression_names)), DrivingField("rotation_6d", joints)))
 
 
+def rgbavatar_layout(joint_names: Sequence[str], expression_names: Sequence[str]) -> DrivingLayout:
+    """RGBAvatar's own order (method page 2.3): expressions, rotations, eyelids, translation. 129 numbers for FLAME."""
+    lids = tuple(name for name in expression_names if name.startswith("eyelid_"))
+    others = tuple(name for name in expression_names if name not in lids)
+    joints = tuple(name for name in HEAD_JOINTS if name in joint_names)
+    fields = (
+        DrivingField("expressions", others),
+        DrivingField("rotation_6d", joints),
+        DrivingField("expressions", lids),
+        DrivingField("translation"),
+    )
+    return DrivingLayout(tuple(field for field in fields if field.size()))
+
+
+def expression_layout(joint_names: Sequence[str], expression_names: Sequence[str]) -> DrivingLayout:
+    """Expressions only, as RGBAvatar drives multi-view captures (method page 2.3)."""
+    del joint_names
+    return DrivingLayout((DrivingField("expressions", tuple(expression_names)),))
+
+
+LAYOUTS = {"head": head_layout, "rgbavatar": rgbavatar_layout, "expressions": expression_layout}
+"""Name in a training configuration -> the layout for a rig's joints and expressions."""
+
+
 @dataclass(frozen=True, eq=False)
 class DrivingRange:
     """What θ did in training: mean, sigma, low (1st percentile) and high (99th), each [size]."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from avatars.gaussians.binding import bind_texels
 from avatars.gaussians.frames import FrameKind
-from avatars.rgb_head.driving import DrivingRange, head_layout, measure_range
+from avatars.rgb_head.driving import LAYOUTS, DrivingRange, measure_range
 from avatars.rgb_head.head_template import HeadTemplate
 from avatars.rgb_head.model import RgbHead
 from avatars.templates.opening import TemplateReference
@@ -47,12 +48,14 @@ class RgbHeadConfig:
     initial_scale: start size as a share of the texel's spacing; initial_thickness the same along the normal.
     first_look_px: size at which training images are searched for Gaussians that nothing shows (0 keeps them all, as the
     paper does). fill_unseen: guess the outside that no image shows from what is near (needs the first look).
+    theta: what drives the network, one of `driving.LAYOUTS`.
     """
 
     target_gaussians: int = 20000
     blendshapes: int = 20
     hidden: int = 128
     frame: FrameKind = "orthonormal"
+    theta: Literal["head", "rgbavatar", "expressions"] = "head"
     initial_scale: float = 0.6
     initial_thickness: float = 0.3
     initial_opacity: float = 0.5
@@ -73,12 +76,16 @@ def new_head(
     *,
     seed: int,
     rotations: NDArray[np.float32] | None = None,
+    translations: NDArray[np.float32] | None = None,
     expressions: NDArray[np.float32] | None = None,
     rest_pose: NDArray[np.float32] | None = None,
     captured_irradiance: Tensor | None = None,
     vertex_offset: NDArray[np.float32] | None = None,
 ) -> RgbHead:
-    """An untrained head. rotations [T, J, 3] rad and expressions [T, E] of training frames set the range of θ.
+    """An untrained head.
+
+    rotations [T, J, 3] rad, translations [T, 3] m (zero if left out) and expressions [T, E] of training frames set the
+    range of θ.
 
     vertex_offset [V, 3] m: the subject's static offset from the shaped template.
     Raises BadTemplate when the template is not at hand or lacks a face group of the config.
@@ -89,12 +96,12 @@ def new_head(
     head = HeadTemplate.make(template, reference.preset, reference.shape, offset)
     density = {name: share for name, share in config.density.items() if name.partition("/")[0] in arrays.faces}
     binding = bind_texels(arrays, head.vertices.numpy(), density, config.target_gaussians)
-    layout = head_layout(arrays.joint_names, arrays.expression_names)
+    layout = LAYOUTS[config.theta](arrays.joint_names, arrays.expression_names)
     theta_range = resting_range(layout.size())
     if rotations is not None and expressions is not None:
         turned, moved = torch.as_tensor(rotations), torch.as_tensor(expressions)
-        still = torch.zeros(len(turned), 3)
-        theta_range = measure_range(layout.vector(turned, still, moved, arrays.joint_names, arrays.expression_names))
+        shifted = torch.zeros(len(turned), 3) if translations is None else torch.as_tensor(translations)
+        theta_range = measure_range(layout.vector(turned, shifted, moved, arrays.joint_names, arrays.expression_names))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = RgbHead(

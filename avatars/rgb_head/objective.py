@@ -1,0 +1,114 @@
+"""What training minimises for a head, and how Gaussians get their first colours: for frames from any source."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from avatars.gaussians.binding import Anchors
+from avatars.rendering.rasterise import Rasterised, rasterise
+from avatars.rendering.seen_colours import seen_colours
+from avatars.rgb_head.first_look import is_layer
+from avatars.rgb_head.model import SH0, RgbHead
+from avatars.training.config import TrainConfig
+from avatars.training.data import Batch
+from avatars.training.image_loss import image_terms
+from avatars.training.trainer import RatedParameter
+
+SEEN_WEIGHT = 0.1
+COLOUR_PATIENCE = 200
+"""Steps without a newly seen Gaussian after which no more are looked for (method page 5)."""
+
+
+class HeadObjective:
+    """The losses of one head being trained. `quiet_steps`: how many steps ago the last unseen Gaussian was seen.
+
+    Frames come as θ [B, D] and their posed surface (`model.surface(vertices)`), pictures as a `Batch` of the same B.
+    """
+
+    def __init__(self, config: TrainConfig, model: RgbHead) -> None:
+        self.config, self.model, self.quiet_steps = config, model, 0
+        binding, wanted = model.binding, config.losses
+        table = [wanted.hair_limit_m if is_layer(name) else wanted.offset_limit_m for name in binding.group_names]
+        device = model.positions.device
+        self.start = model.positions.detach().clone()
+        self.reach_m = torch.tensor(table, device=device)[binding.group]
+
+    def parameters(self) -> tuple[RatedParameter, ...]:
+        """Attributes, deltas and network with the paper's rates per attribute; deltas follow their attribute's."""
+        rates, total = self.config.rates, self.config.schedule.images
+        model = self.model
+
+        def rated(name: str, rate: float, final: float, until: int) -> RatedParameter:
+            return RatedParameter(name, getattr(model, name), rate, final, until)
+
+        last = rates.others_final
+        position = (rates.position, rates.position_final, rates.position_until)
+        found = [
+            rated("positions", *position),
+            rated(
+                "position_deltas",
+                rates.position * rates.delta_position,
+                rates.position_final * rates.delta_position,
+                position[2],
+            ),
+        ]
+        for name, rate in (
+            ("rotations", rates.rotation),
+            ("scales", rates.scale),
+            ("opacities", rates.opacity),
+            ("colours", rates.colour),
+            ("rotation_deltas", rates.rotation * rates.delta_rotation),
+            ("colour_deltas", rates.colour * rates.delta_colour),
+        ):
+            found.append(rated(name, rate, rate * last, total))
+        for name, parameter in model.network.named_parameters():
+            found.append(RatedParameter(f"network.{name}", parameter, rates.network, rates.network * last, total))
+        return tuple(found)
+
+    def weights(self, theta: Tensor, at: float) -> Tensor | None:
+        """ψ [B, K], or None before blendshapes have joined."""
+        return None if at < self.config.schedule.deltas_from else self.model.weights(theta)
+
+    def losses(self, theta: Tensor, surface: Anchors, batch: Batch, at: float) -> dict[str, Tensor]:
+        """L1, structural similarity, coverage, and the terms that keep Gaussians where unseen poses need them."""
+        weights = self.weights(theta, at)
+        posed = self.model.place(surface, weights, hide_unseen=False)
+        drawn = rasterise(posed, batch.cameras, posed.colours, background=batch.backgrounds)
+        terms = image_terms(drawn.features, drawn.alpha, batch.target(), batch.rgba[..., 3], self.config.losses, at)
+        return terms | self._regularisers(weights)
+
+    def _regularisers(self, weights: Tensor | None) -> dict[str, Tensor]:
+        model, wanted, terms = self.model, self.config.losses, {}
+        if wanted.offset > 0:
+            away = (model.positions - self.start).norm(dim=-1) / self.reach_m - 1
+            terms["offset"] = wanted.offset * away.clamp_min(0).mean()
+        if wanted.size > 0:
+            terms["size"] = wanted.size * (model.scales.exp() / wanted.size_limit_m - 1).clamp_min(0).mean()
+        if wanted.delta > 0 and weights is not None:
+            moved = torch.addmm(
+                torch.zeros_like(model.positions).view(1, -1), weights, model.position_deltas.flatten(1)
+            )
+            terms["delta"] = wanted.delta * moved.square().mean() * 1e6  # in square millimetres
+        return terms
+
+    def first_colours(self, theta: Tensor, surface: Anchors, batch: Batch, at: float) -> None:
+        """Give Gaussians seen for the first time the colour of what they show (method page 5)."""
+        if not self.config.schedule.colour_from_images or self.quiet_steps >= COLOUR_PATIENCE or self.model.seen.all():
+            return
+        model = self.model
+        with torch.no_grad():
+            posed = model.place(surface, self.weights(theta, at), hide_unseen=False)
+            colours, alpha = batch.straight()
+            total, weight = seen_colours(posed, batch.cameras, colours, (alpha > 0.5).float(), min_weight=SEEN_WEIGHT)
+            new = (weight > SEEN_WEIGHT) & ~model.seen
+            mean = total / weight.clamp_min(1e-6)[:, None]
+            model.colours.copy_(torch.where(new[:, None], (mean - 0.5) / SH0, model.colours))
+            model.seen |= new
+        self.quiet_steps = 0 if bool(new.any()) else self.quiet_steps + 1
+
+    def render(self, theta: Tensor, surface: Anchors, batch: Batch) -> Rasterised:
+        """The model in the batch's poses and cameras as the avatar will look, without background or gradients."""
+        with torch.no_grad():
+            posed = self.model.place(surface, self.model.weights(theta), hide_unseen=True)
+            return rasterise(posed, batch.cameras, posed.colours)
