@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avatars.gaussians.frames import FrameKind, triangle_frames
-from avatars.gaussians.posed import quaternion_from_matrix
+from avatars.gaussians.frames import FrameKind, frame_quaternions, triangle_frames
 from avatars.gaussians.regions import patch_triangles
 from avatars.gaussians.uv_texels import covered_texels
 from shared.errors import BadTemplate
@@ -75,7 +74,7 @@ def anchors(binding: UvBinding, vertices: Tensor, kind: FrameKind) -> Anchors:
     """Points and frames of a binding on posed vertices [B, V, 3] m. Frames and their quaternions carry no gradient."""
     corners = vertices[:, binding.triangles]
     frames = triangle_frames(corners, binding.uv_corners, kind)
-    quats = quaternion_from_matrix(frames)
+    quats = frame_quaternions(frames, kind)
     points = (corners[:, binding.face] * binding.barycentrics[:, :, None]).sum(2)
     return Anchors(points, frames[:, binding.face], quats[:, binding.face])
 

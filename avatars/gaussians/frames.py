@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from avatars.gaussians.posed import multiply_quaternions, quaternion_from_matrix
+
 FrameKind = Literal["uv", "orthonormal"]
 FRAME_KINDS: tuple[FrameKind, ...] = ("uv", "orthonormal")
 
@@ -43,6 +45,20 @@ def triangle_frames(corners: Tensor, uv_corners: Tensor, kind: FrameKind) -> Ten
     tangent = _direction(tangent, normal)
     tangent = normalize(tangent - (tangent * normal).sum(-1, keepdim=True) * normal, dim=-1)
     return torch.stack((tangent, torch.linalg.cross(normal, tangent), normal), -1)
+
+
+def frame_quaternions(frames: Tensor, kind: FrameKind) -> Tensor:
+    """Unit wxyz quaternions [..., 4] of frames [..., 3, 3] in model axes.
+
+    A 'uv' frame is not a rotation, and then the quaternion read off it depends on the axes it is written in: RGBAvatar
+    reads it in FLAME's (y up), so it is read there and turned into model axes. The others are rotations.
+    """
+    if kind != "uv":
+        return quaternion_from_matrix(frames)
+    x, y, z = frames.unbind(-2)
+    half = 0.5**0.5
+    model_from_y_up = frames.new_tensor([half, half, 0.0, 0.0])  # a quarter turn about x: (x, y, z) to (x, -z, y)
+    return multiply_quaternions(model_from_y_up, quaternion_from_matrix(torch.stack((x, z, -y), -2)))
 
 
 def _direction(vector: Tensor, other: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from avatars.templates.rotations import matrices_from_axis_angle, six_numbers
 from shared.errors import BadAvatar, nearest
 
 KINDS = ("expressions", "rotation_6d", "translation")
+AXES = ("model", "y_up")
 HEAD_JOINTS = ("neck", "head", "jaw", "left_eye", "right_eye")
 
 
@@ -22,10 +23,13 @@ class DrivingField:
 
     kind 'expressions': the named weights; 'rotation_6d': each named joint's first two matrix rows, row-major (6 each);
     'translation': the root's 3 m, no names.
+    axes: which the rotations and the translation are written in, 'model' (z up) or 'y_up', FLAME's own (y up, facing
+    +z), in which RGBAvatar's files are trained. The two rows kept of a rotation are other numbers in other axes.
     """
 
     kind: str
     names: tuple[str, ...] = ()
+    axes: str = "model"
 
     def size(self) -> int:
         """How many numbers it takes."""
@@ -51,6 +55,8 @@ class DrivingLayout:
         for field in self.fields:
             if field.kind not in KINDS:
                 raise BadAvatar(f"unknown driving field {field.kind!r}", expected=", ".join(KINDS))
+            if field.axes not in AXES:
+                raise BadAvatar(f"unknown axes {field.axes!r} of a driving field", expected=", ".join(AXES))
             known = expression_names if field.kind == "expressions" else joint_names
             for name in field.names:
                 if name not in known:
@@ -67,29 +73,45 @@ class DrivingLayout:
         """θ [B, size] from rotations [B, J, 3] rad, translations [B, 3] m, expressions [B, E]."""
         parts = []
         for field in self.fields:
+            turned = field.axes == "y_up"
             if field.kind == "translation":
-                parts.append(translations)
+                parts.append(y_up_vectors(translations) if turned else translations)
             elif field.kind == "expressions":
                 parts.append(expressions[:, [expression_names.index(name) for name in field.names]])
             else:
                 chosen = rotations[:, [joint_names.index(name) for name in field.names]]
+                chosen = y_up_vectors(chosen) if turned else chosen  # the axis turns, the angle stays
                 parts.append(six_numbers(matrices_from_axis_angle(chosen)).flatten(1))
         return torch.cat(parts, 1) if parts else rotations.new_zeros(len(rotations), 0)
 
     def as_json(self) -> list[dict[str, Any]]:
-        """JSON form, read back by `from_json`."""
-        return [{"kind": field.kind, "names": list(field.names)} for field in self.fields]
+        """JSON form, read back by `from_json`. Axes are written where they are not the model's."""
+        return [
+            {"kind": field.kind, "names": list(field.names)} | ({} if field.axes == "model" else {"axes": field.axes})
+            for field in self.fields
+        ]
 
     @staticmethod
     def from_json(value: Sequence[Mapping[str, Any]]) -> DrivingLayout:
         """Inverse of `as_json`. Raises BadAvatar."""
         try:
-            fields = tuple(DrivingField(str(item["kind"]), tuple(map(str, item["names"]))) for item in value)
-        except (TypeError, KeyError) as error:
+            fields = tuple(
+                DrivingField(str(item["kind"]), tuple(map(str, item["names"])), str(item.get("axes", "model")))
+                for item in value
+            )
+        except (TypeError, KeyError, AttributeError) as error:
             raise BadAvatar("the driving layout is damaged", expected="a list of kind and names") from error
         if any(field.kind not in KINDS for field in fields):
             raise BadAvatar("the driving layout has an unknown field", expected=", ".join(KINDS))
+        if any(field.axes not in AXES for field in fields):
+            raise BadAvatar("the driving layout has a field in unknown axes", expected=", ".join(AXES))
         return DrivingLayout(fields)
+
+
+def y_up_vectors(vectors: Tensor) -> Tensor:
+    """Vectors [..., 3] of model axes (z up, facing -y) in FLAME's (y up, facing +z): (x, y, z) becomes (x, z, -y)."""
+    x, y, z = vectors.unbind(-1)
+    return torch.stack((x, z, -y), -1)
 
 
 def head_layout(joint_names: Sequence[str], expression_names: Sequence[str]) -> DrivingLayout:
@@ -99,15 +121,15 @@ def head_layout(joint_names: Sequence[str], expression_names: Sequence[str]) -> 
 
 
 def rgbavatar_layout(joint_names: Sequence[str], expression_names: Sequence[str]) -> DrivingLayout:
-    """RGBAvatar's own order (method page 2.3): expressions, rotations, eyelids, translation. 129 numbers for FLAME."""
+    """RGBAvatar's own order and axes (method page 2.3): expressions, rotations, eyelids, translation; 129 for FLAME."""
     lids = tuple(name for name in expression_names if name.startswith("eyelid_"))
     others = tuple(name for name in expression_names if name not in lids)
     joints = tuple(name for name in HEAD_JOINTS if name in joint_names)
     fields = (
         DrivingField("expressions", others),
-        DrivingField("rotation_6d", joints),
+        DrivingField("rotation_6d", joints, "y_up"),
         DrivingField("expressions", lids),
-        DrivingField("translation"),
+        DrivingField("translation", axes="y_up"),
     )
     return DrivingLayout(tuple(field for field in fields if field.size()))
 
@@ -138,6 +160,12 @@ class DrivingRange:
     def to(self, device: str) -> DrivingRange:
         """The same on another device."""
         return DrivingRange(*(value.to(device) for value in (self.mean, self.sigma, self.low, self.high)))
+
+
+def open_range(size: int) -> DrivingRange:
+    """The range that changes nothing: θ is neither clipped nor standardised, as in RGBAvatar's own files."""
+    most = torch.full((size,), torch.finfo(torch.float32).max)
+    return DrivingRange(torch.zeros(size), torch.ones(size), -most, most)
 
 
 def measure_range(theta: Tensor) -> DrivingRange:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from avatars.gaussians.binding import anchors, bind_texels, smooth_normals
-from avatars.gaussians.frames import triangle_frames
+from avatars.gaussians.frames import frame_quaternions, triangle_frames
+from avatars.gaussians.posed import multiply_quaternions, quaternion_from_matrix
 from avatars.gaussians.regions import PARTS, patch_triangles
 from avatars.gaussians.uv_texels import covered_texels
 from avatars.templates.opening import embedded_template
@@ -199,3 +200,18 @@ def test_smooth_normals_without_a_surface_are_finite(arrays: twin.TemplateArrays
     binding = bind_texels(arrays, arrays.vertices, {"teeth": 1.0}, 50)
     normals = smooth_normals(binding, torch.zeros(2, len(arrays.vertices), 3), torch.zeros(0, 3, dtype=torch.int64))
     assert torch.equal(normals, torch.tensor([0.0, 0, 1]).expand(2, len(binding), 3))
+
+
+def test_the_quaternion_of_a_uv_frame_is_read_in_flames_axes() -> None:
+    """On a sheared triangle it is RGBAvatar's: the largest of four in y-up axes; on a rotation all kinds agree."""
+    model_from_flame = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+    generator = torch.Generator().manual_seed(3)
+    sheared = torch.nn.functional.normalize(torch.randn(50, 3, 3, generator=generator), dim=1)
+    read = quaternion_from_matrix(model_from_flame.T @ sheared)
+    turn = quaternion_from_matrix(model_from_flame)
+    expected = multiply_quaternions(turn.expand_as(read), read)
+    torch.testing.assert_close(frame_quaternions(sheared, "uv"), expected)
+    rotations = torch.linalg.qr(sheared)[0]
+    rotations = rotations * torch.linalg.det(rotations)[:, None, None]
+    ours, theirs = frame_quaternions(rotations, "uv"), frame_quaternions(rotations, "orthonormal")
+    torch.testing.assert_close((ours * theirs).sum(-1).abs(), torch.ones(50))

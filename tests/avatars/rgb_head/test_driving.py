@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from avatars.rgb_head.driving import DrivingField, DrivingLayout, head_layout, measure_range
+from avatars.rgb_head.driving import DrivingField, DrivingLayout, head_layout, measure_range, open_range
 from avatars.templates.rotations import matrices_from_axis_angle
 from shared.errors import BadAvatar
 
@@ -38,6 +38,30 @@ def test_the_published_flame_vector_has_129_numbers_in_its_order() -> None:
     torch.testing.assert_close(theta[1, 106:112], jaw[:2].flatten())
     torch.testing.assert_close(theta[:, 124:126], expressions[:, 100:])
     torch.testing.assert_close(theta[:, 126:], translations)
+
+
+def test_a_field_in_flame_axes_turns_rotations_and_translations() -> None:
+    fields = (DrivingField("rotation_6d", ("neck", "jaw"), "y_up"), DrivingField("translation", axes="y_up"))
+    layout = DrivingLayout(fields)
+    layout.check(JOINTS, EXPRESSIONS)
+    assert DrivingLayout.from_json(layout.as_json()) == layout
+    rotations, translations = torch.randn(3, 5, 3), torch.randn(3, 3)
+    theta = layout.vector(rotations, translations, torch.zeros(3, 102), JOINTS, EXPRESSIONS)
+    model_from_flame = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # (x, y, z) becomes (x, -z, y)
+    flame = model_from_flame.T @ matrices_from_axis_angle(rotations) @ model_from_flame
+    torch.testing.assert_close(theta[:, :6], flame[:, 1, :2].flatten(1))
+    torch.testing.assert_close(theta[:, 6:12], flame[:, 2, :2].flatten(1))
+    torch.testing.assert_close(theta[:, 12:], translations @ model_from_flame)
+    with pytest.raises(BadAvatar, match="unknown axes"):
+        DrivingLayout((DrivingField("translation", axes="left"),)).check(JOINTS, EXPRESSIONS)
+    with pytest.raises(BadAvatar, match="unknown axes"):
+        DrivingLayout.from_json([{"kind": "translation", "names": [], "axes": "left"}])
+
+
+def test_the_open_range_changes_nothing() -> None:
+    theta = torch.randn(4, 7) * torch.logspace(-20, 20, 7)
+    free = open_range(7)
+    assert torch.equal((free.clipped(theta) - free.mean) / free.sigma.clamp_min(0.05), theta)
 
 
 def test_a_layout_survives_json_and_refuses_what_is_not_there() -> None:
