@@ -13,9 +13,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .errors import ERRORS_BY_CODE, EffigyError
+from .track_messages import TrackBegins, TrackEnds, TrackFrame
 from .types import ProxyMesh, Rig
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 Array = NDArray[Any]
 
 
@@ -142,6 +143,28 @@ class StartTraining:
 
 
 @dataclass(frozen=True, eq=False)
+class StartOnline:
+    """Ask for a live training: a head that learns while its pictures arrive. `key` as in StartTraining.
+
+    source: 'capture' (location: a name or folder, replayed), 'video' (location: a file, track: the poses beside it) or
+    'listen' (location: the loopback address where a tracker pushes frames). mask: a second video with the person in
+    white, where the first has no alpha. camera: the only camera of a capture to replay, empty for all. video_fps:
+    frames a second of a replay, 0 as recorded. It is an avatar from the start: JobInfo.avatar_id names it.
+    """
+
+    key: str
+    name: str
+    source: str
+    location: str
+    track: str = ""
+    mask: str = ""
+    camera: str = ""
+    preset: str = "online"
+    overrides: dict[str, str] = field(default_factory=dict)
+    video_fps: float = 25.0
+
+
+@dataclass(frozen=True, eq=False)
 class ListPresets:
     """Ask which training presets and embedded captures there are."""
 
@@ -156,7 +179,10 @@ class PresetList:
 
 @dataclass(frozen=True, eq=False)
 class JobInfo:
-    """State of a job. state: queued, running, paused, done, failed or cancelled."""
+    """State of a job. kind: 'train' or 'online'. state: queued, running, paused, done, failed or cancelled.
+
+    avatar_id: what came of it; while a live training runs or is paused, the avatar that can be rendered meanwhile.
+    """
 
     job_id: str
     kind: str
@@ -187,7 +213,11 @@ class JobList:
 
 @dataclass(frozen=True, eq=False)
 class ChangeJob:
-    """Ask to 'pause', 'resume' or 'cancel' a job; answered by its JobInfo."""
+    """Ask to 'pause', 'resume' or 'cancel' a job; answered by its JobInfo.
+
+    A live training can also be told to 'stop' (it ends here and becomes an avatar of the library) and to 'save' (what
+    it has learned so far becomes an avatar of the library, and it goes on); cancelling it keeps nothing.
+    """
 
     job_id: str
     action: str
@@ -323,6 +353,7 @@ MESSAGES: dict[str, type[Any]] = {
         GetAvatar,
         AvatarDetail,
         StartTraining,
+        StartOnline,
         ListPresets,
         PresetList,
         ListJobs,
@@ -335,6 +366,9 @@ MESSAGES: dict[str, type[Any]] = {
         RenderRequest,
         FrameReply,
         Superseded,
+        TrackBegins,
+        TrackFrame,
+        TrackEnds,
         JobEvent,
     )
 }

@@ -100,7 +100,7 @@ def test_panels_follow_state_and_selection(addon, monkeypatch) -> None:
     state = LinkState(
         "tcp://127.0.0.1:47615",
         "connected",
-        welcome=messages.Welcome(1, "0.1.0", "e", "", "", "cpu", "numba"),
+        welcome=messages.Welcome(2, "0.1.0", "e", "", "", "cpu", "numba"),
         avatars=(broken, good),
         jobs=(running,),
         presets=messages.PresetList({"p": "a preset"}, {"demo_head": "a talking head"}),

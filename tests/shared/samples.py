@@ -54,8 +54,8 @@ def samples() -> dict[str, Any]:
     job = m.JobInfo("j1", "train", "Anna", "running", 3, 10, 2.5, {"l1": 0.25}, 2.8, "Größe ✓", "2026-01-01")
     memory = m.PixelMemory(42, 7, "ab" * 16, 8192, 4096, 3, ("float16", "float32"), ((2, 3, 4), (2, 3, 1)))
     every = (
-        m.Hello(1, "blender", "0.1.0", "secret"),
-        m.Welcome(1, "0.1.0", "e1", "ipc://@f", "tcp://127.0.0.1:2", "cpu", "numba", ("render", "train")),
+        m.Hello(2, "blender", "0.1.0", "secret"),
+        m.Welcome(2, "0.1.0", "e1", "ipc://@f", "tcp://127.0.0.1:2", "cpu", "numba", ("render", "train")),
         m.Ping(),
         m.Done("done"),
         m.Failure("not_found", "No such avatar", "bob", "anna", "List the library"),
@@ -64,6 +64,7 @@ def samples() -> dict[str, Any]:
         m.GetAvatar("anna"),
         m.AvatarDetail(summary, rig(), proxy(), np.zeros((3, 3), np.float32), np.full((2, 2, 4), 7, np.uint8)),
         m.StartTraining("k1", "Anna", "demo_head", "tiny", {"steps": "20"}),
+        m.StartOnline("k2", "Anna", "video", "a.mp4", "a.npz", overrides={"sampler.pool": "500"}),
         m.ListPresets(),
         m.PresetList({"tiny": "seconds"}, {"demo_head": "a head"}),
         m.ListJobs(),
@@ -76,6 +77,19 @@ def samples() -> dict[str, Any]:
         m.RenderRequest("final", (instance(), instance("bob")), 64, 48, np.eye(3)[None], np.eye(4)[None], 0.1, 100.0),
         m.FrameReply("final", ("combined",), (np.full((2, 3, 4), 0.5, np.float16),), 12.5, memory),
         m.Superseded("final"),
+        m.TrackBegins("Anna", "effigy_human", "", "bust", "man", np.zeros(0, np.float32), ("head",), ("jawOpen",)),
+        m.TrackFrame(
+            9,
+            0.36,
+            np.full((2, 3, 4), 7, np.uint8),
+            np.eye(3),
+            np.eye(4),
+            np.zeros((1, 3), np.float32),
+            np.zeros(3, np.float32),
+            np.full(1, 0.5, np.float32),
+            np.zeros((0, 3), np.float32),
+        ),
+        m.TrackEnds(),
         m.JobEvent(7, job),
     )
     return {type(message).__name__: message for message in every}

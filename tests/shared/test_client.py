@@ -66,7 +66,7 @@ def peer_of() -> Iterator[Callable[..., Peer]]:
 
 
 def welcome(peer: Peer, epoch: str = "e1") -> m.Welcome:
-    return m.Welcome(1, "0.1.0", epoch, peer.address, peer.address, "cpu", "numba")
+    return m.Welcome(m.PROTOCOL_VERSION, "0.1.0", epoch, peer.address, peer.address, "cpu", "numba")
 
 
 def polite(peer: list[Peer], answer: Callable[[Any, int, str], Reply], epoch: str = "e1") -> Any:

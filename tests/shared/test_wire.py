@@ -22,7 +22,7 @@ from shared.errors import ERRORS_BY_CODE, BadMessage, VersionMismatch
 from shared.types import ProxyMesh, Rig
 from tests.shared.samples import proxy, rig, same, samples
 
-GOLDEN = Path(__file__).parent / "golden" / "wire_v1.json"
+GOLDEN = Path(__file__).parent / "golden" / f"wire_v{m.PROTOCOL_VERSION}.json"
 NAMES = sorted(m.MESSAGES)
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LENIENT = wire.Limits(header_bytes=1024**2, parts=128, total_bytes=1024**3)
@@ -166,8 +166,8 @@ def test_fields_of_any_other_type_are_refused_or_valid(name: str, value: Any, da
     assert same(wire.decode(joined(wire.encode(again))).message, again)
 
 
-HEADER = {"effigy": 1, "name": "Ping", "id": 1, "epoch": "", "body": {}, "arrays": []}
-DEEP = b'{"effigy":1,"name":"Ping","id":1,"epoch":"","arrays":[],"body":' + b"[" * 30_000 + b"]" * 30_000 + b"}"
+HEADER = {"effigy": m.PROTOCOL_VERSION, "name": "Ping", "id": 1, "epoch": "", "body": {}, "arrays": []}
+DEEP = b'{"effigy":2,"name":"Ping","id":1,"epoch":"","arrays":[],"body":' + b"[" * 30_000 + b"]" * 30_000 + b"}"
 
 
 def header(**change: Any) -> bytes:
@@ -254,8 +254,17 @@ def test_refusing_takes_no_memory() -> None:
 
 
 def test_another_version_is_told_apart_from_a_damaged_message() -> None:
-    with pytest.raises(VersionMismatch, match=r"version 2.*version 1.*same release"):
-        wire.decode([header(effigy=2, new_field="whatever")])
+    with pytest.raises(VersionMismatch, match=r"version 3.*version 2.*same release"):
+        wire.decode([header(effigy=3, new_field="whatever")])
+
+
+@pytest.mark.parametrize("version", range(1, m.PROTOCOL_VERSION))
+def test_messages_of_earlier_versions_are_refused_as_such(version: int) -> None:
+    golden = json.loads((GOLDEN.parent / f"wire_v{version}.json").read_text(encoding="utf-8"))
+    assert golden["version"] == version
+    for text, *buffers in golden["messages"].values():
+        with pytest.raises(VersionMismatch, match=f"version {version}"):
+            wire.decode([text.encode(), *(bytes.fromhex(buffer) for buffer in buffers)])
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, "1", None, True])

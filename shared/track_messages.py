@@ -1,0 +1,54 @@
+"""What a tracker pushes to a live training (PUSH to its PULL socket); nothing of it is answered. Part of `messages`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class TrackBegins:
+    """First message of a tracker: whose template, and the order of its joints and expressions.
+
+    Both lists may name any part of the template's, in any order; what is not named stays at rest. digest and view may
+    be empty: the template at hand. shape: [S] its shape coefficients, may be empty.
+    """
+
+    name: str
+    template_id: str
+    digest: str
+    view: str
+    preset: str
+    shape: Array
+    joint_names: tuple[str, ...]
+    expression_names: tuple[str, ...]
+    licence: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class TrackFrame:
+    """One tracked picture. number: the tracker's own count; time_s: when it was taken, in its own clock.
+
+    image: [H, W, 4] uint8 sRGB, straight alpha, 0 where the person is not. K: [3, 3] px, pixel centres at +0.5.
+    world_from_camera: [4, 4], OpenCV axes. rotations: [J, 3] rad and expressions: [E] in the order of TrackBegins;
+    translation: [3] m. vertices: [V, 3] m where the tracker has a better mesh than the template posed so, else [0, 3].
+    """
+
+    number: int
+    time_s: float
+    image: Array
+    K: Array
+    world_from_camera: Array
+    rotations: Array
+    translation: Array
+    expressions: Array
+    vertices: Array
+
+
+@dataclass(frozen=True, eq=False)
+class TrackEnds:
+    """The tracker has no more frames."""
