@@ -16,23 +16,34 @@ from shared.errors import BadCapture
 from shared.types import Camera, Environment, Motion
 
 SPLITS = ("train", "test")
+"""What every capture has. A third, 'val', may hold pictures of training frames from a camera kept back."""
 
 
 @dataclass(frozen=True)
 class CaptureImage:
-    """One picture: its file, and which camera saw which frame. split: 'train' or 'test' (held out)."""
+    """One picture: its file, and which camera saw which frame.
+
+    split: 'train', 'test' (held out) or 'val' (a camera kept back). mask: a one-channel file that replaces the alpha of
+    `file`, None where the picture brings its own. parameters: the file this frame's template parameters came from.
+    """
 
     file: Path
     camera: int
     frame: int
     split: str
+    mask: Path | None = None
+    parameters: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Capture:
     """A whole recording. The motion is of the joints and expressions of the template's view.
 
-    cameras: one for each view, of the recorded image size. environment: the light it was recorded in, where known.
+    cameras: one for each view, of the recorded image size; a moving camera has one entry for each of its places.
+    environment: the light it was recorded in, where known. vertex_offset: [V, 3] m, the subject's static offset from
+    the shaped template in model axes, None without one. layout: which reader made it. masked: every picture must bring
+    an alpha channel or a mask; where false, a picture that has neither counts as covered everywhere. notes: sentences
+    about what the reader found and chose.
     """
 
     name: str
@@ -49,9 +60,13 @@ class Capture:
     images: tuple[CaptureImage, ...]
     environment: Environment | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    vertex_offset: NDArray[np.float32] | None = None
+    layout: str = "effigy"
+    masked: bool = False
+    notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> tuple[int, ...]:
-        """Indices of the images of 'train' or 'test'."""
+        """Indices of the images of 'train', 'test' or 'val'."""
         return tuple(index for index, image in enumerate(self.images) if image.split == name)
 
     def camera_of(self, index: int, size: tuple[int, int] | None = None) -> Camera:
@@ -62,10 +77,13 @@ class Capture:
     def rgba(self, index: int, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """Image `index` as premultiplied display-encoded RGBA [H, W, 4] uint8, resized to `size` (width, height) px.
 
-        Raises BadCapture for a file that is missing, damaged or of another size than the capture says.
+        Raises BadCapture for a file that is missing, damaged, without a mask where the capture must have one, or of
+        another size than the capture says.
         """
-        camera = self.cameras[self.images[index].camera]
-        return read_premultiplied(self.images[index].file, (camera.width_px, camera.height_px), size)
+        image = self.images[index]
+        camera = self.cameras[image.camera]
+        stored = camera.width_px, camera.height_px
+        return read_premultiplied(image.file, stored, size, mask=image.mask, must_be_masked=self.masked)
 
     def train_size(self, longest_px: int) -> tuple[int, int]:
         """Width and height in px of this capture's images with the longer side brought down to `longest_px`."""
@@ -97,8 +115,10 @@ def check_counts(capture: Capture) -> None:
                 found=f"camera {image.camera}, frame {image.frame}",
                 expected=f"below {len(capture.cameras)} and {frames}",
             )
-        if image.split not in SPLITS:
-            raise BadCapture(f"image {image.file.name} has an unknown split {image.split!r}", expected="train or test")
+        if image.split not in (*SPLITS, "val"):
+            raise BadCapture(
+                f"image {image.file.name} has an unknown split {image.split!r}", expected="train, test or val"
+            )
     for split in SPLITS:
         if not capture.split(split):
             raise BadCapture(f"capture {capture.name!r} has no {split} images", do="Mark some images with that split")
@@ -108,6 +128,14 @@ def check_counts(capture: Capture) -> None:
             f"capture {capture.name!r} lacks {len(missing)} of its {len(capture.images)} images",
             found=f"no {missing[0]}",
             do="Copy the capture again",
+        )
+    masks = [image.mask for image in capture.images if image.mask is not None]
+    absent = [mask for mask in masks if not mask.is_file()]
+    if absent:
+        raise BadCapture(
+            f"capture {capture.name!r} lacks {len(absent)} of its {len(masks)} masks",
+            found=f"no {absent[0].parent.name}/{absent[0].name}",
+            do="Copy the folder of masks beside the images, or make the masks",
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,27 +13,75 @@ from PIL import Image
 from shared.errors import BadCapture
 
 
-def read_premultiplied(path: Path, stored: tuple[int, int], size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+def read_premultiplied(
+    path: Path,
+    stored: tuple[int, int],
+    size: tuple[int, int] | None = None,
+    *,
+    mask: Path | None = None,
+    must_be_masked: bool = False,
+) -> NDArray[np.uint8]:
     """Premultiplied RGBA [H, W, 4] uint8 of a picture whose size must be `stored` (width, height) px.
 
-    An image without alpha counts as covered everywhere. Resizing is an area filter on premultiplied values, so no
-    colour bleeds in from transparent pixels. Raises BadCapture.
+    mask: a file of the same size whose brightness becomes alpha. Without one an image without alpha counts as covered
+    everywhere, or is refused when must_be_masked. Resizing is an area filter on premultiplied values, so no colour
+    bleeds in from transparent pixels. Raises BadCapture.
     """
-    try:
-        with Image.open(path) as image:
-            if image.size != tuple(stored):
-                raise BadCapture(
-                    f"image {path.name} has the wrong size",
-                    found=f"{image.size[0]}x{image.size[1]}",
-                    expected=f"{stored[0]}x{stored[1]}",
-                )
-            straight = np.asarray(image.convert("RGBA"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadCapture(f"image {path.name} cannot be read", found=str(error), do="Copy the capture again") from error
+    straight = _pixels(path, stored, "RGBA", must_be_masked and mask is None)
+    if mask is not None:
+        straight = np.concatenate((straight[..., :3], _pixels(mask, stored, "L", False)[..., None]), -1)
     premultiplied = premultiply(straight)
     if size is None or tuple(size) == tuple(stored):
         return premultiplied
     return area_resize(premultiplied, size)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height in px of a picture, from its header alone. Raises BadCapture."""
+    with _opened(path) as image:
+        return image.size
+
+
+def has_alpha(path: Path) -> bool:
+    """Whether a picture brings an alpha channel (or a transparent colour), from its header alone. Raises BadCapture."""
+    with _opened(path) as image:
+        return "A" in image.getbands() or "transparency" in image.info
+
+
+def check_size(path: Path, found: tuple[int, int], stored: tuple[int, int]) -> None:
+    """Refuse a picture of another size than `stored` (width, height) px, and say so if they are swapped."""
+    if tuple(found) == tuple(stored):
+        return
+    swapped = found[::-1] == tuple(stored) and found[0] != found[1]
+    raise BadCapture(
+        f"image {path.parent.name}/{path.name} has "
+        + ("width and height the other way round" if swapped else "the wrong size"),
+        found=f"{found[0]}x{found[1]}",
+        expected=f"{stored[0]}x{stored[1]}",
+        do="Swap width and height in the file that names the size, or copy the right pictures" if swapped else "",
+    )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadCapture(f"image {path.name} cannot be read", found=str(error), do="Copy the capture again") from error
+
+
+def _pixels(path: Path, stored: tuple[int, int], mode: str, must_have_alpha: bool) -> NDArray[np.uint8]:
+    with _opened(path) as image:
+        check_size(path, image.size, stored)
+        if must_have_alpha and "A" not in image.getbands() and "transparency" not in image.info:
+            raise BadCapture(
+                f"image {path.parent.name}/{path.name} has no mask",
+                found=f"a {image.mode} picture",
+                expected="an alpha channel (RGBA) that is 0 outside the person",
+                do="Mask the pictures first; without, the room would become part of the head",
+            )
+        return np.asarray(image.convert(mode))
 
 
 def premultiply(straight: NDArray[np.uint8]) -> NDArray[np.uint8]:

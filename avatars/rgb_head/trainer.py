@@ -55,6 +55,7 @@ class RgbHeadTrainer:
                 expressions=motion.expressions[frames],
                 rest_pose=rest_pose,
                 captured_irradiance=environment_irradiance(light) if light is not None else None,
+                vertex_offset=capture.vertex_offset,
             ).moved_to(device)
 
         self.model = bound(config.model.target_gaussians)

@@ -99,7 +99,7 @@ def skewed(pose: np.ndarray) -> np.ndarray:
         (lambda f: edit(f, lambda d: d.pop("images")), "lacks 'images'"),
         (lambda f: edit(f, lambda d: d["images"][0].pop("camera")), "lacks 'camera'"),
         (lambda f: edit(f, lambda d: d["images"][0].update(frame=99)), "camera or frame the capture lacks"),
-        (lambda f: edit(f, lambda d: d["images"][0].update(split="val")), "unknown split"),
+        (lambda f: edit(f, lambda d: d["images"][0].update(split="vall")), "unknown split"),
         (lambda f: edit(f, lambda d: [i.update(split="train") for i in d["images"]]), "no test images"),
         (lambda f: edit(f, lambda d: d["images"][0].update(file="../../x.png")), "outside its folder"),
         (lambda f: edit(f, lambda d: d["template"].update(id="flame")), "not known here"),
