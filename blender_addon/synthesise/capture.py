@@ -15,7 +15,8 @@ import numpy as np
 from .._shared import errors, template
 from . import scene as stage
 from .cameras import arc_cameras
-from .motion import Performance, talking_head
+from .motion import Performance
+from .performances import perform
 from .person import Person
 from .settings import GENERATOR_VERSION, CaptureSettings
 from .surface import Array
@@ -65,10 +66,12 @@ def synthesise_capture(
     absent = [view for view in views if not (output / names[view]).is_file()]
     missing = [view for view in absent if view[0] % part[1] == part[0]]
     kept = len(views) - len(absent)
-    performance = talking_head(bust, settings.frames, settings.seed)
+    performance = perform(settings.performance, bust, settings.frames, settings.seed, settings.fps)
     rendered = 0
     with _own_data() as scene_name:
         scene = stage.new_scene(scene_name, settings.size_px, settings.samples, threads=settings.threads)
+        if settings.device == "cuda" and missing:
+            stage.compute_on_cuda(scene)
         radiance = stage.light_radiance(settings.light, settings.light_rotation_rad, settings.light_strength)
         stage.set_light(scene, settings.light, settings.light_rotation_rad, settings.light_strength)
         scene.render.image_settings.quality = settings.webp_quality
@@ -80,6 +83,8 @@ def synthesise_capture(
             np.array(settings.shape),
             strands=settings.strands,
             seed=settings.seed,
+            hair_length=settings.hair_length,
+            hair_melanin=settings.hair_melanin,
         )
         K, world_from_camera = arc_cameras(settings.cameras, person.frame.origin + AIM, settings.size_px)
         posed = -1

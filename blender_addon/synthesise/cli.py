@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 if not __package__:
@@ -20,7 +20,7 @@ if not __package__:
 
 from .._shared import errors, template
 from .capture import synthesise_capture
-from .settings import CaptureSettings
+from .settings import KNOWN, CaptureSettings
 
 _FREE = ("shape",)
 
@@ -32,21 +32,24 @@ def parse(arguments: list[str]) -> tuple[CaptureSettings, Path, Path | None, tup
     )
     parser.add_argument("--output", type=Path, required=True, help="capture folder to make or to continue")
     parser.add_argument("--part", default="0/1", help="K/N: only every N-th frame from frame K on, to share the work")
+    parser.add_argument(
+        "--like", choices=sorted(KNOWN), default="demo_head", help="capture whose settings are the defaults"
+    )
     parser.add_argument("--template", type=Path, help="template .npz; the embedded human if left out")
     for field in fields(CaptureSettings):
         if field.name not in _FREE:
             kind = type(field.default)
-            parser.add_argument(
-                "--" + field.name.replace("_", "-"), type=kind, default=field.default, help=f"default {field.default}"
-            )
-    parser.add_argument("--shape", type=float, nargs="*", default=[], help="shape coefficients on top of the preset")
-    chosen = vars(parser.parse_args(arguments))
-    output, file, part = chosen.pop("output"), chosen.pop("template"), chosen.pop("part")
+            parser.add_argument("--" + field.name.replace("_", "-"), type=kind, help=f"demo_head: {field.default}")
+    parser.add_argument("--shape", type=float, nargs="*", help="shape coefficients on top of the preset")
+    chosen = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
+    output, file, part = chosen.pop("output"), chosen.pop("template", None), chosen.pop("part")
+    like = KNOWN[chosen.pop("like")]
     k, _, n = part.partition("/")
     if not (k.isdecimal() and n.isdecimal() and int(k) < int(n)):
         raise errors.BadConfig("--part is not a share", found=repr(part), expected="K/N with K below N, like 0/4")
-    chosen["shape"] = tuple(chosen["shape"])
-    return CaptureSettings(**chosen), output, file, (int(k), int(n))
+    if "shape" in chosen:
+        chosen["shape"] = tuple(chosen["shape"])
+    return replace(like, **chosen), output, file, (int(k), int(n))
 
 
 def main(arguments: list[str]) -> int:

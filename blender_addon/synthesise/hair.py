@@ -12,7 +12,14 @@ _POINTS = 8
 
 
 def scalp_hair(
-    vertices: Array, normals: Array, tri: Index, frame: HeadFrame, count: int, rng: np.random.Generator
+    vertices: Array,
+    normals: Array,
+    tri: Index,
+    frame: HeadFrame,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    length_scale: float = 1.0,
 ) -> tuple[SurfacePoints, Array]:
     """A short cut: cropped sides, longer on top and swept forward from the crown. Roots and points [N, K, 3] m."""
     coordinates = frame.coordinates(vertices)
@@ -21,7 +28,7 @@ def scalp_hair(
     place = frame.coordinates(root)
     top = smoothstep(0.35, 1.15, place[:, 2]) * smoothstep(-2.9, -2.2, place[:, 1])
     edge = smoothstep(0.0, 0.40, hairline_margin(place))
-    length = (0.010 + 0.032 * top) * (0.55 + 0.45 * edge) * rng.uniform(0.7, 1.15, len(root))
+    length = (0.010 + 0.032 * top) * (0.55 + 0.45 * edge) * rng.uniform(0.7, 1.15, len(root)) * length_scale
     lift = (0.22 + 0.30 * top) * rng.uniform(0.7, 1.3, len(root))
 
     used = np.unique(tri)

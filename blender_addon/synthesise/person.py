@@ -29,6 +29,8 @@ class Person:
         *,
         strands: int,
         seed: int,
+        hair_length: float = 1.0,
+        hair_melanin: float = 0.96,
     ) -> None:
         self.bust, self.preset, self.shape = bust, preset, shape
         rest, joints = (part.astype(np.float64) for part in template.rest(bust, preset=preset, shape=shape))
@@ -50,6 +52,7 @@ class Person:
         )
         self._add(collection, "tongue", rest, materials.tongue_material(preset), 2)
         self.shirt: Shirt = make_shirt(collection, bust, rest, self.frame, seed=seed)
+        self.hair_length, self.hair_melanin = hair_length, hair_melanin
         self.strands = self._grow(collection, rest, joints, strands, np.random.default_rng(seed))
 
     def _add(
@@ -79,10 +82,10 @@ class Person:
         on_head = bust.weights[:, [bust.joint("head"), bust.joint("neck")]].sum(1) > 0.5
         tri = triangles(faces[on_head[faces].all(axis=1)])
         outside = tri[(unit(normals[tri].mean(1)) * (rest[tri].mean(1) - rest[tri].mean((0, 1)))).sum(1) > 0]
-        dark = materials.hair_material("hair", melanin=0.96, redness=0.05)
-        brown = materials.hair_material("brow", melanin=0.74, redness=0.15, roughness=0.5)
+        dark = materials.hair_material("hair", melanin=self.hair_melanin, redness=0.05)
+        brown = materials.hair_material("brow", melanin=min(0.74, self.hair_melanin), redness=0.15, roughness=0.5)
         grown = []
-        roots, points = hair.scalp_hair(rest, normals, outside, frame, count, rng)
+        roots, points = hair.scalp_hair(rest, normals, outside, frame, count, rng, length_scale=self.hair_length)
         grown.append(Strands(collection, "hair", roots, points, rest, dark, root_radius_m=0.00020))
         roots, points = hair.brow_hair(rest, normals, outside, frame, max(count // 15, 24), rng)
         grown.append(Strands(collection, "brows", roots, points, rest, brown, root_radius_m=0.00007))

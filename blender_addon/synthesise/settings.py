@@ -11,13 +11,19 @@ from .._shared import errors
 GENERATOR_VERSION = 2
 """Raised whenever the same settings would give other pictures, so that resumed captures never mix."""
 
+LATER = ("performance", "hair_length", "hair_melanin", "device")
+DEVICES = ("cpu", "cuda")
+
 
 @dataclass(frozen=True)
 class CaptureSettings:
     """A head capture. Angles in rad, sizes in px; `light` is one of `scene.LIGHTS`, turned about +z by its rotation.
 
     Every frame is seen by `views_per_frame` of the cameras, in turn. Every `test_every`-th frame is held out in all its
-    cameras. strands: hairs on the scalp; brows and lashes scale with it. threads 0 uses all cores.
+    cameras; with test_blocks > 0 instead the last fifth of each of so many equal stretches of time, so that no held-out
+    frame has a neighbour in training (but at a block's ends). strands: hairs on the scalp; brows and lashes scale with
+    it; hair_length multiplies their length, hair_melanin is their colour (1 black, 0 white). threads 0 uses all cores.
+    performance: a name in `performances.PERFORMANCES`. device: what Cycles computes on, "cpu" or "cuda".
     """
 
     name: str = "demo_head"
@@ -38,6 +44,11 @@ class CaptureSettings:
     seed: int = 7
     webp_quality: int = 92
     threads: int = 0
+    performance: str = "talking_head"
+    test_blocks: int = 0
+    hair_length: float = 1.0
+    hair_melanin: float = 0.96
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         for field, low, high in (
@@ -50,16 +61,31 @@ class CaptureSettings:
             ("test_every", 2, 1_000_000),
             ("webp_quality", 1, 100),
             ("threads", 0, 1024),
+            ("test_blocks", 0, self.frames // 5),
+            ("hair_length", 0.1, 10),
+            ("hair_melanin", 0, 1),
         ):
             value = getattr(self, field)
             if not low <= value <= high:
                 raise errors.BadConfig(
                     f"capture setting {field} is out of range", found=str(value), expected=f"{low} to {high}"
                 )
+        if self.device not in DEVICES:
+            raise errors.BadConfig(
+                "capture setting device is unknown", found=self.device, expected=" or ".join(DEVICES)
+            )
 
     def digest(self, template_digest: str) -> str:
-        """sha256 over everything that decides a pixel."""
-        decisive = {key: value for key, value in asdict(self).items() if key not in ("name", "subject", "threads")}
+        """sha256 over everything that decides a pixel.
+
+        Settings that came later count only where they are not at their default, so that earlier captures keep theirs.
+        """
+        indifferent = ("name", "subject", "threads", "test_blocks")
+        decisive = {
+            key: value
+            for key, value in asdict(self).items()
+            if key not in indifferent and not (key in LATER and value == getattr(CaptureSettings, key))
+        }
         text = json.dumps([GENERATOR_VERSION, template_digest, decisive], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -75,4 +101,32 @@ class CaptureSettings:
 
     def split(self, frame: int) -> str:
         """ "test" for held-out frames, else "train"."""
+        if self.test_blocks:
+            within = frame * self.test_blocks % self.frames  # in units of 1/test_blocks frames
+            return "test" if 5 * within >= 4 * self.frames else "train"
         return "test" if frame % self.test_every == self.test_every - 1 else "train"
+
+
+KNOWN = {
+    "demo_head": CaptureSettings(),
+    "talking_head": CaptureSettings(
+        name="talking_head",
+        subject="synthetic woman",
+        preset="woman",
+        shape=(0.0,) * 16 + (1.0, -0.8, 0.6, 0.5, -0.7, 0.4, -0.5, 0.6),
+        frames=600,
+        cameras=1,
+        views_per_frame=1,
+        size_px=512,
+        samples=40,
+        strands=12000,
+        light="interior",
+        fps=25.0,
+        seed=11,
+        performance="wide",
+        test_blocks=5,
+        hair_length=1.6,
+        hair_melanin=0.62,
+    ),
+}
+"""Settings of the captures that ship with Effigy; talking_head is one fixed camera, as a phone would film it."""
