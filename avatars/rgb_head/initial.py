@@ -46,6 +46,7 @@ class RgbHeadConfig:
     the others, 0 for none. offsets_m: patch -> start above the surface. blendshapes: K. frame: 'uv' (the paper's) or
     'orthonormal'.
     initial_scale: start size as a share of the texel's spacing; initial_thickness the same along the normal.
+    initial_scale_m: not 0: this start size in m for every Gaussian instead (0.0008 is the paper's).
     first_look_px: size at which training images are searched for Gaussians that nothing shows (0 keeps them all, as the
     paper does). fill_unseen: guess the outside that no image shows from what is near (needs the first look).
     theta: what drives the network, one of `driving.LAYOUTS`.
@@ -58,6 +59,7 @@ class RgbHeadConfig:
     theta: Literal["head", "rgbavatar", "expressions"] = "head"
     initial_scale: float = 0.6
     initial_thickness: float = 0.3
+    initial_scale_m: float = 0.0
     initial_opacity: float = 0.5
     first_look_px: int = 128
     fill_unseen: bool = True
@@ -121,5 +123,7 @@ def new_head(
         model.positions[:, 2] = offsets[binding.group]
         model.scales[:, :2] = (config.initial_scale * extent).log()
         model.scales[:, 2] = (config.initial_thickness * extent.prod(1).sqrt()).log()
+        if config.initial_scale_m > 0:
+            model.scales.fill_(float(np.log(config.initial_scale_m)))
         model.opacities.fill_(float(np.log(config.initial_opacity / (1 - config.initial_opacity))))
     return model

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 
 from avatars.rgb_head.initial import RgbHeadConfig
+from avatars.training.rgbavatar_yaml import OriginalConfig, is_original, read_original
 from avatars.training.typed import from_mapping, with_overrides
 from shared.errors import BadConfig, nearest
 
@@ -85,6 +86,7 @@ class Reporting:
 
     Seconds between checkpoints, previews and events (checkpoint_images adds a fixed count; 0 is off). curve_points:
     evaluations of a small held-out subset during training; curve_images: how many pictures that subset has.
+    tensorboard: write losses and previews for TensorBoard as well (needs the package tensorboard).
     """
 
     checkpoint_s: float = 60.0
@@ -93,17 +95,22 @@ class Reporting:
     event_s: float = 0.5
     curve_points: int = 12
     curve_images: int = 4
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run. size_px: longest image side of evaluation. background: behind training images."""
+    """One training run. size_px: longest image side of evaluation. background: behind training images.
+
+    split: images trained on. 'test' swaps them with the held-out ones; 'all' adds those to the others.
+    """
 
     description: str = ""
     method: Literal["rgb_head"] = "rgb_head"
     seed: int = 0
     size_px: int = 512
     background: Literal["random", "white", "black"] = "random"
+    split: Literal["train", "test", "all"] = "train"
     model: RgbHeadConfig = field(default_factory=RgbHeadConfig)
     schedule: Schedule = field(default_factory=Schedule)
     rates: Rates = field(default_factory=Rates)
@@ -122,18 +129,33 @@ def presets() -> dict[str, str]:
 def load_config(preset: str, overrides: Mapping[str, str] | None = None) -> TrainConfig:
     """A preset (by name, or the path of a YAML file) with dotted overrides, each a YAML text. Raises BadConfig.
 
+    A file may also be one of RGBAvatar's own (`rgbavatar_yaml`).
+
     >>> load_config("tiny", {"schedule.images": "40"}).schedule.images
     40
     """
-    path = PRESET_FOLDER / f"{preset}.yaml"
-    if not path.is_file():
-        path = Path(preset)
-    if path.suffix not in (".yaml", ".yml") or not path.is_file():
-        raise BadConfig(f"there is no preset {preset!r}{nearest(preset, presets())}", expected=", ".join(presets()))
-    values = with_overrides(_read(path), overrides or {}, TrainConfig)
-    config = from_mapping(TrainConfig, values, path.stem)
+    path = _path(preset)
+    values = _read(path)
+    settings = read_original(values, path.name).settings if is_original(values) else values
+    config = from_mapping(TrainConfig, with_overrides(settings, overrides or {}, TrainConfig), path.stem)
     check_config(config)
     return config
+
+
+def original_config(preset: str) -> OriginalConfig | None:
+    """What a file of RGBAvatar's says beyond a `TrainConfig`; None for a preset or a file of ours. Raises BadConfig."""
+    path = _path(preset)
+    values = _read(path)
+    return read_original(values, path.name) if is_original(values) else None
+
+
+def _path(preset: str) -> Path:
+    path = PRESET_FOLDER / f"{preset}.yaml"
+    if not path.is_file():
+        path = Path(preset).expanduser()
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        raise BadConfig(f"there is no preset {preset!r}{nearest(preset, presets())}", expected=", ".join(presets()))
+    return path
 
 
 def check_config(config: TrainConfig) -> None:
