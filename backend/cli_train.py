@@ -10,26 +10,28 @@ import re
 import signal
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from backend.cli_lists import add_client_options, client_of
+from backend.following import begin_job, follow_job, pause_job
 from backend.home import open_home
 from backend.library import Library
+from backend.result_folder import result_folder, train_into
 from shared.client import BackendClient
 from shared.errors import BadConfig, Cancelled, WorkerFailed
-from shared.messages import ChangeJob, JobInfo, ListJobs, StartTraining
+from shared.messages import StartTraining
+
+if TYPE_CHECKING:
+    from avatars.training.rgbavatar_yaml import OriginalConfig
 
 INTERRUPTED = 130
-POLL_S = 0.3
-LIST_EVERY_S = 2.0
-PAUSE_WAIT_S = 15.0
+DEFAULT_CAPTURE, DEFAULT_PRESET, DEFAULT_ORIGINAL_PRESET = "demo_head", "demo_cpu", "rgb_head_offline"
 
 
 def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,39 +39,102 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser = commands.add_parser(
         "train",
         help="train an avatar",
-        description="The same command again goes on where it was stopped, or says that it is done (--again: anew).",
+        description="The same command again goes on where it was stopped, or says that it is done (--again: anew). "
+        "With --subject it does what RGBAvatar's train_offline.py does.",
     )
-    parser.add_argument("--capture", default="demo_head", help="name of an embedded capture, or a folder")
-    parser.add_argument("--preset", default="demo_cpu", help="a training preset, or a YAML file")
+    parser.add_argument("--capture", help="name of an embedded capture, or a folder (default: demo_head)")
+    parser.add_argument(
+        "--preset",
+        "--config",
+        metavar="PRESET",
+        help="a training preset, or a YAML file of ours or RGBAvatar's "
+        f"(default: {DEFAULT_PRESET}; with --subject {DEFAULT_ORIGINAL_PRESET})",
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. seed=1")
     parser.add_argument("--name", help="the avatar's name (default: the capture's)")
+    parser.add_argument("--split", choices=("train", "test", "all"), default="train", help="images to train on")
+    parser.add_argument("--log", action="store_true", help="write a TensorBoard log as well")
+    parser.add_argument("--preload", action="store_true", help="accepted; pictures are always held in memory")
     parser.add_argument("--again", action="store_true", help="train anew though the same was trained before")
     parser.add_argument("--local", action="store_true", help="train in this process, without a server")
     parser.add_argument("--home", type=Path, help="with --local: data folder (default: $EFFIGY_HOME or ~/.effigy)")
-    parser.add_argument("--device", default="auto", help="with --local: auto, cpu, cuda or cuda:N")
+    parser.add_argument("--device", default="auto", help="with --local or --subject: auto, cpu, cuda or cuda:N")
+    folder = parser.add_argument_group("as RGBAvatar: into <output_dir>/<subject>/<work_name>, in this process")
+    folder.add_argument("--subject", help="the capture is <data_dir>/<subject>")
+    folder.add_argument("--work_name", "--work-name", help="default: the time; deleted first where it is there")
+    folder.add_argument("--data_dir", "--data-dir", help="default: the configuration's, or data")
+    folder.add_argument("--output_dir", "--output-dir", help="default: the configuration's, or output")
+    folder.add_argument("--resume", action="store_true", help="go on with a run that was stopped, deleting nothing")
     add_client_options(parser)
     parser.set_defaults(run=train)
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Train, follow the progress, print the avatar's id."""
-    asked = request_of(arguments)
+    """Train, follow the progress, print the avatar's id or the result folder."""
     console = Console()
+    _check_forms(arguments)
+    overrides = _all_overrides(arguments)
+    preset = arguments.preset or (DEFAULT_ORIGINAL_PRESET if arguments.subject else DEFAULT_PRESET)
+    original = _read_original(preset, console)
+    if arguments.subject:
+        return _train_into_folder(arguments, preset, overrides, original, console)
+    asked = request_of(arguments, preset, overrides)
     if arguments.local:
         return _train_here(arguments, asked, console)
     with client_of(arguments) as client:
         return _train_there(client, asked, console)
 
 
-def request_of(arguments: argparse.Namespace) -> StartTraining:
-    """The training asked for. Its key comes from its content, so the same command is the same job. Raises BadConfig."""
+def _check_forms(arguments: argparse.Namespace) -> None:
+    if arguments.subject is None:
+        for option in ("work_name", "data_dir", "output_dir", "resume"):
+            if getattr(arguments, option):
+                raise BadConfig(f"--{option} belongs to --subject, which was not given", do="Name a --subject")
+    for option in ("capture", "name"):
+        if arguments.subject is not None and getattr(arguments, option) is not None:
+            raise BadConfig(f"--{option} does not go with --subject, which names capture and avatar", do="Leave one out")
+
+
+def _all_overrides(arguments: argparse.Namespace) -> dict[str, str]:
     overrides = overrides_of(arguments.set)
-    folder = Path(arguments.capture).expanduser()
-    capture = str(folder.absolute()) if folder.is_dir() else arguments.capture
+    if arguments.split != "train":
+        overrides["split"] = arguments.split
+    if arguments.log:
+        overrides["reporting.tensorboard"] = "true"
+    return overrides
+
+
+def _read_original(preset: str, console: Console) -> OriginalConfig | None:
+    """RGBAvatar's file where it is one, with a line for each key that does nothing here. Raises BadConfig."""
+    if not preset.endswith((".yaml", ".yml")):
+        return None
+    from avatars.training.config import original_config
+
+    original = original_config(preset)
+    if original is None:
+        return None
+    if original.sampler is not None:
+        raise BadConfig(
+            f"{Path(preset).name} is a configuration of online training",
+            found="train.sampler",
+            do="Use it with: effigy online --config",
+        )
+    for remark in original.remarks:
+        console.print(f"{Path(preset).name}: {remark}", soft_wrap=True, highlight=False)
+    return original
+
+
+def request_of(arguments: argparse.Namespace, preset: str, overrides: dict[str, str]) -> StartTraining:
+    """The training asked for. Its key comes from its content, so the same command is the same job."""
+    given = arguments.capture or DEFAULT_CAPTURE
+    folder = Path(given).expanduser()
+    capture = str(folder.absolute()) if folder.is_dir() else given
+    file = Path(preset).expanduser()
+    preset = str(file.absolute()) if file.suffix and file.is_file() else preset  # a server has another working folder
     name = arguments.name or folder.name
-    content = json.dumps([name, capture, arguments.preset, overrides], sort_keys=True)
+    content = json.dumps([name, capture, preset, overrides], sort_keys=True)
     key = uuid.uuid4().hex if arguments.again else hashlib.sha256(content.encode()).hexdigest()[:16]
-    return StartTraining(key, name, capture, arguments.preset, overrides)
+    return StartTraining(key, name, capture, preset, overrides)
 
 
 def overrides_of(texts: list[str]) -> dict[str, str]:
@@ -85,18 +150,13 @@ def overrides_of(texts: list[str]) -> dict[str, str]:
 
 # --- on a server -----------------------------------------------------------------------------------------------------
 def _train_there(client: BackendClient, asked: StartTraining, console: Console) -> int:
-    client.events()  # subscribes, so that nothing of the job is missed
-    job: JobInfo = client.request(asked, timeout_s=60.0)
-    if job.state in ("paused", "failed", "cancelled"):
-        job = client.request(ChangeJob(job.job_id, "resume"))
+    job = begin_job(client, asked)
     try:
         with _progress(console) as (progress, task):
-            while job.state in ("queued", "running"):
-                _show(progress, task, job)
-                job = _newest(client, job)
+            job = follow_job(client, job, lambda told: _show(progress, task, told))
     except KeyboardInterrupt:
         console.print("Pausing …")
-        _pause(client, job)
+        pause_job(client, job)
         console.print(f"Paused. The same command goes on, and so does: effigy jobs resume {job.job_id}")
         return INTERRUPTED
     if job.state == "done":
@@ -105,24 +165,6 @@ def _train_there(client: BackendClient, asked: StartTraining, console: Console) 
     if job.state == "failed":
         raise WorkerFailed(f"Training {job.name} failed: {job.message}")
     raise Cancelled(f"The job was {job.state} elsewhere", do=f"To go on: effigy jobs resume {job.job_id}")
-
-
-def _newest(client: BackendClient, job: JobInfo) -> JobInfo:
-    """The job as events tell it, or as the list does when none came for a while or some were lost."""
-    until = time.monotonic() + LIST_EVERY_S
-    while time.monotonic() < until:
-        told = [event.job for event in client.events(POLL_S) if event.job.job_id == job.job_id]
-        if told:
-            return told[-1]
-    listed: tuple[JobInfo, ...] = client.request(ListJobs()).jobs
-    return next((item for item in listed if item.job_id == job.job_id), job)
-
-
-def _pause(client: BackendClient, job: JobInfo) -> None:
-    state = client.request(ChangeJob(job.job_id, "pause"))
-    until = time.monotonic() + PAUSE_WAIT_S
-    while state.state == "running" and time.monotonic() < until:
-        state = _newest(client, state)
 
 
 # --- here --------------------------------------------------------------------------------------------------------
@@ -147,6 +189,39 @@ def _train_here(arguments: argparse.Namespace, asked: StartTraining, console: Co
         _tell_done(console, outcome.avatar_id, outcome.report_folder)
         return 0
     console.print("Paused. The same command goes on from here.")
+    return INTERRUPTED
+
+
+def _train_into_folder(
+    arguments: argparse.Namespace,
+    preset: str,
+    overrides: dict[str, str],
+    original: OriginalConfig | None,
+    console: Console,
+) -> int:
+    from backend.devices import resolve_device, usable_cores, use_cores
+
+    data_dir = arguments.data_dir or (original.data_dir if original is not None else "data")
+    output_dir = arguments.output_dir or (original.output_dir if original is not None else "output")
+    if arguments.resume and not arguments.work_name:
+        raise BadConfig("--resume needs the --work_name of the run to go on with")
+    result = result_folder(data_dir, output_dir, arguments.subject, arguments.work_name)
+    device = resolve_device(arguments.device)
+    use_cores(usable_cores())
+    with _progress(console) as (progress, task), _pause_on_interrupt() as interrupted:
+        state = train_into(
+            result,
+            preset,
+            overrides,
+            device,
+            lambda told: _show(progress, task, told),
+            lambda: "pause" if interrupted.is_set() else "",
+            resume=arguments.resume,
+        )
+    if state == "done":
+        console.print(f"Result: {result.path}", soft_wrap=True)
+        return 0
+    console.print(f"Paused. To go on: the same command with --work_name {result.path.name} --resume", soft_wrap=True)
     return INTERRUPTED
 
 

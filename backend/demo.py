@@ -26,10 +26,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import shared
+from backend.following import begin_job, follow_job
 from backend.launcher import RunningServer, running_server
 from shared.client import BackendClient
 from shared.errors import EnvironmentFailed, WorkerFailed
-from shared.messages import AvatarList, AvatarSummary, ChangeJob, JobInfo, JobList, ListAvatars, ListJobs, StartTraining
+from shared.messages import AvatarList, AvatarSummary, JobInfo, ListAvatars, StartTraining
 
 DEMO_SCENE = Path(__file__).resolve().parent.parent / "blender_addon" / "demo_scene.py"
 PROGRESS_MARK = "EFFIGY_PROGRESS "
@@ -153,21 +154,16 @@ def _trained(client: BackendClient, settings: DemoSettings, progress: Progress) 
 
 
 def _finished_job(client: BackendClient, settings: DemoSettings, key: str, progress: Progress) -> JobInfo:
-    start = StartTraining(key, "demo_head", settings.capture, settings.preset, settings.overrides)
-    job = client.request(start, timeout_s=REQUEST_S)
-    assert isinstance(job, JobInfo)
-    if job.state in ("failed", "cancelled", "paused"):
-        job = client.request(ChangeJob(job.job_id, "resume"), timeout_s=REQUEST_S)
-        assert isinstance(job, JobInfo)
+    asked = StartTraining(key, "demo_head", settings.capture, settings.preset, settings.overrides)
+    job = begin_job(client, asked)
     task = progress.add_task("Training the avatar", total=job.steps or None, completed=job.step, note=job.message)
-    while job.state in ("queued", "running"):
-        time.sleep(0.3)
-        listed = client.request(ListJobs(), timeout_s=REQUEST_S)
-        assert isinstance(listed, JobList)
-        job = next(item for item in listed.jobs if item.job_id == job.job_id)
-        losses = "  ".join(f"{name} {value:.4f}" for name, value in job.losses.items())
-        note = f"{job.images_per_s:.1f} images/s  {losses}  {job.eta_s:.0f} s left  {job.message}"
-        progress.update(task, total=job.steps or None, completed=job.step, note=note)
+
+    def show(told: JobInfo) -> None:
+        losses = "  ".join(f"{name} {value:.4f}" for name, value in told.losses.items())
+        note = f"{told.images_per_s:.1f} images/s  {losses}  {told.eta_s:.0f} s left  {told.message}"
+        progress.update(task, total=told.steps or None, completed=told.step, note=note)
+
+    job = follow_job(client, job, show)
     if job.state != "done":
         raise WorkerFailed(
             f"Training ended as {job.state}", found=job.message, do="See the job's log in the backend folder"

@@ -33,6 +33,7 @@ def check_training(asked: StartTraining) -> None:
     """Raises BadConfig, BadCapture: the sentence a user should read now, not when the job's turn comes."""
     from avatars.captures.opening import open_capture
     from avatars.training.config import load_config
+    from avatars.training.tensorboard import check_tensorboard
 
     if not _NAME.fullmatch(asked.name):
         raise BadConfig(
@@ -40,7 +41,8 @@ def check_training(asked: StartTraining) -> None:
             found=repr(asked.name[:80]),
             expected="1 to 60 letters without / \\ : * ? < > | and not beginning with a dot",
         )
-    load_config(asked.preset, asked.overrides)
+    if load_config(asked.preset, asked.overrides).reporting.tensorboard:
+        check_tensorboard()
     open_capture(asked.capture)
 
 

@@ -134,7 +134,7 @@ def load_config(preset: str, overrides: Mapping[str, str] | None = None) -> Trai
     >>> load_config("tiny", {"schedule.images": "40"}).schedule.images
     40
     """
-    path = _path(preset)
+    path = config_file(preset)
     values = _read(path)
     settings = read_original(values, path.name).settings if is_original(values) else values
     config = from_mapping(TrainConfig, with_overrides(settings, overrides or {}, TrainConfig), path.stem)
@@ -144,12 +144,13 @@ def load_config(preset: str, overrides: Mapping[str, str] | None = None) -> Trai
 
 def original_config(preset: str) -> OriginalConfig | None:
     """What a file of RGBAvatar's says beyond a `TrainConfig`; None for a preset or a file of ours. Raises BadConfig."""
-    path = _path(preset)
+    path = config_file(preset)
     values = _read(path)
     return read_original(values, path.name) if is_original(values) else None
 
 
-def _path(preset: str) -> Path:
+def config_file(preset: str) -> Path:
+    """The YAML file of a preset's name, or the file itself. Raises BadConfig naming the nearest preset."""
     path = PRESET_FOLDER / f"{preset}.yaml"
     if not path.is_file():
         path = Path(preset).expanduser()

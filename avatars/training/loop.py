@@ -27,6 +27,9 @@ from avatars.training.progress import Progress, TrainResult
 from avatars.training.report import write_results
 from avatars.training.sampler import Sampler
 from avatars.training.schedule import images_reached, stage_size
+from avatars.training.split import trained_on
+from avatars.training.tensorboard import FOLDER as LOG_FOLDER
+from avatars.training.tensorboard import TensorBoardLog, teeing
 from avatars.warm_up import compile_kernels
 from shared.errors import BadConfig, EffigyError
 
@@ -51,7 +54,9 @@ def train(
     """
     if torch.device(device).type == "cpu":
         compile_kernels()  # once on a machine; before the clock of schedule.max_seconds starts
-    run = Run(config, capture, Path(output), device, on_event)
+    log = TensorBoardLog(Path(output) / LOG_FOLDER) if config.reporting.tensorboard else None
+    on_event = teeing(on_event, log) if log is not None else on_event
+    run = Run(config, trained_on(capture, config.split), Path(output), device, on_event)
     state = run.go(wanted)
     facts = run.facts()
     avatar_folder, report_folder = run.output / f"{name}.avatar", run.output / REPORT
@@ -59,6 +64,8 @@ def train(
         return TrainResult(avatar_folder, report_folder, {}, state)
     run.tell("Measuring held-out frames")
     metrics = write_results(run, facts, avatar_folder, report_folder, name)
+    if log is not None:
+        log.finish(metrics)
     run.tell("Done")
     return TrainResult(avatar_folder, report_folder, metrics, state)
 

@@ -1,0 +1,123 @@
+"""The result folder of RGBAvatar's commands, <output_dir>/<subject>/<work_name>, and what Effigy puts into it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from backend.library import SUFFIX
+from shared.errors import BadConfig, EnvironmentFailed, NotFound
+
+CONFIG, SETTINGS, MODEL = "config.yaml", "settings.json", "model.ply"
+WORK_NAME_FORMAT = "%Y-%m-%d_%H-%M-%S"
+
+
+@dataclass(frozen=True)
+class ResultFolder:
+    """Where one training of one subject goes. data: the subject's capture, <data_dir>/<subject>."""
+
+    path: Path
+    subject: str
+    data: Path
+
+    @property
+    def avatar(self) -> Path:
+        """The avatar's folder."""
+        return self.path / f"{self.subject}{SUFFIX}"
+
+
+def result_folder(data_dir: str, output_dir: str, subject: str, work_name: str | None) -> ResultFolder:
+    """The folder of these names; without a work_name one of now. Raises BadConfig for names that lead elsewhere."""
+    work_name = work_name or datetime.now().strftime(WORK_NAME_FORMAT)
+    for option, name in (("--subject", subject), ("--work_name", work_name)):
+        if name in ("", ".", "..") or Path(name).name != name:
+            raise BadConfig(f"{option} is no name of a folder", found=repr(name), expected="a name without / or ..")
+    data = Path(data_dir).expanduser() / subject
+    return ResultFolder(Path(output_dir).expanduser() / subject / work_name, subject, data)
+
+
+def train_into(
+    result: ResultFolder,
+    preset: str,
+    overrides: dict[str, str],
+    device: str,
+    on_event: Callable[[Any], None],
+    wanted: Callable[[], str],
+    *,
+    resume: bool = False,
+) -> str:
+    """Train the subject's capture into its result folder; returns 'done', 'paused' or 'cancelled'.
+
+    What an earlier run left there is deleted first, as the original does, but only once configuration and capture were
+    read; resume keeps it and goes on. Leaves SUBJECT.avatar, report/, config.yaml (a copy), settings.json (every value as
+    it was used). Raises BadConfig, BadCapture, BadTemplate, EnvironmentFailed.
+    """
+    from avatars.captures.opening import open_capture
+    from avatars.training.config import config_file, load_config
+    from avatars.training.loop import CHECKPOINTS, train
+    from avatars.training.tensorboard import check_tensorboard
+
+    config, source = load_config(preset, overrides), config_file(preset)
+    if config.reporting.tensorboard:
+        check_tensorboard()
+    capture = open_capture(result.data)
+    content = source.read_bytes()  # before anything is deleted: it may lie in the folder itself
+    settings = {"subject": result.subject, "capture": str(result.data)}
+    try:
+        if result.path.exists() and not resume:
+            _delete(result.path)
+        result.path.mkdir(parents=True, exist_ok=True)
+        (result.path / CONFIG).write_bytes(content)
+        document = settings | {"config": dataclasses.asdict(config)}
+        (result.path / SETTINGS).write_text(json.dumps(document, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise EnvironmentFailed(
+            "The result folder cannot be written",
+            found=f"{error.filename or result.path}: {error.strerror}",
+            do="Choose another output_dir",
+        ) from error
+    ended = train(config, capture, result.path, name=result.subject, device=device, on_event=on_event, wanted=wanted)
+    if ended.state == "done":
+        shutil.rmtree(result.path / CHECKPOINTS, ignore_errors=True)
+    return ended.state
+
+
+def finished_result(output_dir: str, subject: str, work_name: str) -> ResultFolder:
+    """A folder that `train_into` or the original left. Raises NotFound, BadConfig."""
+    from avatars.training.config import original_config
+
+    result = result_folder("", output_dir, subject, work_name)
+    if not result.path.is_dir():
+        known = sorted(path.name for path in result.path.parent.glob("*") if path.is_dir())
+        raise NotFound(
+            f"There is no result {work_name!r} of {subject!r}",
+            found=f"no folder {result.path}",
+            expected=", ".join(known[:5]),
+        )
+    data = Path("data") / subject
+    if (result.path / SETTINGS).is_file():
+        try:
+            data = Path(json.loads((result.path / SETTINGS).read_text(encoding="utf-8"))["capture"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadConfig(f"{SETTINGS} of {result.path} is damaged", found=str(error)) from error
+    elif (result.path / CONFIG).is_file():
+        original = original_config(str(result.path / CONFIG))
+        data = Path(original.data_dir if original is not None else "data").expanduser() / subject
+    return ResultFolder(result.path, subject, data)
+
+
+def _delete(folder: Path) -> None:
+    """Delete an earlier result. Raises BadConfig where the folder holds something that no training left."""
+    if any(folder.iterdir()) and not any((folder / name).exists() for name in (CONFIG, SETTINGS, MODEL)):
+        raise BadConfig(
+            f"{folder} holds something that is no result of a training, so it is not deleted",
+            expected=f"a folder with {CONFIG}",
+            do="Choose another --work_name",
+        )
+    shutil.rmtree(folder)
