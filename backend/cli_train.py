@@ -92,7 +92,9 @@ def _check_forms(arguments: argparse.Namespace) -> None:
                 raise BadConfig(f"--{option} belongs to --subject, which was not given", do="Name a --subject")
     for option in ("capture", "name"):
         if arguments.subject is not None and getattr(arguments, option) is not None:
-            raise BadConfig(f"--{option} does not go with --subject, which names capture and avatar", do="Leave one out")
+            raise BadConfig(
+                f"--{option} does not go with --subject, which names capture and avatar", do="Leave one out"
+            )
 
 
 def _all_overrides(arguments: argparse.Namespace) -> dict[str, str]:

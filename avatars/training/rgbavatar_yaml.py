@@ -81,7 +81,7 @@ class _Train:
     iteration: int = 0
     post_process: bool = False
     post_process_iteration: int = 0
-    sampler: _Sampler | None = None
+    sampler: _Sampler = field(default_factory=_Sampler)
     recon: _Recon = field(default_factory=_Recon)
 
 
@@ -124,7 +124,7 @@ def read_original(values: Mapping[str, Any], where: str) -> OriginalConfig:
     """
     file = from_mapping(_File, values, where)
     _refuse_what_is_not_here(file, where)
-    model, recon, online = file.model, file.train.recon, file.train.sampler is not None
+    model, recon, online = file.model, file.train.recon, _is_online(values)
     layout = _layout(file, where)
     images = file.train.iteration or (recon.blend_start_iter + recon.position_lr_max_steps)
     extent = recon.scene_extent**2  # the original multiplies it in twice
@@ -163,7 +163,7 @@ def read_original(values: Mapping[str, Any], where: str) -> OriginalConfig:
         "losses": _losses(recon),
     }
     sampler = None
-    if file.train.sampler is not None:
+    if online:
         given = file.train.sampler
         sampler = SamplerConfig(
             ring=given.local_pool_max_size,
@@ -176,6 +176,10 @@ def read_original(values: Mapping[str, Any], where: str) -> OriginalConfig:
         )
     polish = file.train.post_process_iteration if online and file.train.post_process else 0
     return OriginalConfig(settings, file.data_dir, file.output_dir, sampler, polish, _remarks(values, file))
+
+
+def _is_online(values: Mapping[str, Any]) -> bool:
+    return "sampler" in values.get("train", {})
 
 
 def _refuse_what_is_not_here(file: _File, where: str) -> None:
@@ -254,7 +258,7 @@ def _remarks(values: Mapping[str, Any], file: _File) -> tuple[str, ...]:
         "train.recon.position_lr_delay_mult": "it has no effect in the original either, whose delay lasts 0 steps",
     }
     found = [f"{key} changes nothing: {why}." for key, why in told.items() if key in given]
-    if not file.train.iteration and file.train.sampler is None:
+    if not file.train.iteration and not _is_online(values):
         found.append("train.iteration is missing: training ends when the position's rate has reached its end.")
     if file.model.num_basis_in > EXPRESSION_INPUTS + POSE_INPUTS:
         found.append(f"model.num_basis_in is more than the {EXPRESSION_INPUTS + POSE_INPUTS} numbers there are.")

@@ -10,14 +10,14 @@ SWAPPED = {"train": "test", "test": "train"}
 
 
 def trained_on(capture: Capture, split: str) -> Capture:
-    """The capture with its images marked so that 'train' is what `split` names.
+    """The capture with its images marked so that 'train' is what `split` names; images marked 'val' stay so.
 
-    'train': as recorded. 'test': the held-out images are learned and the others held out. 'all': every image is
-    learned, and the held-out ones are measured as before, which then says nothing about unseen frames.
+    'train': as recorded. 'test': the held-out images are learned and the others held out. 'all': both are learned, and
+    the held-out ones are measured as before, which then says nothing about unseen frames.
     """
-    if split == "train":
-        return capture
+    images = capture.images
     if split == "test":
-        return replace(capture, images=tuple(replace(it, split=SWAPPED[it.split]) for it in capture.images))
-    learned = tuple(replace(image, split="train") for image in capture.images)
-    return replace(capture, images=learned + tuple(image for image in capture.images if image.split == "test"))
+        images = tuple(replace(image, split=SWAPPED.get(image.split, image.split)) for image in images)
+    elif split == "all":
+        images += tuple(replace(image, split="train") for image in images if image.split == "test")
+    return replace(capture, images=images)
