@@ -1,0 +1,1 @@
+"""Files other projects read and write: RGBAvatar's and GaussianAvatars' avatars, and plain Gaussian splats."""
