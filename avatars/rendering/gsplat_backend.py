@@ -49,28 +49,44 @@ def _function() -> tuple[Any, dict[str, Any]]:
 
 
 def blend(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, features: Tensor, cameras: CameraBatch
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Premultiplied features [B, H, W, C], alpha [B, H, W], alpha-weighted depth sum [B, H, W]; CUDA, float32.
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    features: Tensor,
+    cameras: CameraBatch,
+    *,
+    background: Tensor | None = None,
+    depth: bool = True,
+    finite: bool = False,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Features over the background [B, H, W, C], alpha [B, H, W], alpha-weighted depth sum [B, H, W]; CUDA, float32.
 
-    Raises EnvironmentFailed where gsplat or a CUDA device is missing.
+    background [B, C]; None leaves features premultiplied. depth False leaves the sum out. finite: the caller vouches
+    that no value is NaN or infinite and no quaternion zero. Raises EnvironmentFailed where gsplat or CUDA is missing.
     """
     rasterization, newer = _function()
     frames, count, channels = features.shape
     if count == 0:
         shape = (frames, cameras.height_px, cameras.width_px)
         nothing = features.sum() * 0 + means.sum() * 0
-        return features.new_zeros(*shape, channels) + nothing, means.new_zeros(shape), means.new_zeros(shape)
-    # gsplat draws whatever it is given; here a broken Gaussian becomes an invisible one without a gradient.
-    good = usable(means, quats, scales, opacities, features)
-    wide = good[..., None]
-    unturned = torch.tensor([1.0, 0.0, 0.0, 0.0], device=quats.device, dtype=quats.dtype)
+        empty = features.new_zeros(*shape, channels) + nothing
+        shown = empty if background is None else empty + background[:, None, None]
+        return shown, means.new_zeros(shape), means.new_zeros(shape) if depth else None
+    if not finite:
+        # gsplat draws whatever it is given; here a broken Gaussian becomes an invisible one without a gradient.
+        good = usable(means, quats, scales, opacities, features)
+        wide = good[..., None]
+        unturned = torch.tensor([1.0, 0.0, 0.0, 0.0], device=quats.device, dtype=quats.dtype)
+        means, quats = torch.where(wide, means, 0.0), torch.where(wide, quats, unturned)
+        scales, opacities = torch.where(wide, scales, 1e-6), torch.where(good, opacities, 0.0)
+        features = torch.where(wide, features, 0.0)
     blended, alpha, _ = rasterization(
-        means=torch.where(wide, means, 0.0).float(),
-        quats=torch.where(wide, quats, unturned).float(),
-        scales=torch.where(wide, scales, 1e-6).float(),
-        opacities=torch.where(good, opacities, 0.0).float(),
-        colors=torch.where(wide, features, 0.0).float(),
+        means=means.float(),
+        quats=quats.float(),
+        scales=scales.float(),
+        opacities=opacities.float(),
+        colors=features.float(),
         viewmats=cameras.camera_from_world[:, None].to(means.device).float().contiguous(),
         Ks=cameras.K[:, None].to(means.device).float().contiguous(),
         width=cameras.width_px,
@@ -78,7 +94,9 @@ def blend(
         near_plane=cameras.near_m,
         eps2d=BLUR_PX2,
         packed=False,
-        render_mode="RGB+D",  # the sum over depths; the caller divides by alpha as for the other rasterisers
+        backgrounds=None if background is None else background[:, None].float(),
+        render_mode="RGB+D" if depth else "RGB",  # the sum over depths; the caller divides by alpha
         **newer,
     )
-    return blended[:, 0, :, :, :channels], alpha[:, 0, :, :, 0], blended[:, 0, :, :, channels]
+    shown = blended[:, 0, :, :, :channels]
+    return shown, alpha[:, 0, :, :, 0], blended[:, 0, :, :, channels] if depth else None

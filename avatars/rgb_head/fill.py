@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avatars.gaussians.binding import anchors
 from avatars.rendering.cameras import CameraBatch
 from avatars.rendering.seen_colours import seen_colours
 from avatars.rgb_head.first_look import MIN_WEIGHT, OPAQUE, layers_of
@@ -64,7 +65,7 @@ def filled(trained: RgbHead, theta: Tensor, vertices: Tensor, pictures: Pictures
     still = vertices.new_zeros(1, len(source.head.template.arrays.expression_names))
     posed_rest = source.head.posed_vertices(rest, vertices.new_zeros(1, 3), still)
     with torch.no_grad():
-        points = source.surface(posed_rest).points[0]
+        points = anchors(source.binding, posed_rest, source.frame).points[0]
         trained_rows = source.seen.clone()
         trusted = source.seen & (support >= little)
         # Where the pictures did look, what is not seen is not there: only what they never faced is missing.

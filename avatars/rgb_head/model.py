@@ -10,11 +10,14 @@ from torch import Tensor, nn
 from avatars.gaussians.binding import Anchors, UvBinding, anchors, smooth_normals
 from avatars.gaussians.frames import FrameKind
 from avatars.gaussians.posed import PosedGaussians, multiply_quaternions
+from avatars.rgb_head.cuda_place import FaceRows, face_rows, usable
+from avatars.rgb_head.cuda_place import place as place_rows
 from avatars.rgb_head.driving import DrivingLayout, DrivingRange
 from avatars.rgb_head.head_template import HeadTemplate
 from avatars.templates.rotations import unit_quaternions
 from avatars.templates.template import triangles_of
 
+Surface = Anchors | FaceRows
 SH0 = 0.28209479177387814
 ATTRIBUTES = ("positions", "rotations", "scales", "opacities", "colours")
 DELTAS = ("position_deltas", "rotation_deltas", "colour_deltas")
@@ -148,10 +151,22 @@ class RgbHead(nn.Module):
                 out.append(flat.view(batch, *base.shape))
         return out[0], out[1], out[2]
 
+    def moved(self, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What ψ [B, K] adds to positions [B, N, 3], raw rotations [B, N, 4] and colour coefficients [B, N, 3]."""
+        shape = (len(weights), len(self), -1)
+        parts = (self.position_deltas, self.rotation_deltas, self.colour_deltas)
+        position, rotation, colour = (torch.mm(weights, deltas.flatten(1)).view(shape) for deltas in parts)
+        return position, rotation, colour
+
     def place(
-        self, surface: Anchors, weights: Tensor | None, *, hide_unseen: bool, normals: Tensor | None = None
+        self, surface: Surface, weights: Tensor | None, *, hide_unseen: bool, normals: Tensor | None = None
     ) -> PosedGaussians:
         """World Gaussians on a posed surface for ψ [B, K]; ψ None leaves the deltas out. normals [B, N, 3] or none."""
+        if isinstance(surface, FaceRows):
+            hidden = ~self.seen if hide_unseen else torch.zeros_like(self.seen)
+            attributes = (self.positions, self.rotations, self.scales, self.opacities, self.colours)
+            moved = None if weights is None else self.moved(weights)
+            return PosedGaussians(*place_rows(surface, self.binding, attributes, moved, hidden), normals)
         batch = len(surface.points)
         positions, rotations, colours = self.blended(weights, batch)
         means = surface.points + (surface.frames @ positions[..., None])[..., 0]
@@ -168,9 +183,15 @@ class RgbHead(nn.Module):
             normals=normals,
         )
 
-    def surface(self, vertices: Tensor) -> Anchors:
-        """Anchors of all Gaussians on posed vertices [B, V, 3] m."""
-        return anchors(self.binding, vertices, self.frame)
+    def surface(self, vertices: Tensor, frames: Tensor | None = None) -> Surface:
+        """The posed surface under all Gaussians: of vertices [B, V, 3] m, or of rows `frames` [B] of a longer table.
+
+        On CUDA one row for each triangle, which `place` reads in its kernels; elsewhere anchors of each Gaussian.
+        """
+        if usable(vertices.device, self.frame):
+            every = torch.arange(len(vertices), device=vertices.device) if frames is None else frames
+            return face_rows(self.binding, vertices, every, self.frame)
+        return anchors(self.binding, vertices if frames is None else vertices[frames], self.frame)
 
     def pose(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> PosedGaussians:
         """World Gaussians for rotations [B, J, 3] rad, translations [B, 3] m and expressions [B, E]."""

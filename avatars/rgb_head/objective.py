@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from avatars.gaussians.binding import Anchors
 from avatars.rendering.rasterise import Rasterised, rasterise
 from avatars.rendering.seen_colours import seen_colours
+from avatars.rgb_head.cuda_place import FaceRows
 from avatars.rgb_head.first_look import is_layer
-from avatars.rgb_head.model import SH0, RgbHead
+from avatars.rgb_head.model import SH0, RgbHead, Surface
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch
 from avatars.training.image_loss import image_terms
@@ -21,17 +21,21 @@ COLOUR_PATIENCE = 200
 
 
 class HeadObjective:
-    """The losses of one head being trained. `quiet_steps`: how many steps ago the last unseen Gaussian was seen.
+    """The losses of one head being trained. `quiet_steps`: tensor, how many steps ago a Gaussian was first seen.
 
     Frames come as θ [B, D] and their posed surface (`model.surface(vertices)`), pictures as a `Batch` of the same B.
     """
 
     def __init__(self, config: TrainConfig, model: RgbHead) -> None:
-        self.config, self.model, self.quiet_steps = config, model, 0
+        self.config, self.model = config, model
         binding, wanted = model.binding, config.losses
         table = [wanted.hair_limit_m if is_layer(name) else wanted.offset_limit_m for name in binding.group_names]
         device = model.positions.device
         self.start = model.positions.detach().clone()
+        self.quiet_steps = torch.zeros((), dtype=torch.int64, device=device)
+        self.colours_settled, self.looks = False, 0
+        # Reading a number from a CUDA device waits for all that is under way there.
+        self.ask_every = 20 if device.type == "cuda" else 1
         self.reach_m = torch.tensor(table, device=device)[binding.group]
 
     def parameters(self) -> tuple[RatedParameter, ...]:
@@ -70,11 +74,18 @@ class HeadObjective:
         """ψ [B, K], or None before blendshapes have joined."""
         return None if at < self.config.schedule.deltas_from else self.model.weights(theta)
 
-    def losses(self, theta: Tensor, surface: Anchors, batch: Batch, at: float) -> dict[str, Tensor]:
+    def losses(self, theta: Tensor, surface: Surface, batch: Batch, at: float) -> dict[str, Tensor]:
         """L1, structural similarity, coverage, and the terms that keep Gaussians where unseen poses need them."""
         weights = self.weights(theta, at)
         posed = self.model.place(surface, weights, hide_unseen=False)
-        drawn = rasterise(posed, batch.cameras, posed.colours, background=batch.backgrounds)
+        drawn = rasterise(
+            posed,
+            batch.cameras,
+            posed.colours,
+            background=batch.backgrounds,
+            depth=False,
+            finite=isinstance(surface, FaceRows),  # those have been checked
+        )
         terms = image_terms(drawn.features, drawn.alpha, batch.target(), batch.rgba[..., 3], self.config.losses, at)
         return terms | self._regularisers(weights)
 
@@ -92,9 +103,9 @@ class HeadObjective:
             terms["delta"] = wanted.delta * moved.square().mean() * 1e6  # in square millimetres
         return terms
 
-    def first_colours(self, theta: Tensor, surface: Anchors, batch: Batch, at: float) -> None:
+    def first_colours(self, theta: Tensor, surface: Surface, batch: Batch, at: float) -> None:
         """Give Gaussians seen for the first time the colour of what they show (method page 5)."""
-        if not self.config.schedule.colour_from_images or self.quiet_steps >= COLOUR_PATIENCE or self.model.seen.all():
+        if not self.config.schedule.colour_from_images or self.colours_settled:
             return
         model = self.model
         with torch.no_grad():
@@ -105,10 +116,13 @@ class HeadObjective:
             mean = total / weight.clamp_min(1e-6)[:, None]
             model.colours.copy_(torch.where(new[:, None], (mean - 0.5) / SH0, model.colours))
             model.seen |= new
-        self.quiet_steps = 0 if bool(new.any()) else self.quiet_steps + 1
+            self.quiet_steps = torch.where(new.any(), 0, self.quiet_steps + 1)
+            self.looks += 1
+            if self.looks % self.ask_every == 0:
+                self.colours_settled = bool((self.quiet_steps >= COLOUR_PATIENCE) | model.seen.all())
 
-    def render(self, theta: Tensor, surface: Anchors, batch: Batch) -> Rasterised:
+    def render(self, theta: Tensor, surface: Surface, batch: Batch) -> Rasterised:
         """The model in the batch's poses and cameras as the avatar will look, without background or gradients."""
         with torch.no_grad():
             posed = self.model.place(surface, self.model.weights(theta), hide_unseen=True)
-            return rasterise(posed, batch.cameras, posed.colours)
+            return rasterise(posed, batch.cameras, posed.colours, finite=isinstance(surface, FaceRows))

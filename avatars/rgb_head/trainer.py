@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from avatars.captures.capture import Capture
-from avatars.gaussians.binding import Anchors, stack_anchors
+from avatars.gaussians.binding import Anchors, anchors, stack_anchors
 from avatars.lighting.irradiance import environment_irradiance
 from avatars.rendering.rasterise import Rasterised
 from avatars.rgb_head.avatar import RgbHeadAvatar
@@ -18,7 +18,7 @@ from avatars.rgb_head.driving import HEAD_JOINTS
 from avatars.rgb_head.fill import Beginning, filled
 from avatars.rgb_head.first_look import look, look_pictures, shown
 from avatars.rgb_head.initial import new_head
-from avatars.rgb_head.model import RgbHead
+from avatars.rgb_head.model import RgbHead, Surface
 from avatars.rgb_head.objective import HeadObjective
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch, Pictures
@@ -81,13 +81,15 @@ class RgbHeadTrainer:
         self.surfaces: dict[int, Anchors] = {}
         self.objective = HeadObjective(config, self.model)
 
-    def _surface(self, frames: Tensor) -> Anchors:
-        """Anchors of frames [B]; each frame's are kept while they fit in memory, since the mesh is not trained."""
-        found = []
+    def _surface(self, frames: Tensor) -> Surface:
+        """The surface in frames [B]. On the CPU each frame's anchors are kept while they fit, as no mesh is trained."""
+        if self.device.type != "cpu":
+            return self.model.surface(self.vertices, frames)
+        found: list[Anchors] = []
         for frame in frames.tolist():
             one = self.surfaces.get(frame)
             if one is None:
-                one = self.model.surface(self.vertices[frame : frame + 1])
+                one = anchors(self.model.binding, self.vertices[frame : frame + 1], self.model.frame)
                 if (len(self.surfaces) + 1) * len(self.model) * BYTES_PER_ANCHOR <= KEPT_BYTES:
                     self.surfaces[frame] = one
             found.append(one)
@@ -115,12 +117,12 @@ class RgbHeadTrainer:
 
     def state(self) -> Mapping[str, Tensor]:
         """Which Gaussians were seen, and for how many steps none was new."""
-        return {"seen": self.model.seen.to(torch.uint8), "quiet_steps": torch.tensor([self.objective.quiet_steps])}
+        return {"seen": self.model.seen.to(torch.uint8), "quiet_steps": self.objective.quiet_steps.reshape(1)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Inverse of `state`."""
         self.model.seen.copy_(state["seen"].bool())
-        self.objective.quiet_steps = int(state["quiet_steps"])
+        self.objective.quiet_steps = state["quiet_steps"].reshape(()).to(self.device)
 
     def finish(self) -> RgbHeadAvatar:
         """The avatar without Gaussians that no image has shown or that faded; its unseen back guessed if wanted.

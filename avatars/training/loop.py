@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,8 @@ class Run:
         self.images, self.seconds_before = 0, 0.0
         self.told = self.previewed = self.saved = self.started
         self.recent: dict[str, float] = {}
+        self.terms, self.steps = RunningTerms(), 0
+        self.look_every = max(1, min(20, config.schedule.images // config.schedule.batch // 250))
         self.pace = Pace()
         self.curves = Curves()
         saved = newest_checkpoint(output / CHECKPOINTS)
@@ -146,23 +148,31 @@ class Run:
         backgrounds = self.sampler.backgrounds(plan.batch, self.config.background)
         batch = self._pictures(stage_size(plan, at)).batch(chosen, backgrounds)
         terms = self.trainer.losses(batch, at)
-        total = torch.stack(list(terms.values())).sum()
+        values = torch.stack(list(terms.values()))
+        total = values.sum()
         self.optimiser.step(total, at)
         self.trainer.after_step(batch, at)
         self.images += plan.batch
         self.pace.count(plan.batch)
-        numbers = torch.stack([*terms.values(), total]).detach().tolist()
-        if not math.isfinite(numbers[-1]):
+        self.terms.add((*terms, "total"), torch.cat((values, total[None])))
+        self.steps += 1
+        if self.steps % self.look_every == 0:
+            self._look()
+
+    def _look(self) -> None:
+        """Read the running means of the terms, which on a CUDA device waits for all steps that are under way."""
+        self.recent = self.terms.read()
+        if not math.isfinite(self.recent.get("total", 0.0)):
             raise EffigyError(
                 f"training diverged at {self.images} images",
                 found="a loss that is not finite",
                 do="Resume from the last checkpoint with smaller learning rates",
             )
-        for name, number in zip((*terms, "total"), numbers, strict=True):
-            self.recent[name] = number if name not in self.recent else 0.95 * self.recent[name] + 0.05 * number
+        self.curves.add_loss(self.images, self.recent)
 
     def save(self) -> None:
-        """Write a checkpoint now."""
+        """Write a checkpoint now. Raises EffigyError instead where training has diverged."""
+        self._look()
         tensors = self.optimiser.state()
         tensors |= {f"sampler.{key}": value for key, value in self.sampler.state().items()}
         tensors |= {f"trainer.{key}": value for key, value in self.trainer.state().items()}
@@ -185,6 +195,7 @@ class Run:
         self.trainer.restore(part("trainer."))
         self.images, self.seconds_before = int(saved.notes["images"]), float(saved.notes["seconds"])
         self.recent = dict(saved.notes["recent"])
+        self.terms = RunningTerms(self.recent)
         self.curves = Curves.from_json(saved.notes["curves"])
         self.tell(f"Resumed at {self.images} images")
 
@@ -196,7 +207,6 @@ class Run:
             counted and self.images // counted != (self.images - self.config.schedule.batch) // counted
         ):
             self.save()
-        self.curves.add_loss(self.images, self.recent)
         if every.curve_points and self.curves.due(at, self.config.schedule.images / every.curve_points):
             psnr = measure(self.trainer, self.held_out, self.watched, ("psnr_db",))["psnr_db"]
             self.curves.add_psnr(self.images, self.seconds, float(np.mean(psnr)))
@@ -248,6 +258,27 @@ class Run:
             "gaussians_trained": self.trainer.gaussians(),
             "device": str(self.device),
         }
+
+
+class RunningTerms:
+    """Running means of loss terms (each new value counts 5 %), kept where the terms are until somebody reads them."""
+
+    def __init__(self, means: Mapping[str, float] | None = None) -> None:
+        self.names = tuple(means or ())
+        self.means = torch.tensor(list((means or {}).values()))
+
+    def add(self, names: tuple[str, ...], values: Tensor) -> None:
+        """Take one step's terms [n]; one that is new starts with its value, one that is gone is forgotten."""
+        values = values.detach()
+        if names != self.names:
+            before = dict(zip(self.names, self.means, strict=True))
+            kept = [before.get(name, value).to(value) for name, value in zip(names, values, strict=True)]
+            self.names, self.means = names, torch.stack(kept)
+        self.means = torch.lerp(self.means.to(values), values, 0.05)
+
+    def read(self) -> dict[str, float]:
+        """The means as numbers."""
+        return dict(zip(self.names, self.means.tolist(), strict=True))
 
 
 class Pace:

@@ -15,17 +15,21 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 class Optimiser:
-    """Adam (default betas, ε = 1e-15 as in RGBAvatar), one group for each parameter."""
+    """Adam (default betas, ε = 1e-15 as in RGBAvatar), one group for each learning rate."""
 
     def __init__(self, parameters: Sequence[RatedParameter]) -> None:
         self.parameters = tuple(parameters)
-        groups = [{"params": [entry.parameter], "lr": entry.start_rate} for entry in self.parameters]
+        alike: dict[tuple[float, float, int], list[torch.nn.Parameter]] = {}
+        for entry in self.parameters:
+            alike.setdefault((entry.start_rate, entry.final_rate, entry.until_images), []).append(entry.parameter)
+        self.rates = tuple(alike)
+        groups = [{"params": members, "lr": rate[0]} for rate, members in alike.items()]
         self.adam = torch.optim.Adam(groups, eps=EPSILON, fused=True)
 
     def step(self, loss: Tensor, at: float) -> None:
         """One update against the gradient of `loss`, with the rates of position `at` in images."""
-        for entry, group in zip(self.parameters, self.adam.param_groups, strict=True):
-            group["lr"] = log_linear(entry.start_rate, entry.final_rate, at / max(entry.until_images, 1))
+        for (start, final, until_images), group in zip(self.rates, self.adam.param_groups, strict=True):
+            group["lr"] = log_linear(start, final, at / max(until_images, 1))
         self.adam.zero_grad(set_to_none=True)
         loss.backward()
         self.adam.step()
