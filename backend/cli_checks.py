@@ -27,6 +27,15 @@ def add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     raster.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     raster.add_argument("--repeats", type=int, default=10)
     raster.set_defaults(run=benchmark_raster)
+    head = kinds.add_parser("head", help="training steps and renders of heads beside the bare rasteriser")
+    head.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    head.add_argument("--gaussians", type=int, nargs="+", help="default: 15000 60000 120000")
+    head.add_argument("--sizes", type=int, nargs="+", metavar="PX", help="default: 512 1024")
+    head.add_argument("--batches", type=int, nargs="+", help="default: 1 4 10 20")
+    head.add_argument("--ssim", type=float, default=0.0, help="weight of 1 - SSIM beside L1 (default: plain L1)")
+    head.add_argument("--seconds", type=float, default=0.6, help="about how long each timing takes")
+    head.add_argument("--json", type=Path, help="write the figures there as well")
+    head.set_defaults(run=benchmark_head)
     wire = kinds.add_parser("wire", help="time per 1080p frame between the render worker and a client on this machine")
     wire.add_argument("--frames", type=int, default=60)
     wire.add_argument("--size", type=int, nargs=2, default=(1920, 1080), metavar=("WIDTH", "HEIGHT"))
@@ -49,6 +58,32 @@ def benchmark_raster(arguments: argparse.Namespace) -> int:
 
     use_cores(usable_cores())
     print(format_table(run_raster_benchmark(repeats=arguments.repeats, device=resolve_device(arguments.device))))
+    return 0
+
+
+def benchmark_head(arguments: argparse.Namespace) -> int:
+    """The table of avatars.rgb_head.benchmark, a line at a time."""
+    from avatars.rgb_head import benchmark
+    from backend.devices import device_name, resolve_device, usable_cores, use_cores
+
+    use_cores(usable_cores())
+    device = resolve_device(arguments.device)
+    print(device_name(device), "", benchmark.HEADER, sep="\n")
+    rows = []
+    for row in benchmark.run_head_benchmark(
+        arguments.gaussians or benchmark.COUNTS,
+        arguments.sizes or benchmark.SIZES_PX,
+        arguments.batches or benchmark.BATCHES,
+        losses={"ssim": arguments.ssim},
+        seconds=arguments.seconds,
+        device=device,
+    ):
+        print(benchmark.line(row), flush=True)
+        rows.append(row)
+    if arguments.json:
+        arguments.json.write_text(
+            json.dumps({"device": device_name(device), "rows": benchmark.as_json(rows)}, indent=1)
+        )
     return 0
 
 

@@ -77,7 +77,8 @@ def test_importing_starts_nothing() -> None:
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for room in ("shared", "avatars", "backend")
         for path in sources(room)
-        if path.name != "__main__.py" and not (path.name in TRITON_KERNELS and importlib.util.find_spec("triton") is None)
+        if path.name != "__main__.py"
+        and not (path.name in TRITON_KERNELS and importlib.util.find_spec("triton") is None)
     ]
     code = (
         "import importlib, sys, threading\n"

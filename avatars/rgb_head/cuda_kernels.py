@@ -86,11 +86,16 @@ def face_rows(
         tx, ty, tz = _unit(tx, ty, tz, _TINY)
         sx, sy, sz = _unit(sx, sy, sz, _TINY)
         nx, ny, nz = _unit(nx, ny, nz, _TINY)
-    # The matrix is [t | s | n]; the quaternion by the largest of its four numbers.
-    trace = tx + sy + nz
-    qa, qb, qc = sz - ny, nx - tz, ty - sx
-    qd, qe, qf = sx + ty, nx + tz, ny + sz
-    ww, xx, yy, zz = 1 + trace, 1 + 2 * tx - trace, 1 + 2 * sy - trace, 1 + 2 * nz - trace
+    # The matrix is [t | s | n]; the quaternion by the largest of its four numbers. RGBAvatar reads that of its matrix,
+    # which is no rotation, in y-up axes: rows (x, z, -y), and a quarter turn afterwards.
+    if ORTHONORMAL:
+        t1, s1, n1, t2, s2, n2 = ty, sy, ny, tz, sz, nz
+    else:
+        t1, s1, n1, t2, s2, n2 = tz, sz, nz, -ty, -sy, -ny
+    trace = tx + s1 + n2
+    qa, qb, qc = s2 - n1, nx - t2, t1 - sx
+    qd, qe, qf = sx + t1, nx + t2, n1 + s2
+    ww, xx, yy, zz = 1 + trace, 1 + 2 * tx - trace, 1 + 2 * s1 - trace, 1 + 2 * n2 - trace
     by_w = (ww >= xx) & (ww >= yy) & (ww >= zz)
     by_x = (xx >= yy) & (xx >= zz)
     by_y = yy >= zz
@@ -98,6 +103,8 @@ def face_rows(
     qx = tl.where(by_w, qa, tl.where(by_x, xx, tl.where(by_y, qd, qe)))
     qy = tl.where(by_w, qb, tl.where(by_x, qd, tl.where(by_y, yy, qf)))
     qz = tl.where(by_w, qc, tl.where(by_x, qe, tl.where(by_y, qf, zz)))
+    if ORTHONORMAL == 0:
+        qw, qx, qy, qz = qw - qx, qx + qw, qy - qz, qz + qy
     turn = tl.where(qw < 0, -1.0, 1.0) / tl.maximum(tl.sqrt(qw * qw + qx * qx + qy * qy + qz * qz), 1e-12)
     row = out + (batch * faces + face) * 24
     tl.store(row + 0, tx, mask=live)
