@@ -26,6 +26,7 @@ import sys
 
 from backend.cli_checks import add_benchmark, add_doctor
 from backend.cli_demo import add_demo
+from backend.cli_evaluate import add_evaluate
 from backend.cli_lists import add_avatars, add_jobs
 from backend.cli_render import add_render
 from backend.cli_serve import add_serve
@@ -41,7 +42,17 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="effigy", description="Animatable Gaussian human avatars for Blender.")
     top.add_argument("--version", action="version", version=f"effigy {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (add_serve, add_train, add_render, add_avatars, add_jobs, add_benchmark, add_doctor, add_demo):
+    for add in (
+        add_serve,
+        add_train,
+        add_evaluate,
+        add_render,
+        add_avatars,
+        add_jobs,
+        add_benchmark,
+        add_doctor,
+        add_demo,
+    ):
         add(commands)
     return top
 

@@ -18,7 +18,7 @@ from rich.progress import track
 from backend.checks import MAX_SIDE_PX, check_render_request
 from backend.cli_lists import add_client_options, client_of
 from backend.home import open_home
-from backend.library import SUFFIX, Library
+from backend.library import Library, avatar_place
 from shared.errors import BadConfig, EffigyError, EnvironmentFailed
 from shared.messages import AvatarDetail, AvatarInstance, GetAvatar, PutEnvironment, RenderRequest
 from shared.npz import read_npz
@@ -210,13 +210,9 @@ def _renderer(arguments: argparse.Namespace) -> Iterator[Renderer]:
     from backend.devices import resolve_device, usable_cores, use_cores
     from backend.rendering import Studio
 
-    folder = Path(arguments.avatar).expanduser()
-    if folder.name.endswith(SUFFIX):
-        library, avatar_id = Library(folder.parent), folder.name.removesuffix(SUFFIX)
-    else:
-        library, avatar_id = Library(open_home(arguments.home).library), arguments.avatar
+    folder, avatar_id = avatar_place(arguments.avatar, open_home(arguments.home).library)
     use_cores(usable_cores())
-    studio = Studio(library, resolve_device(arguments.device))
+    studio = Studio(Library(folder), resolve_device(arguments.device))
 
     def put(radiance: NDArray[Any]) -> str:
         digest = hashlib.sha256(radiance.tobytes()).hexdigest()

@@ -20,6 +20,14 @@ Stamp = tuple[tuple[str, int, int], ...]
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 
 
+def avatar_place(text: str, library: Path) -> tuple[Path, str]:
+    """Folder and id of an avatar given as a NAME.avatar folder, or as an id of the library in folder `library`."""
+    folder = Path(text).expanduser()
+    if folder.name.endswith(SUFFIX):
+        return folder.parent, folder.name.removesuffix(SUFFIX)
+    return library, text
+
+
 class Library:
     """A folder of avatars. An avatar's id is its folder's name without `.avatar`."""
 

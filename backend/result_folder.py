@@ -55,8 +55,8 @@ def train_into(
     """Train the subject's capture into its result folder; returns 'done', 'paused' or 'cancelled'.
 
     What an earlier run left there is deleted first, as the original does, but only once configuration and capture were
-    read; resume keeps it and goes on. Leaves SUBJECT.avatar, report/, config.yaml (a copy), settings.json (every value as
-    it was used). Raises BadConfig, BadCapture, BadTemplate, EnvironmentFailed.
+    read; resume keeps it and goes on. Leaves SUBJECT.avatar, report/, config.yaml (a copy) and settings.json (every
+    value as it was used). Raises BadConfig, BadCapture, BadTemplate, EnvironmentFailed.
     """
     from avatars.captures.opening import open_capture
     from avatars.training.config import config_file, load_config

@@ -74,11 +74,13 @@ def write_results(
     report_folder.parent.mkdir(parents=True, exist_ok=True)
     write_folder_atomically(report_folder, fill)
     summary = {"metrics": {key: value for key, value in metrics.items() if isinstance(value, int | float)}}
+    evaluation = {"size_px": run.config.size_px, "background": "white", "split": run.config.split}
     about = About(
         name=name,
         licence=capture.licence,
         consent="synthetic person, nobody's likeness" if capture.synthetic else "not stated",
-        training=summary | {"coverage": metrics["coverage"], "preset": run.config.description},
+        training=summary
+        | {"evaluation": evaluation, "coverage": metrics["coverage"], "preset": run.config.description},
         provenance=dict(capture.provenance) | {"subject": capture.subject, "synthetic": capture.synthetic},
     )
     save_avatar(avatar_folder, avatar, about, front_preview(avatar, capture, run.device))
