@@ -19,24 +19,23 @@ from torch import Tensor
 
 from avatars.lighting.irradiance import environment_irradiance
 from avatars.online.config import OnlineConfig
-from avatars.online.frames import Subject, TrackedFrame, fitted
-from avatars.online.head_pose import HeadPoints, mask_iou
+from avatars.online.frames import Subject, TrackedFrame
+from avatars.online.intake import Intake
 from avatars.online.record import NoRecord, StepLog
 from avatars.online.running_range import RunningRange, begin_range, renormalise, widen_limits
-from avatars.online.sampler import OnlineSampler
+from avatars.online.sampler import HeadTurn, OnlineSampler
 from avatars.online.snapshot import Snapshot, SnapshotBuffer
-from avatars.online.store import FrameStore, StoredFrame, StorePlan, plan_store, stacked
+from avatars.online.store import FrameStore, StoredFrame, StorePlan, stacked
 from avatars.rgb_head.driving import HEAD_JOINTS
 from avatars.rgb_head.initial import new_head
 from avatars.rgb_head.model import RgbHead
 from avatars.rgb_head.objective import HeadObjective
 from avatars.training.optimiser import Optimiser
 from avatars.training.sampler import Sampler
-from shared.errors import EffigyError
+from shared.errors import BadConfig, EffigyError
 
 WIDEN_EVERY = 25
 """Frames between two looks at how far θ has come; a second at 25 frames a second."""
-LEFT_OUT_IOU = "the mesh does not cover what the mask shows"
 PACE_S = 2.0
 LAST_READER_S = 10.0
 
@@ -91,8 +90,7 @@ class Learner:
             captured_irradiance=environment_irradiance(light) if light is not None else None,
             vertex_offset=subject.vertex_offset,
         ).moved_to(device)
-        self._points = HeadPoints(self.model)
-        self._triangles = self.model.skin_triangles.cpu().numpy()
+        self._intake = Intake(config, self.model, self.device)
         self.objective = HeadObjective(config.train, self.model)
         self.optimiser = Optimiser(self.objective.parameters())
         self.snapshots = SnapshotBuffer(self.model)
@@ -135,34 +133,26 @@ class Learner:
 
     def add(self, frame: TrackedFrame) -> str:
         """Take a frame; returns why it was left out, or an empty text."""
-        reason, iou, stored, theta, turn = "", 0.0, None, None, None
-        try:
-            if self._plan is None:
+        if self._plan is None:
+            try:
                 self._make_room(frame)
-            assert self._plan is not None
-            assert self._store is not None
-            frame = fitted(frame, self._plan.longest_px)
-            theta, vertices = self._posed(frame)
-            mesh = vertices.cpu().numpy()
-            iou = mask_iou(mesh, self._triangles, frame.camera, frame.rgba[..., 3])
-            if iou < self.config.min_mask_iou:
-                reason = LEFT_OUT_IOU
-            else:
-                turn = self._points.turn(mesh, frame.camera)
-                stored = self._store.made(frame, theta, vertices)
-        except EffigyError as error:
-            reason = error.what
+            except BadConfig as error:
+                self._fail(error)
+                return error.what
+        assert self._plan is not None
+        assert self._store is not None
+        looked = self._intake.look(frame, self._plan.longest_px, self._store)
         with self._wake:
-            status = replace(self._status, iou=iou)
-            if reason or stored is None or theta is None:
-                status = replace(status, rejected=_counted(status.rejected, reason))
+            if looked.frame is None:
+                rejected = {**self._status.rejected}
+                rejected[looked.reason] = rejected.get(looked.reason, 0) + 1
+                self._status = replace(self._status, iou=looked.iou, rejected=rejected)
             else:
-                self._take(stored, theta, turn)
-                pool, kept = len(self._sampler.pool), len(self._store)  # type: ignore[arg-type]
-                status = replace(status, frames=self._counted, pool=pool, kept=kept)
-            self._status = status
+                self._take(looked.frame, looked.turn)
+                pool, kept = len(self._sampler.pool), len(self._store)
+                self._status = replace(self._status, iou=looked.iou, frames=self._counted, pool=pool, kept=kept)
             self._wake.notify_all()
-        return reason
+        return looked.reason
 
     def start(self) -> None:
         """Begin to learn as soon as a batch is there."""
@@ -199,34 +189,17 @@ class Learner:
 
     # --- taking frames ----------------------------------------------------------------------------------------------
     def _make_room(self, first: TrackedFrame) -> None:
-        height, width = first.rgba.shape[:2]
-        mesh = 4 * (self.model.layout.size() + 3 * len(self.model.head.vertices) + 25)
-        config = self.config
-        plan = plan_store(config.sampler, config.frame_px, config.memory_mb << 20, (width, height), mesh)
+        plan = self._intake.plan(first)
         with self._wake:
             self._plan, self._store = plan, FrameStore(plan.frames, self.device)
-            self._sampler = OnlineSampler(plan.sampler, config.train.seed)
+            self._sampler = OnlineSampler(plan.sampler, self.config.train.seed)
             self._status = replace(self._status, note=plan.note)
 
-    def _posed(self, frame: TrackedFrame) -> tuple[Tensor, Tensor]:
-        """θ [D] and posed vertices [V, 3] of a frame."""
-        pose = frame.pose
-        drive = [
-            torch.from_numpy(np.array(part))[None].to(self.device)
-            for part in (pose.rotations, pose.translation, pose.expression)
-        ]
-        with torch.no_grad():
-            theta = self.model.theta(*drive)[0]
-            if frame.vertices is not None:
-                return theta, torch.from_numpy(np.array(frame.vertices)).to(self.device)
-            return theta, self.model.head.posed_vertices(*drive)[0]
-
-    def _take(self, stored: StoredFrame, theta: Tensor, turn: object) -> None:
+    def _take(self, stored: StoredFrame, turn: HeadTurn | None) -> None:
         assert self._store is not None
         number, self._counted = self._counted, self._counted + 1
-        released = self._sampler.add(number, turn)  # type: ignore[arg-type]
-        self._store.put(number, stored, released)
-        self._new_theta.append(theta)
+        self._store.put(number, stored, self._sampler.add(number, turn))
+        self._new_theta.append(stored.theta)
         self._allowed_steps += self.config.max_steps_per_frame
         self._allowed_ms += self.config.max_ms_per_frame
 
@@ -251,8 +224,12 @@ class Learner:
             self._show("done")
         except Exception as error:
             log.exception("learning ended")
-            self._failure = error
-            self._show("failed")
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        self._tell(stop=True)
+        self._show("failed")
 
     def _wait_for_work(self, state: str) -> bool:
         """Wait until a step may be made; False when there will be none: the stream is over or a stop was asked for."""
@@ -403,10 +380,6 @@ class Learner:
                 losses=dict(self._recent),
                 version=self.snapshots.version,
             )
-
-
-def _counted(counts: Mapping[str, int], reason: str) -> dict[str, int]:
-    return {**counts, reason: counts.get(reason, 0) + 1}
 
 
 def _rest_pose(model: RgbHead, frames: tuple[StoredFrame, ...]) -> np.ndarray:

@@ -61,7 +61,7 @@ class PushSource:
             raise EnvironmentFailed(
                 "The address for tracked frames cannot be used", found=f"{address}: {error}", do="Choose another port"
             ) from error
-        self.address = self._socket.getsockopt(zmq.LAST_ENDPOINT).decode().rstrip("\0")
+        self.address = bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).decode().rstrip("\0")
 
     @property
     def subject(self) -> Subject | None:
@@ -190,7 +190,7 @@ def _places(names: Sequence[str], known: Sequence[str], what: str) -> NDArray[np
     return np.array([list(known).index(name) for name in names], np.int64)
 
 
-def _checked(array: NDArray[Any], shape: tuple[int, ...], name: str) -> NDArray[np.float32]:
+def _checked(array: NDArray[Any], shape: tuple[int, ...], name: str) -> NDArray[Any]:
     if array.shape != shape or array.dtype.kind not in "fiu":
         raise BadMessage(
             f"a frame's {name} have the wrong shape", found=str(list(array.shape)), expected=str(list(shape))
@@ -198,4 +198,4 @@ def _checked(array: NDArray[Any], shape: tuple[int, ...], name: str) -> NDArray[
     values = np.asarray(array, np.float64)
     if not np.isfinite(values).all() or np.abs(values).max(initial=0.0) > 1e6:
         raise BadMessage(f"a frame's {name} are not finite or far too large")
-    return values.astype(np.float32) if name not in ("K", "world_from_camera") else values  # type: ignore[return-value]
+    return values if name in ("K", "world_from_camera") else values.astype(np.float32)

@@ -68,8 +68,8 @@ def renormalise(model: RgbHead, found: DrivingRange, optimiser: Optimiser | None
     first = next(layer for layer in model.network if isinstance(layer, nn.Linear))
     ratio = new_spread / old_spread
     with torch.no_grad():
-        first.bias += first.weight @ ((new.mean - now.mean) / old_spread)
-        first.weight *= ratio
+        first.bias.add_(first.weight @ ((new.mean - now.mean) / old_spread))
+        first.weight.mul_(ratio)
         moments = optimiser.adam.state.get(first.weight, {}) if optimiser is not None else {}
         if "exp_avg" in moments:  # a gradient by the scaled weight is the old one divided by the scale
             moments["exp_avg"] /= ratio
