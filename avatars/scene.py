@@ -239,10 +239,10 @@ def render_scene(
     }
     cover, depth = torch.zeros(size, device=where), torch.zeros(size, device=where)
     for frame in frames if actors else ():
-        sets = [actor.posed(frame) for actor in actors]
         camera = CameraBatch(
             lens.K[frame, None], lens.camera_from_world[frame, None], lens.width_px, lens.height_px, lens.near_m
         )
+        sets = [actor.posed(frame).seen_from(camera.positions()) for actor in actors]
         image = rasterise(concatenate(sets), camera, layers.features(sets))
         alpha, here = image.alpha[0], image.depth[0]
         found = {name: image.features[0, ..., place] for name, place in layers.slices.items()}

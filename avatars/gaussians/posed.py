@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from avatars.gaussians.spherical_harmonics import sh_colours
 from shared.errors import EffigyError
+
+
+@dataclass(frozen=True, eq=False)
+class ViewColours:
+    """Colours that depend on where they are seen from (spherical harmonics).
+
+    coefficients: [B, N, (degree + 1)², 3] of display-encoded sRGB. axes_from_world: [B, 3, 3] turns world directions
+    into the axes the coefficients are written in.
+    """
+
+    coefficients: Tensor
+    axes_from_world: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +30,8 @@ class PosedGaussians:
 
     means: [B, N, 3] m. quats: [B, N, 4] wxyz, unit. scales: [B, N, 3] m, standard deviations along the axes of `quats`.
     opacities: [B, N] in 0..1. colours: [B, N, 3] display-encoded sRGB. normals: [B, N, 3] unit normals of the surface
-    the Gaussians are bound to, or None.
+    the Gaussians are bound to, or None. view_colours: colours by direction, which `seen_from` puts in place of
+    `colours`, or None where they are the same from everywhere.
     """
 
     means: Tensor
@@ -26,6 +40,7 @@ class PosedGaussians:
     opacities: Tensor
     colours: Tensor
     normals: Tensor | None = None
+    view_colours: ViewColours | None = None
 
     def __post_init__(self) -> None:
         if self.means.ndim != 3:
@@ -53,6 +68,14 @@ class PosedGaussians:
         """N, the number of Gaussians in each frame."""
         return self.means.shape[1]
 
+    def seen_from(self, positions: Tensor) -> PosedGaussians:
+        """The same Gaussians with the colours they show to cameras at `positions` [B, 3] m, one for each frame."""
+        if self.view_colours is None:
+            return self
+        away = self.means - positions.to(self.means)[:, None]
+        along = away @ self.view_colours.axes_from_world.transpose(1, 2)
+        return replace(self, colours=sh_colours(self.view_colours.coefficients, along), view_colours=None)
+
     def transformed(self, world_from_model: Tensor) -> PosedGaussians:
         """The same Gaussians moved by [B, 4, 4] (or [1, 4, 4]) transforms: rigid with a uniform, positive scale."""
         matrix = world_from_model.to(self.means)
@@ -67,15 +90,24 @@ class PosedGaussians:
             opacities=self.opacities,
             colours=self.colours,
             normals=None if self.normals is None else self.normals @ rotation.transpose(1, 2),
+            view_colours=None
+            if self.view_colours is None
+            else replace(
+                self.view_colours, axes_from_world=self.view_colours.axes_from_world @ rotation.transpose(1, 2)
+            ),
         )
 
 
 def concatenate(parts: Sequence[PosedGaussians]) -> PosedGaussians:
-    """Several sets of the same frames as one, in order, so that they are sorted together. Normals if all have them."""
+    """Several sets of the same frames as one, in order, so that they are sorted together. Normals if all have them.
+
+    Of colours that depend on the view, take `seen_from` before: sets of several kinds share one colour a Gaussian.
+    """
     if not parts:
         raise EffigyError("there are no Gaussians to put together", expected="at least one set")
     if len(parts) == 1:
         return parts[0]
+    assert all(part.view_colours is None for part in parts), "seen_from comes before concatenate"
     frames = {part.frames for part in parts}
     if len(frames) != 1:
         raise EffigyError(

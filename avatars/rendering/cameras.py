@@ -43,6 +43,11 @@ class CameraBatch:
         """B, the number of cameras."""
         return self.K.shape[0]
 
+    def positions(self) -> Tensor:
+        """Where the cameras stand, [B, 3] m in world axes."""
+        rotation, shift = self.camera_from_world[:, :3, :3], self.camera_from_world[:, :3, 3:]
+        return -(rotation.transpose(1, 2) @ shift)[..., 0]
+
     @staticmethod
     def from_cameras(cameras: Sequence[Camera], device: torch.device | str = "cpu") -> CameraBatch:
         """Cameras of one size as a batch of float32 tensors on `device`; the smallest near plane counts."""
