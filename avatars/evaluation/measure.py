@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -99,7 +99,9 @@ def measure_avatar(
     return Measured(tuple(images), {name: np.array(values, np.float64) for name, values in found.items()}, viewing)
 
 
-def compared(avatar: Avatar, capture: Capture, images: Sequence[int], viewing: Viewing, device: str):  # type: ignore[no-untyped-def]
+def compared(
+    avatar: Avatar, capture: Capture, images: Sequence[int], viewing: Viewing, device: str
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Pairs of batches (avatar, recorded), each [B, H, W, 3] over the background on the device."""
     size, level = capture.train_size(viewing.size_px), BACKGROUNDS[viewing.background]
     shots = capture_shots(capture, images, viewing.size_px)
