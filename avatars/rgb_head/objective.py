@@ -12,7 +12,7 @@ from avatars.rgb_head.first_look import is_layer
 from avatars.rgb_head.model import SH0, RgbHead, Surface
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch
-from avatars.training.image_loss import image_terms
+from avatars.training.image_loss import blend_terms, image_terms
 from avatars.training.trainer import RatedParameter
 
 SEEN_WEIGHT = 0.1
@@ -87,7 +87,8 @@ class HeadObjective:
             finite=isinstance(surface, FaceRows),  # those have been checked
         )
         terms = image_terms(drawn.features, drawn.alpha, batch.target(), batch.rgba[..., 3], self.config.losses, at)
-        return terms | self._regularisers(weights)
+        deltas = (self.model.position_deltas, self.model.rotation_deltas, self.model.colour_deltas)
+        return terms | blend_terms(weights, deltas, self.config.losses) | self._regularisers(weights)
 
     def _regularisers(self, weights: Tensor | None) -> dict[str, Tensor]:
         model, wanted, terms = self.model, self.config.losses, {}

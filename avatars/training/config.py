@@ -62,15 +62,31 @@ class Rates:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms. ssim multiplies 1 - SSIM, from ssim_from images on; alpha is L1 on coverage.
+    """Weights of the terms; 0 leaves a term out. *_from: the images after which a term joins.
 
-    offset and size hold Gaussians near their start and small (beyond offset_limit_m, hair_limit_m for the layers of
-    hair, and size_limit_m); delta keeps blendshapes small where no image asks for them.
+    Of the picture: l1; charbonnier (round at zero); ssim and multi_scale_ssim multiply 1 - similarity; gradient is L1
+    of pixel steps; pyramid L1 of Laplacian pyramids; lpips the distance of VGG features, where its weights are found
+    (`avatars.training.lpips`; lpips_folder is looked into first); alpha is L1 on coverage. Terms that join late rise
+    to their weight over ramp_images.
+    Of the model: offset and size hold Gaussians near their start and small (beyond offset_limit_m, hair_limit_m for the
+    layers of hair, and size_limit_m); delta keeps blendshapes small where no image asks for them; sparsity is the mean
+    size of blend weights; orthogonality keeps blendshapes unlike each other.
     """
 
     l1: float = 1.0
+    charbonnier: float = 0.0
     ssim: float = 0.0
     ssim_from: int = 0
+    multi_scale_ssim: float = 0.0
+    multi_scale_ssim_from: int = 0
+    gradient: float = 0.0
+    gradient_from: int = 0
+    pyramid: float = 0.0
+    pyramid_from: int = 0
+    lpips: float = 0.0
+    lpips_from: int = 20000
+    lpips_folder: str = ""
+    ramp_images: int = 0
     alpha: float = 0.0
     offset: float = 0.0
     offset_limit_m: float = 0.006
@@ -78,6 +94,8 @@ class LossWeights:
     size: float = 0.0
     size_limit_m: float = 0.01
     delta: float = 0.0
+    sparsity: float = 0.0
+    orthogonality: float = 0.0
 
 
 @dataclass(frozen=True)

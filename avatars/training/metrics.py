@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from avatars.training.flip import flip
+from avatars.training.losses import halved
 from avatars.training.ssim import WINDOW, check_images, ssim, ssim_terms
 from shared.errors import EffigyError
 
@@ -40,12 +41,8 @@ def ms_ssim(images: Tensor, targets: Tensor) -> Tensor:
         score = (luminance * structure if last else structure).mean(dim=(2, 3))
         product = product * score.clamp(min=0) ** weight
         if not last:
-            images, targets = _halved(images), _halved(targets)
+            images, targets = halved(images), halved(targets)
     return product.mean(dim=1)
-
-
-def _halved(images: Tensor) -> Tensor:
-    return torch.nn.functional.avg_pool2d(images.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
 
 @torch.no_grad()

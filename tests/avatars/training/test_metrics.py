@@ -183,3 +183,19 @@ def test_all_metrics_at_once() -> None:
     x, y = pair(2, 180, 180)
     assert set(compare_images(x, y)) == {"psnr", "ssim", "ms_ssim", "flip"}
     assert "ms_ssim" not in compare_images(x[:, :64], y[:, :64])
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 128), (31, 17), (1, 1)])
+def test_flip_agrees_with_the_authors_own(height: int, width: int) -> None:
+    """Every pixel against the published program: smooth pictures, noise, sameness, and the strongest contrasts."""
+    theirs = pytest.importorskip("flip_evaluator", reason="an extra for tests")
+    x, y = pair(4, height, width, seed=5)
+    rows = torch.linspace(0, 1, height)[:, None, None].expand(height, width, 3)
+    x[1], y[1] = rows, rows.flip(0)
+    x[2], y[2] = 0.0, torch.tensor([0.0, 1.0, 0.0])
+    x[3] = y[3]
+    ours = flip_map(x, y)
+    for k in range(len(x)):
+        want, mean, _ = theirs.evaluate(y[k].numpy(), x[k].numpy(), "LDR", applyMagma=False)
+        np.testing.assert_allclose(ours[k].numpy(), want[..., 0], atol=2e-5)
+        assert float(ours[k].mean()) == pytest.approx(mean, abs=1e-4), "theirs adds up in single precision"
