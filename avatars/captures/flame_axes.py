@@ -1,0 +1,123 @@
+"""FLAME's axes (y up, facing +z) into ours (z up, facing -y), rotations between their codings, and RGBAvatar's θ.
+
+A vector (x, y, z) of FLAME becomes (x, -z, y) here; a rotation R becomes A R Aᵀ, so an axis-angle vector changes like
+any other vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from shared.errors import BadTemplate
+from shared.template import rotation_matrices
+
+Floats = NDArray[np.float64]
+
+MODEL_FROM_FLAME = np.array(((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0)))
+THETA_JOINTS = ("neck", "jaw", "left_eye", "right_eye")
+THETA_EXPRESSIONS, THETA_LIDS = 100, ("eyelid_left", "eyelid_right")
+
+
+def to_model(vectors: ArrayLike) -> Floats:
+    """Points, offsets or axis-angle vectors [..., 3] of FLAME's axes in ours."""
+    return np.asarray(vectors, np.float64) @ MODEL_FROM_FLAME.T
+
+
+def to_flame(vectors: ArrayLike) -> Floats:
+    """Inverse of `to_model`."""
+    return np.asarray(vectors, np.float64) @ MODEL_FROM_FLAME
+
+
+def rotations_to_model(matrices: ArrayLike) -> Floats:
+    """Rotation matrices [..., 3, 3] between FLAME's axes as the same turns in ours."""
+    return MODEL_FROM_FLAME @ np.asarray(matrices, np.float64) @ MODEL_FROM_FLAME.T
+
+
+def rotations_to_flame(matrices: ArrayLike) -> Floats:
+    """Inverse of `rotations_to_model`."""
+    return MODEL_FROM_FLAME.T @ np.asarray(matrices, np.float64) @ MODEL_FROM_FLAME
+
+
+def rigid(rotation: ArrayLike, translation: ArrayLike) -> Floats:
+    """[..., 4, 4] of a rotation [..., 3, 3] and a translation [..., 3]."""
+    turn, shift = np.asarray(rotation, np.float64), np.asarray(translation, np.float64)
+    found = np.zeros((*np.broadcast_shapes(turn.shape[:-2], shift.shape[:-1]), 4, 4))
+    found[..., :3, :3], found[..., :3, 3], found[..., 3, 3] = turn, shift, 1.0
+    return found
+
+
+MODEL_FROM_FLAME_4 = rigid(MODEL_FROM_FLAME, np.zeros(3))
+
+
+def matrices_from_six(six: ArrayLike) -> Floats:
+    """Rotation matrices [..., 3, 3] of 6D codings [..., 6]: Gram-Schmidt, the vectors are rows (method page 9.1).
+
+    A coding whose vectors are zero or parallel has no rotation and gives values that are not finite.
+    """
+    values = np.asarray(six, np.float64)
+    first, second = values[..., :3], values[..., 3:]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        first = first / np.linalg.norm(first, axis=-1, keepdims=True)
+        second = second - (first * second).sum(-1, keepdims=True) * first
+        second = second / np.linalg.norm(second, axis=-1, keepdims=True)
+    return np.stack((first, second, np.cross(first, second)), -2)
+
+
+def six_from_matrices(matrices: ArrayLike) -> Floats:
+    """6D codings [..., 6] of rotation matrices [..., 3, 3]: the first two rows, row-major."""
+    values = np.asarray(matrices, np.float64)
+    return values[..., :2, :].reshape(*values.shape[:-2], 6)
+
+
+def axis_angles(matrices: ArrayLike) -> Floats:
+    """Axis-angle vectors [..., 3] rad, length at most pi, of rotation matrices [..., 3, 3].
+
+    By way of the quaternion whose largest component is taken first, so half turns and tiny turns are exact alike.
+    """
+    R = np.asarray(matrices, np.float64)
+    xx, yy, zz = R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]
+    # Row k of `table` is the quaternion (w, x, y, z) times four times its own k-th component.
+    w_row = (1 + xx + yy + zz, R[..., 2, 1] - R[..., 1, 2], R[..., 0, 2] - R[..., 2, 0], R[..., 1, 0] - R[..., 0, 1])
+    x_row = (w_row[1], 1 + xx - yy - zz, R[..., 1, 0] + R[..., 0, 1], R[..., 0, 2] + R[..., 2, 0])
+    y_row = (w_row[2], x_row[2], 1 - xx + yy - zz, R[..., 2, 1] + R[..., 1, 2])
+    z_row = (w_row[3], x_row[3], y_row[3], 1 - xx - yy + zz)
+    table = np.stack([np.stack(row, -1) for row in (w_row, x_row, y_row, z_row)], -2)
+    largest = np.argmax(np.diagonal(table, axis1=-2, axis2=-1), -1)
+    quaternion = np.take_along_axis(table, largest[..., None, None], -2)[..., 0, :]
+    quaternion = quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True)
+    quaternion = np.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+    sine = np.linalg.norm(quaternion[..., 1:], axis=-1, keepdims=True)
+    angle = 2 * np.arctan2(sine, quaternion[..., :1])
+    factor = np.where(sine > 1e-12, angle / np.maximum(sine, 1e-12), 2.0)
+    return factor * quaternion[..., 1:]
+
+
+def rgbavatar_theta(
+    rotations: ArrayLike,
+    translations: ArrayLike,
+    expressions: ArrayLike,
+    joint_names: Sequence[str],
+    expression_names: Sequence[str],
+) -> NDArray[np.float32]:
+    """RGBAvatar's driving vector [T, 129] of a motion in our axes, exactly as its released avatars read it: in FLAME's.
+
+    rotations [T, J, 3] rad, translations [T, 3] m, expressions [T, E]. Slices (method page 2.3): 0-99 expression,
+    100-105 neck, 106-111 jaw, 112-117 left eye, 118-123 right eye (first two rows of each matrix), 124-125 eyelids left
+    and right, 126-128 translation. Eyelids a rig lacks are 0. Raises BadTemplate for a rig without FLAME's names.
+    """
+    names = tuple(f"exp{index:03d}" for index in range(THETA_EXPRESSIONS))
+    missing = [n for n in names if n not in expression_names] + [n for n in THETA_JOINTS if n not in joint_names]
+    if missing:
+        raise BadTemplate("this rig has no driving vector of RGBAvatar", found=f"no {missing[0]!r}", expected="FLAME")
+    moved = np.asarray(expressions, np.float64)
+    turned = np.asarray(rotations, np.float64)[:, [joint_names.index(name) for name in THETA_JOINTS]]
+    six = six_from_matrices(rotations_to_flame(rotation_matrices(turned))).reshape(len(turned), -1)
+    lids = np.zeros((len(moved), 2))
+    for column, name in enumerate(THETA_LIDS):
+        if name in expression_names:
+            lids[:, column] = moved[:, expression_names.index(name)]
+    base = moved[:, [expression_names.index(name) for name in names]]
+    return np.concatenate((base, six, lids, to_flame(translations)), 1).astype(np.float32)
