@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatars.captures.images import read_premultiplied
+from avatars.captures.reading import EFFIGY_READING, Reading
 from avatars.templates.opening import TemplateReference
 from shared.errors import BadCapture
 from shared.types import Camera, Environment, Motion
@@ -43,7 +44,7 @@ class Capture:
     environment: the light it was recorded in, where known. vertex_offset: [V, 3] m, the subject's static offset from
     the shaped template in model axes, None without one. layout: which reader made it. masked: every picture must bring
     an alpha channel or a mask; where false, a picture that has neither counts as covered everywhere. notes: sentences
-    about what the reader found and chose.
+    about what the reader found and chose. reading: how the camera numbers in its files are meant.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Capture:
     layout: str = "effigy"
     masked: bool = False
     notes: tuple[str, ...] = ()
+    reading: Reading = EFFIGY_READING
 
     def split(self, name: str) -> tuple[int, ...]:
         """Indices of the images of 'train', 'test' or 'val'."""

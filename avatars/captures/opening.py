@@ -1,15 +1,48 @@
-"""Open a capture by name or folder."""
+"""Open a capture by name or folder, whichever of the known layouts it has."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from avatars.captures.capture import Capture
-from avatars.captures.effigy_format import read_effigy_capture
+from avatars.captures.effigy_format import DESCRIPTION, read_effigy_capture
+from avatars.captures.insta import is_insta, read_insta
+from avatars.captures.nersemble import is_nersemble, read_nersemble
 from shared.errors import BadCapture, nearest
 
 DATA = Path(__file__).parent / "data"
 EMBEDDED = {"demo_head": "A synthetic talking head, many views, exact cameras and masks (ships with Effigy)"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way a recording lies on disk. signs: what makes a folder one, in words."""
+
+    title: str
+    signs: str
+    fits: Callable[[Path], bool]
+    read: Callable[[Path], Capture]
+
+
+LAYOUTS: Mapping[str, Layout] = MappingProxyType(
+    {
+        "effigy": Layout(
+            "Effigy capture", DESCRIPTION, lambda folder: (folder / DESCRIPTION).is_file(), read_effigy_capture
+        ),
+        "insta": Layout(
+            "INSTA folder with metrical-tracker frames", "images/ and checkpoint/*.frame", is_insta, read_insta
+        ),
+        "nersemble": Layout(
+            "VHAP export for GaussianAvatars (NeRSemble)",
+            "transforms_train.json with canonical_flame_param.npz or flame_param/",
+            is_nersemble,
+            read_nersemble,
+        ),
+    }
+)
 
 
 def embedded_captures() -> dict[str, str]:
@@ -17,8 +50,16 @@ def embedded_captures() -> dict[str, str]:
     return {name: text for name, text in EMBEDDED.items() if (DATA / name).is_dir()}
 
 
+def layout_of(folder: Path) -> str:
+    """The key in `LAYOUTS` of a folder, '' for none."""
+    return next((name for name, layout in LAYOUTS.items() if layout.fits(folder)), "")
+
+
 def open_capture(name_or_folder: str | Path) -> Capture:
-    """A capture that ships with the project, by name, or any other by its folder. Raises BadCapture."""
+    """A capture that ships with the project, by name, or any other by its folder. Raises BadCapture.
+
+    The folder may have any layout of `LAYOUTS`; the capture's notes say what was found.
+    """
     text = str(name_or_folder)
     embedded = embedded_captures()
     if text in embedded:
@@ -29,4 +70,23 @@ def open_capture(name_or_folder: str | Path) -> Capture:
             f"there is no capture {text!r}{nearest(text, embedded)}",
             expected="a folder, or one of: " + (", ".join(embedded) or "(none embedded)"),
         )
-    return read_effigy_capture(folder)
+    layout = layout_of(folder)
+    if layout:
+        return LAYOUTS[layout].read(folder)
+    raise BadCapture(f"there is no capture in {folder}", found=_almost(folder), expected=_signs(), do="Check the path")
+
+
+def _signs() -> str:
+    return ", or ".join(layout.signs for layout in LAYOUTS.values())
+
+
+def _almost(folder: Path) -> str:
+    """What a folder that is no capture looks like."""
+    if (folder / "checkpoint").is_dir():
+        return "the tracker's checkpoint/ but no images/ (run INSTA's generate.sh on it)"
+    if (folder / "images").is_dir() and (folder / "transforms.json").is_file():
+        return "an INSTA folder without the tracker's checkpoint/ (copy it there)"
+    if (folder / "images").is_dir():
+        return "pictures without anything that says where the head is (track them first)"
+    inner = sorted(path.name for path in folder.iterdir() if path.is_dir() and layout_of(path))
+    return f"a folder of captures: {', '.join(inner[:3])}" if inner else ""

@@ -11,8 +11,10 @@ from avatars.captures.capture import Capture
 from shared.template import joint_transforms, rest
 
 BIN_DEG = 15
+HEADS = ("head", "neck")
+"""The joint that carries the face: FLAME has no other than the neck."""
 FEATURES = {
-    "blink": ("eyeBlinkLeft", "eyeBlinkRight"),
+    "blink": ("eyeBlinkLeft", "eyeBlinkRight", "eyelid_left", "eyelid_right"),
     "smile": ("mouthSmileLeft", "mouthSmileRight"),
     "brows": ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"),
     "pucker": ("mouthPucker", "mouthFunnel"),
@@ -23,7 +25,7 @@ def view_angles_deg(capture: Capture, images: Sequence[int]) -> NDArray[np.float
     """Yaw and pitch [M, 2] of the camera seen from the head: 0, 0 looks into the face; positive yaw from its left."""
     arrays = capture.template.open()
     _, joints = rest(arrays, preset=capture.template.preset, shape=np.array(capture.template.shape, np.float32))
-    head = arrays.joint_names.index("head") if "head" in arrays.joint_names else 0
+    head = next((arrays.joint_names.index(name) for name in HEADS if name in arrays.joint_names), 0)
     angles = []
     for index in images:
         image = capture.images[index]

@@ -1,0 +1,146 @@
+"""`capture`: which recordings there are, what one holds, and whether it is fit to be trained on."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+MARKS = {"ok": "[green]ok[/]", "doubtful": "[yellow]doubtful[/]", "bad": "[red]bad[/]"}
+SHEET, REPORT = "capture_check.png", "capture_check.json"
+
+
+def add_capture(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("capture", help="list, describe and check recordings before training")
+    actions = parser.add_subparsers(title="what to do", required=True, metavar="ACTION")
+    check = actions.add_parser(
+        "check",
+        help="draw the template over a few pictures and say what is wrong",
+        description="Tries every convention a camera file may have. Status 0: fit to train on; 1: something is wrong.",
+    )
+    check.add_argument("folder", help="the recording's folder, or the name of an embedded capture")
+    check.add_argument("--frames", type=int, default=8, help="how many pictures to look at (default 8)")
+    check.add_argument("--output", type=Path, help=f"folder for {SHEET} and {REPORT} (default: the current one)")
+    check.add_argument("--json", action="store_true", help="JSON on standard output instead of a table")
+    check.set_defaults(run=check_capture_command)
+    listed = actions.add_parser("list", help="embedded captures, and the recordings in a folder")
+    listed.add_argument("folder", nargs="?", type=Path, help="a folder that holds recordings")
+    listed.add_argument("--json", action="store_true", help="one JSON list instead of a table")
+    listed.set_defaults(run=list_captures)
+    info = actions.add_parser("info", help="what a recording holds")
+    info.add_argument("folder", help="the recording's folder, or the name of an embedded capture")
+    info.add_argument("--json", action="store_true", help="JSON instead of a table")
+    info.set_defaults(run=capture_info)
+
+
+def check_capture_command(arguments: argparse.Namespace) -> int:
+    """Examine, write sheet and report, print the findings; status 1 when one of them is bad."""
+    from PIL import Image
+
+    from avatars.captures.check import check_capture
+    from avatars.captures.opening import open_capture
+    from avatars.files import disk_failure, write_atomically
+    from shared.errors import BadConfig
+
+    if arguments.frames < 1:
+        raise BadConfig("--frames is too small", found=str(arguments.frames), expected="at least 1")
+    checked = check_capture(open_capture(arguments.folder), arguments.frames)
+    document = checked.as_json()
+    output = (arguments.output or Path()).expanduser()
+    sheet_path, report_path = output / SHEET, output / REPORT
+    document["sheet"] = os.fspath(sheet_path.absolute())
+    picture = io.BytesIO()
+    Image.fromarray(checked.sheet).save(picture, format="PNG")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_failure(output, error) from error
+    write_atomically(sheet_path, picture.getvalue())
+    write_atomically(report_path, json.dumps(document, indent=1).encode())
+    if arguments.json:
+        print(json.dumps(document, indent=1))
+        return int(checked.state() == "bad")
+    console = Console()
+    table = Table("what", "state", "found", "what to do", title=f"{checked.capture} ({checked.layout})")
+    for finding in checked.findings:
+        table.add_row(finding.name, MARKS[finding.state], escape(finding.found), escape(finding.do))
+    console.print(table)
+    for name, bins in (("yaw", checked.coverage.yaw), ("pitch", checked.coverage.pitch)):
+        console.print(_histogram(name, bins))
+    console.print(f"Sheet: {sheet_path}", soft_wrap=True)
+    console.print(f"Report: {report_path}", soft_wrap=True)
+    return int(checked.state() == "bad")
+
+
+def list_captures(arguments: argparse.Namespace) -> int:
+    """Embedded captures and, with a folder, the recordings in it (or it itself)."""
+    from avatars.captures.opening import LAYOUTS, embedded_captures, layout_of
+    from shared.errors import BadCapture
+
+    rows = [{"name": name, "layout": "effigy", "about": text} for name, text in embedded_captures().items()]
+    if arguments.folder is not None:
+        folder = arguments.folder.expanduser()
+        if not folder.is_dir():
+            raise BadCapture(f"there is no folder {folder}", do="Check the path")
+        for path in [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]:
+            layout = layout_of(path)
+            if layout:
+                rows.append({"name": os.fspath(path), "layout": layout, "about": LAYOUTS[layout].title})
+    if arguments.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    table = Table("capture", "layout", "what it is")
+    for row in rows:
+        table.add_row(escape(row["name"]), row["layout"], escape(row["about"]))
+    Console().print(table)
+    return 0
+
+
+def capture_info(arguments: argparse.Namespace) -> int:
+    """Counts, cameras, template, splits and notes of one recording."""
+    from avatars.captures.opening import open_capture
+
+    capture = open_capture(arguments.folder)
+    first = capture.cameras[0]
+    facts: dict[str, Any] = {
+        "name": capture.name,
+        "layout": capture.layout,
+        "subject": capture.subject,
+        "licence": capture.licence,
+        "template": capture.template.template_id,
+        "moments": len(capture.motion),
+        "fps": capture.motion.fps,
+        "pictures": {split: len(capture.split(split)) for split in ("train", "val", "test") if capture.split(split)},
+        "cameras": len(set(capture.camera_names)),
+        "size_px": [first.width_px, first.height_px],
+        "focal_px": round(float(first.K[0, 0]), 2),
+        "joints": list(capture.joint_names),
+        "expressions": len(capture.expression_names),
+        "static_offset": capture.vertex_offset is not None,
+        "reading": capture.reading.sentence(),
+        "notes": list(capture.notes),
+    }
+    if arguments.json:
+        print(json.dumps(facts, indent=1))
+        return 0
+    table = Table("what", "value")
+    for name, value in facts.items():
+        text = "\n".join(value) if name == "notes" else ", ".join(map(str, value)) if isinstance(value, list) else value
+        table.add_row(name.replace("_", " "), escape(str(text)))
+    Console().print(table)
+    return 0
+
+
+def _histogram(name: str, bins: dict[int, int]) -> str:
+    """One line for each 15 degrees."""
+    most = max(bins.values(), default=1)
+    lines = [f"{name:>5} {low:>4}°  {'█' * max(1, round(30 * count / most))} {count}" for low, count in bins.items()]
+    return "\n".join(lines)
