@@ -24,6 +24,7 @@ import argparse
 import os
 import sys
 
+from backend.cli_capture import add_capture
 from backend.cli_checks import add_benchmark, add_doctor
 from backend.cli_demo import add_demo
 from backend.cli_evaluate import add_evaluate
@@ -44,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (
         add_serve,
+        add_capture,
         add_train,
         add_evaluate,
         add_render,

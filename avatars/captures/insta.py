@@ -39,7 +39,7 @@ from shared.types import Camera, Motion
 PICTURES, CHECKPOINTS = (".png", ".jpg", ".jpeg", ".webp"), (".frame",)
 HIGH_QUALITY = "images.HQ"
 TRANSFORMS = ("transforms.json", "transforms_train.json")
-TEMPLATES = ("flame2020_rgbavatar", "flame2020_none", "flame2020")
+TEMPLATES = ("flame2020_rgbavatar", "flame2020")
 MAX_JSON_BYTES = 256 << 20
 FOCAL_TOLERANCE, CENTRE_TOLERANCE = 0.005, 0.01
 

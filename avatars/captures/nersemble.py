@@ -33,7 +33,7 @@ from shared.types import Camera, Motion
 
 SPLIT_FILES = {"train": "transforms_train.json", "val": "transforms_val.json", "test": "transforms_test.json"}
 CANONICAL = "canonical_flame_param.npz"
-TEMPLATES = ("flame2023_gaussian_avatars", "flame2023_rgbavatar", "flame2023_none", "flame2023")
+TEMPLATES = ("flame2023_gaussian_avatars", "flame2023_rgbavatar", "flame2023")
 MAX_JSON_BYTES, MAX_PARAMETER_BYTES = 256 << 20, 16 << 20
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 FOCAL_TOLERANCE = 0.005

@@ -1,0 +1,126 @@
+"""FLAME's axes into ours, rotations between their codings, readings of camera numbers, and RGBAvatar's θ."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from avatars.captures.flame_axes import (
+    MODEL_FROM_FLAME,
+    axis_angles,
+    matrices_from_six,
+    rgbavatar_theta,
+    rigid,
+    rotations_to_flame,
+    rotations_to_model,
+    six_from_matrices,
+    to_flame,
+    to_model,
+)
+from avatars.captures.reading import (
+    EFFIGY_READING,
+    INSTA_READING,
+    NERSEMBLE_READING,
+    Reading,
+    camera_from_flame,
+    candidates,
+    intrinsic_candidates,
+    intrinsics,
+    intrinsics_in_file,
+    matrix_in_file,
+)
+from shared.errors import BadTemplate
+from shared.template import rotation_matrices
+
+JOINTS = ("root", "neck", "jaw", "left_eye", "right_eye")
+EXPRESSIONS = (*(f"exp{index:03d}" for index in range(100)), "eyelid_left", "eyelid_right")
+
+
+def test_up_and_forward_go_where_they_should() -> None:
+    np.testing.assert_array_equal(to_model((0, 1, 0)), (0, 0, 1))
+    np.testing.assert_array_equal(to_model((0, 0, 1)), (0, -1, 0))
+    assert np.linalg.det(MODEL_FROM_FLAME) == 1
+    points = np.random.default_rng(0).normal(size=(7, 3))
+    np.testing.assert_allclose(to_flame(to_model(points)), points)
+
+
+def test_an_axis_angle_vector_turns_like_its_matrix() -> None:
+    vectors = np.random.default_rng(1).normal(size=(9, 3))
+    np.testing.assert_allclose(
+        rotation_matrices(to_model(vectors)), rotations_to_model(rotation_matrices(vectors)), atol=1e-12
+    )
+    matrices = rotation_matrices(vectors)
+    np.testing.assert_allclose(rotations_to_flame(rotations_to_model(matrices)), matrices, atol=1e-12)
+
+
+def test_axis_angles_are_scipys_near_zero_and_near_a_half_turn() -> None:
+    rng = np.random.default_rng(2)
+    vectors = rng.normal(size=(200, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors *= rng.choice((0.0, 1e-9, 1e-4, 0.5, 2.0, np.pi - 1e-6, np.pi), 200)[:, None]
+    matrices = Rotation.from_rotvec(vectors).as_matrix()
+    np.testing.assert_allclose(rotation_matrices(axis_angles(matrices)), matrices, atol=1e-9)
+    short = np.linalg.norm(vectors, axis=1) < 3
+    np.testing.assert_allclose(axis_angles(matrices)[short], vectors[short], atol=1e-9)
+    assert axis_angles(np.eye(3)).tolist() == [0, 0, 0]
+
+
+def test_six_numbers_are_rows_and_survive_noise() -> None:
+    matrices = Rotation.random(20, random_state=3).as_matrix()
+    six = six_from_matrices(matrices)
+    np.testing.assert_array_equal(six[0], matrices[0, :2].ravel())
+    np.testing.assert_allclose(matrices_from_six(six), matrices, atol=1e-12)
+    scaled = six * np.repeat((3.0, 0.2), 3)  # any length, and the second vector leaning onto the first
+    scaled[:, 3:] += 0.3 * scaled[:, :3]
+    np.testing.assert_allclose(matrices_from_six(scaled), matrices, atol=1e-12)
+    assert not np.isfinite(matrices_from_six(np.zeros(6))).all()
+
+
+def test_theta_has_the_slices_of_rgbavatar_in_flames_axes() -> None:
+    rng = np.random.default_rng(4)
+    flame = {name: rng.normal(0, 0.3, (3, 3)) for name in JOINTS}
+    expressions = rng.normal(size=(3, 102)).astype(np.float32)
+    shift = rng.normal(size=(3, 3))
+    rotations = np.stack([to_model(flame[name]) for name in JOINTS], 1)
+    theta = rgbavatar_theta(rotations, to_model(shift), expressions, JOINTS, EXPRESSIONS)
+    assert theta.shape == (3, 129)
+    np.testing.assert_allclose(theta[:, :100], expressions[:, :100])
+    for start, name in ((100, "neck"), (106, "jaw"), (112, "left_eye"), (118, "right_eye")):
+        wanted = Rotation.from_rotvec(flame[name]).as_matrix()[:, :2].reshape(3, 6)
+        np.testing.assert_allclose(theta[:, start : start + 6], wanted, atol=1e-6)
+    np.testing.assert_allclose(theta[:, 124:126], expressions[:, 100:])
+    np.testing.assert_allclose(theta[:, 126:], shift, atol=1e-6)
+    without = rgbavatar_theta(rotations, to_model(shift), expressions[:, :100], JOINTS, EXPRESSIONS[:100])
+    assert not without[:, 124:126].any()
+    with pytest.raises(BadTemplate, match="no driving vector of RGBAvatar"):
+        rgbavatar_theta(rotations, shift, expressions, ("root", *JOINTS[:4]), EXPRESSIONS)
+
+
+@pytest.mark.parametrize("reading", [*candidates(INSTA_READING)], ids=Reading.sentence)
+def test_every_reading_of_a_matrix_is_undone(reading: Reading) -> None:
+    camera = rigid(Rotation.random(random_state=5).as_matrix(), (0.1, -0.2, 0.9))
+    np.testing.assert_allclose(camera_from_flame(matrix_in_file(camera, reading), reading), camera, atol=1e-12)
+
+
+def test_readings_differ_and_begin_with_the_files_own() -> None:
+    for own in (INSTA_READING, NERSEMBLE_READING, EFFIGY_READING):
+        tried = candidates(own)
+        assert tried[0] == own
+        assert len(set(tried)) == len(tried) == 8
+        assert [one.intrinsics for one in intrinsic_candidates(own)] == ["as_is", "transposed", "half_pixel", "swapped"]
+    flame_point = np.array((0.0, 0.1, 0.2, 1.0))
+    opengl = rigid(np.eye(3), (0.0, 0.0, 1.0))  # camera at z = 1 looking along -z with y up: it looks at the face
+    seen = camera_from_flame(opengl, NERSEMBLE_READING) @ flame_point
+    np.testing.assert_allclose(seen[:3], (0.0, -0.1, 0.8))
+
+
+def test_k_is_read_in_four_ways() -> None:
+    K = np.array([[500.0, 0, 250], [0, 480, 200], [0, 0, 1]])
+    for kind in ("as_is", "transposed", "half_pixel", "swapped"):
+        reading = Reading(intrinsics=kind)
+        np.testing.assert_array_equal(intrinsics(intrinsics_in_file(K, reading), reading), K)
+    assert intrinsics(K, Reading(intrinsics="half_pixel"))[0, 2] == 250.5
+    swapped = intrinsics(K, Reading(intrinsics="swapped"))
+    assert swapped.tolist() == [[480, 0, 200], [0, 500, 250], [0, 0, 1]]
+    assert intrinsics(K.T, Reading(intrinsics="transposed")).tolist() == K.tolist()
