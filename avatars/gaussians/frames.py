@@ -10,8 +10,8 @@ from torch.nn.functional import normalize
 
 from avatars.gaussians.posed import multiply_quaternions, quaternion_from_matrix
 
-FrameKind = Literal["uv", "orthonormal"]
-FRAME_KINDS: tuple[FrameKind, ...] = ("uv", "orthonormal")
+FrameKind = Literal["uv", "orthonormal", "edge"]
+FRAME_KINDS: tuple[FrameKind, ...] = ("uv", "orthonormal", "edge")
 
 
 def triangle_frames(corners: Tensor, uv_corners: Tensor, kind: FrameKind) -> Tensor:
@@ -21,9 +21,14 @@ def triangle_frames(corners: Tensor, uv_corners: Tensor, kind: FrameKind) -> Ten
     'uv' is RGBAvatar's frame exactly (CVPR 2025; method page 2.6): T and B follow the UV axes, each normalised alone,
     so they are not orthogonal on a sheared triangle. 'orthonormal' keeps N and T's direction and makes a true rotation:
     covariances and normals then turn together, without which a relit surface is lit from the wrong side of a shear.
-    No gradient flows into the corners (as in the paper). A triangle without area gets the axes it can, and zeros
-    elsewhere are replaced by an arbitrary perpendicular, so the result is always finite.
+    'edge' is GaussianAvatars' frame (CVPR 2024; method page 10.1): the first edge, the normal, and the direction that
+    makes a rotation of them; uv_corners are not looked at.
+    No gradient flows into the corners for the first two (as in RGBAvatar's paper); it does for 'edge', so that FLAME's
+    parameters can be tuned. A triangle without area gets the axes it can, and zeros elsewhere are replaced by an
+    arbitrary perpendicular ('edge': stay zero), so the result is always finite.
     """
+    if kind == "edge":
+        return _edge_frames(corners)
     corners = corners.detach()
     edge1, edge2 = corners[..., 1, :] - corners[..., 0, :], corners[..., 2, :] - corners[..., 0, :]
     (du1, dv1), (du2, dv2) = ((uv_corners[:, corner] - uv_corners[:, 0]).unbind(-1) for corner in (1, 2))
@@ -45,6 +50,21 @@ def triangle_frames(corners: Tensor, uv_corners: Tensor, kind: FrameKind) -> Ten
     tangent = _direction(tangent, normal)
     tangent = normalize(tangent - (tangent * normal).sum(-1, keepdim=True) * normal, dim=-1)
     return torch.stack((tangent, torch.linalg.cross(normal, tangent), normal), -1)
+
+
+def triangle_scales(corners: Tensor) -> Tensor:
+    """Sizes [..., F] m of triangles [..., F, 3, 3]: the mean of the first edge and of the height over it (10.1)."""
+    across = _edge_frames(corners)[..., 2]
+    edge1, edge2 = corners[..., 1, :] - corners[..., 0, :], corners[..., 2, :] - corners[..., 0, :]
+    return 0.5 * (edge1.norm(dim=-1) + (across * edge2).sum(-1).abs())
+
+
+def _edge_frames(corners: Tensor) -> Tensor:
+    edge1, edge2 = corners[..., 1, :] - corners[..., 0, :], corners[..., 2, :] - corners[..., 0, :]
+    along = normalize(edge1, dim=-1, eps=1e-20)
+    normal = normalize(torch.linalg.cross(along, edge2), dim=-1, eps=1e-20)
+    across = -normalize(torch.linalg.cross(normal, along), dim=-1, eps=1e-20)
+    return torch.stack((along, normal, across), -1)
 
 
 def frame_quaternions(frames: Tensor, kind: FrameKind) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from avatars.gaussians.binding import anchors, bind_texels, smooth_normals
-from avatars.gaussians.frames import frame_quaternions, triangle_frames
+from avatars.gaussians.frames import frame_quaternions, triangle_frames, triangle_scales
 from avatars.gaussians.posed import multiply_quaternions, quaternion_from_matrix
 from avatars.gaussians.regions import PARTS, patch_triangles
 from avatars.gaussians.uv_texels import covered_texels
@@ -215,3 +215,26 @@ def test_the_quaternion_of_a_uv_frame_is_read_in_flames_axes() -> None:
     rotations = rotations * torch.linalg.det(rotations)[:, None, None]
     ours, theirs = frame_quaternions(rotations, "uv"), frame_quaternions(rotations, "orthonormal")
     torch.testing.assert_close((ours * theirs).sum(-1).abs(), torch.ones(50))
+
+
+def test_the_edge_frame_and_the_size_of_triangles() -> None:
+    """GaussianAvatars' frame is a rotation that turns with the triangle; the unit right triangle has size 1."""
+    right = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]], dtype=torch.float64)
+    uv = torch.zeros(1, 3, 2)
+    torch.testing.assert_close(triangle_scales(right), torch.ones(1, dtype=torch.float64))
+    expected = torch.tensor([[[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]], dtype=torch.float64)  # columns: x, z, -y
+    torch.testing.assert_close(triangle_frames(right, uv, "edge"), expected)
+    corners = torch.randn(20, 3, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    frames = triangle_frames(corners, uv.expand(20, 3, 2), "edge")
+    torch.testing.assert_close(frames.transpose(1, 2) @ frames, torch.eye(3, dtype=torch.float64).expand(20, 3, 3))
+    torch.testing.assert_close(torch.linalg.det(frames), torch.ones(20, dtype=torch.float64))
+    turn = matrices_from_axis_angle(torch.tensor([0.4, -1.0, 0.7], dtype=torch.float64))
+    turned = triangle_frames(3 * corners @ turn.T, uv.expand(20, 3, 2), "edge")
+    torch.testing.assert_close(turned, turn @ frames)
+    torch.testing.assert_close(triangle_scales(3 * corners @ turn.T), 3 * triangle_scales(corners))
+    assert torch.autograd.gradcheck(
+        lambda c: (triangle_frames(c, uv.expand(3, 3, 2), "edge"), triangle_scales(c)), corners[:3].requires_grad_()
+    )
+    flat = torch.zeros(1, 3, 3)
+    assert torch.isfinite(triangle_frames(flat, uv, "edge")).all()
+    assert triangle_scales(flat) == 0
