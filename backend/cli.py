@@ -31,6 +31,7 @@ from backend.cli_evaluate import add_evaluate
 from backend.cli_lists import add_avatars, add_jobs
 from backend.cli_render import add_render
 from backend.cli_serve import add_serve
+from backend.cli_template import add_template
 from backend.cli_train import add_train
 from shared import __version__
 from shared.errors import EffigyError
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
         add_train,
         add_evaluate,
         add_render,
+        add_template,
         add_avatars,
         add_jobs,
         add_benchmark,

@@ -43,6 +43,14 @@ def read_npz(
         raise error_class(f"{name} is damaged", found=str(error), do="Replace the file by an intact copy") from error
 
 
+def read_npy(content: bytes, name: str, error_class: type[EffigyError]) -> NDArray[Any]:
+    """The array in the bytes of an .npy. Raises `error_class` with one sentence that calls the file `name`."""
+    try:
+        return _read_array(io.BytesIO(content), len(content))
+    except _DAMAGE as error:
+        raise error_class(f"{name} is damaged", found=str(error), do="Replace the file by an intact copy") from error
+
+
 def _read_array(stream: IO[bytes], size: int) -> NDArray[Any]:
     payload = io.BytesIO(stream.read(size))
     version = np.lib.format.read_magic(payload)

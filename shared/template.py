@@ -21,7 +21,8 @@ from .npz import read_npz
 from .types import Float32, Float64, Int32, frozen_array
 
 EMBEDDED_HUMAN = Path(__file__).parent / "data" / "effigy_human" / "template.npz"
-FILE_FORMAT = "effigy-template 1"
+FILE_FORMATS = ("effigy-template 1", "effigy-template 2")
+"""The second may hold pose correctives, a joint regressor, expression ranges, a view and a licence."""
 MAX_FILE_BYTES = 64 << 20
 BUST_JOINTS = (
     "spine3",
@@ -50,7 +51,8 @@ class TemplateArrays:
     presets: name -> (vertex_offsets [V, 3], joint_offsets [J, 3]) m. pose_dirs: SMPL's correctives
     [9 (J - 1), V, 3] m for each number of R - I of the joints below the root, row-major; None where there are none.
     view: "body", "bust" or "head". joint_regressor: [J, V], joints from vertices, for offsets of single vertices; None
-    where joints do not follow them.
+    where joints do not follow them. expression_ranges: [E, 2] how far each may go, low and high; None for 0 to 1.
+    licence: one sentence, where the template is not Effigy's own.
     """
 
     template_id: str
@@ -74,6 +76,8 @@ class TemplateArrays:
     pose_dirs: Float32 | None
     view: str
     joint_regressor: Float32 | None = None
+    expression_ranges: Float32 | None = None
+    licence: str = ""
 
     def __post_init__(self) -> None:
         try:
@@ -108,6 +112,10 @@ class TemplateArrays:
             put("pose_dirs", np.float32, (9 * (joints - 1), count, 3))
         if self.joint_regressor is not None:
             put("joint_regressor", np.float32, (joints, count))
+        if self.expression_ranges is not None:
+            ranges = put("expression_ranges", np.float32, (len(self.expression_names), 2))
+            if (ranges[:, 0] >= ranges[:, 1]).any():
+                raise BadTemplate("template expression_ranges are out of order", expected="low below high")
         _check_index(touched, count, "expression_vertices")
         if self.faces.keys() != self.uv_faces.keys():
             raise BadTemplate("template faces and uv_faces name different groups")
@@ -159,13 +167,18 @@ def load_template(path: Path | None = None) -> TemplateArrays:
             found=error.strerror or str(error),
             do="Reinstall Effigy or give another file",
         ) from error
-    arrays = read_npz(content, f"template file {source.name}", BadTemplate)
+    return parse_template(content, source.name)
+
+
+def parse_template(content: bytes, name: str) -> TemplateArrays:
+    """The template in the bytes of a file called `name`. Raises BadTemplate."""
+    arrays = read_npz(content, f"template file {name}", BadTemplate)
     try:
         return _assemble(arrays, hashlib.sha256(content).hexdigest())
     except KeyError as error:
-        raise BadTemplate(f"template file {source.name} lacks the array {error.args[0]!r}") from error
+        raise BadTemplate(f"template file {name} lacks the array {error.args[0]!r}") from error
     except (ValueError, IndexError, TypeError) as error:
-        raise BadTemplate(f"template file {source.name} has the wrong layout", found=str(error)) from error
+        raise BadTemplate(f"template file {name} has the wrong layout", found=str(error)) from error
 
 
 def bust_view(t: TemplateArrays) -> TemplateArrays:
@@ -333,15 +346,20 @@ def _compact(faces: list[Int32], count: int) -> tuple[list[Int32], Int32]:
 
 
 def _assemble(a: Mapping[str, NDArray[Any]], digest: str) -> TemplateArrays:
-    if str(a["format"]) != FILE_FORMAT:
-        raise BadTemplate("not a template file of this version", found=str(a["format"]), expected=FILE_FORMAT)
+    if str(a["format"]) not in FILE_FORMATS:
+        raise BadTemplate(
+            "not a template file of this version", found=str(a["format"]), expected=" or ".join(FILE_FORMATS)
+        )
     names = {
         key: tuple(str(name) for name in a[key])
         for key in ("joint_names", "shape_names", "expression_names", "preset_names")
     }
-    weights = np.zeros((len(a["vertices"]), len(names["joint_names"])), np.float32)
-    np.put_along_axis(weights, a["weight_joints"].astype(np.int64), a["weight_values"].astype(np.float32), axis=1)
-    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+    if "weights" in a:
+        weights = a["weights"]
+    else:
+        weights = np.zeros((len(a["vertices"]), len(names["joint_names"])), np.float32)
+        np.put_along_axis(weights, a["weight_joints"].astype(np.int64), a["weight_values"].astype(np.float32), axis=1)
+        weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
     return TemplateArrays(
         template_id=str(a["template_id"]),
         digest=digest,
@@ -363,6 +381,9 @@ def _assemble(a: Mapping[str, NDArray[Any]], digest: str) -> TemplateArrays:
         presets={
             name: (a["preset_vertices"][k], a["preset_joints"][k]) for k, name in enumerate(names["preset_names"])
         },
-        pose_dirs=None,
-        view="body",
+        pose_dirs=a.get("pose_dirs"),
+        view=str(a["view"]) if "view" in a else "body",
+        joint_regressor=a.get("joint_regressor"),
+        expression_ranges=a.get("expression_ranges"),
+        licence=str(a["licence"]) if "licence" in a else "",
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from avatars.templates.installed import installed_arrays, installed_names
 from shared.errors import BadTemplate, nearest
 from shared.template import TemplateArrays, bust_view, load_template
 
@@ -69,17 +70,48 @@ def embedded_template(view: str) -> TemplateArrays:
 
 
 def open_template(template_id: str, digest: str, view: str) -> TemplateArrays:
-    """The template of that id, digest and view. Raises BadTemplate when it is not the one at hand."""
-    arrays = embedded_template(view)
-    if template_id != arrays.template_id:
-        raise BadTemplate(
-            f"the template {template_id!r} is not known here", expected=arrays.template_id, do="Install that template"
-        )
+    """The template of that id, digest and view: Effigy's own, or one the user has added. Raises BadTemplate."""
+    own = embedded_template("body")
+    if template_id == own.template_id:
+        arrays = embedded_template(view)
+    else:
+        arrays = installed_arrays(template_id)
+        if view != arrays.view:
+            raise BadTemplate(f"the template {template_id!r} has no view {view!r}", expected=arrays.view)
     if digest != arrays.digest:
         raise BadTemplate(
             f"the template {template_id!r} has changed since this was made",
-            found=f"digest {digest[:12]}",
-            expected=f"digest {arrays.digest[:12]}",
-            do="Use the version of Effigy it was made with, or make it again",
+            found=f"digest {arrays.digest[:12]}",
+            expected=f"digest {digest[:12]}",
+            do="Add the files it was made with (effigy template add), or make it again"
+            if template_id != own.template_id
+            else "Use the version of Effigy it was made with, or make it again",
         )
     return arrays
+
+
+def reference_of(
+    template_id: str, *, preset: str = "", shape: Sequence[float] = (), view: str = "bust"
+) -> TemplateReference:
+    """The note of a template at hand. view: of Effigy's own; others have one only. Raises BadTemplate."""
+    own = embedded_template("body")
+    arrays = embedded_template(view) if template_id == own.template_id else installed_arrays(template_id)
+    return TemplateReference(template_id, arrays.digest, arrays.view, preset, tuple(float(x) for x in shape))
+
+
+def installed_templates() -> dict[str, str]:
+    """Every template at hand: id -> what it is, or what is wrong with its file. Effigy's own comes first."""
+    own = embedded_template("body")
+    found = {own.template_id: f"ships with Effigy: {len(own.vertices)} vertices, {len(own.joint_names)} joints"}
+    for name in installed_names():
+        try:
+            arrays = installed_arrays(name)
+        except BadTemplate as error:
+            found[name] = str(error)
+            continue
+        triangles = sum(len(faces) for faces in arrays.faces.values())
+        found[name] = (
+            f"{len(arrays.vertices)} vertices, {triangles} faces, {len(arrays.joint_names)} joints, "
+            f"{len(arrays.shape_names)} shapes, {len(arrays.expression_names)} expressions"
+        )
+    return found
