@@ -12,7 +12,7 @@ from shared.errors import BadConfig
 
 def test_every_preset_loads_and_says_what_it_is_for() -> None:
     found = presets()
-    assert {"demo_cpu", "rgb_head_offline", "tiny"} <= set(found)
+    assert {"demo_cpu", "rgb_head_offline", "rgb_head_quality", "tiny"} <= set(found)
     for name, text in found.items():
         assert load_config(name).description == text
         assert len(text) > 10
