@@ -145,13 +145,40 @@ LAYOUTS = {"head": head_layout, "rgbavatar": rgbavatar_layout, "expressions": ex
 
 
 @dataclass(frozen=True, eq=False)
+class DrivingModes:
+    """How the numbers of θ went together in training; what another person's motion is held to (`reenact`).
+
+    neutral: [size], the median. place_m: [3], the root's median translation. components: [K, size] orthonormal rows,
+    the principal directions of (θ - mean) / max(sigma, LEAST_SPREAD), strongest first; low, high: [K] 1st and 99th
+    percentile along them; residual: [1], how far from their span 99 % of training was.
+    """
+
+    neutral: Tensor
+    place_m: Tensor
+    components: Tensor
+    low: Tensor
+    high: Tensor
+    residual: Tensor
+
+    def to(self, device: str) -> DrivingModes:
+        """The same on another device."""
+        return DrivingModes(*(getattr(self, name).to(device) for name in MODES))
+
+
+MODES = ("neutral", "place_m", "components", "low", "high", "residual")
+MOST_COMPONENTS = 32
+LEAST_SPREAD = 0.05
+
+
+@dataclass(frozen=True, eq=False)
 class DrivingRange:
-    """What θ did in training: mean, sigma, low (1st percentile) and high (99th), each [size]."""
+    """What θ did in training: mean, sigma, low (1st percentile) and high (99th), each [size]; modes where known."""
 
     mean: Tensor
     sigma: Tensor
     low: Tensor
     high: Tensor
+    modes: DrivingModes | None = None
 
     def clipped(self, theta: Tensor) -> Tensor:
         """θ [B, size] held inside the training range: outside it the network has never been taught and spikes."""
@@ -159,7 +186,8 @@ class DrivingRange:
 
     def to(self, device: str) -> DrivingRange:
         """The same on another device."""
-        return DrivingRange(*(value.to(device) for value in (self.mean, self.sigma, self.low, self.high)))
+        modes = None if self.modes is None else self.modes.to(device)
+        return DrivingRange(*(value.to(device) for value in (self.mean, self.sigma, self.low, self.high)), modes)
 
 
 def open_range(size: int) -> DrivingRange:
@@ -168,7 +196,26 @@ def open_range(size: int) -> DrivingRange:
     return DrivingRange(torch.zeros(size), torch.ones(size), -most, most)
 
 
-def measure_range(theta: Tensor) -> DrivingRange:
-    """Statistics of θ [T, size] over training frames."""
-    quantiles = torch.quantile(theta.double(), torch.tensor([0.01, 0.99], dtype=torch.float64), dim=0).float()
-    return DrivingRange(theta.mean(0), theta.std(0, unbiased=False), quantiles[0], quantiles[1])
+def measure_range(theta: Tensor, translations: Tensor | None = None) -> DrivingRange:
+    """Statistics of θ [T, size] over training frames. translations: [T, 3] m of the root, zero if left out."""
+    places = torch.zeros(len(theta), 3) if translations is None else translations
+    low, high = _percentiles(theta)
+    mean, sigma = theta.mean(0), theta.std(0, unbiased=False)
+    return DrivingRange(mean, sigma, low, high, _measure_modes(theta, mean, sigma, places))
+
+
+def _measure_modes(theta: Tensor, mean: Tensor, sigma: Tensor, translations: Tensor) -> DrivingModes:
+    standard = ((theta - mean) / sigma.clamp_min(LEAST_SPREAD)).double()
+    _, directions = torch.linalg.eigh(standard.T @ standard)  # ascending
+    count = min(MOST_COMPONENTS, max(len(theta) - 1, 0), theta.shape[1])
+    components = directions.T.flip(0)[:count]
+    along = standard @ components.T
+    low, high = _percentiles(along.float())
+    far = torch.quantile((standard - along @ components).norm(dim=1), 0.99).float()
+    neutral, place_m = (torch.quantile(values.double(), 0.5, dim=0).float() for values in (theta, translations))
+    return DrivingModes(neutral, place_m, components.float(), low, high, far.reshape(1))
+
+
+def _percentiles(values: Tensor) -> tuple[Tensor, Tensor]:
+    found = torch.quantile(values.double(), torch.tensor([0.01, 0.99], dtype=torch.float64), dim=0).float()
+    return found[0], found[1]

@@ -103,7 +103,8 @@ def new_head(
     if rotations is not None and expressions is not None:
         turned, moved = torch.as_tensor(rotations), torch.as_tensor(expressions)
         shifted = torch.zeros(len(turned), 3) if translations is None else torch.as_tensor(translations)
-        theta_range = measure_range(layout.vector(turned, shifted, moved, arrays.joint_names, arrays.expression_names))
+        theta = layout.vector(turned, shifted, moved, arrays.joint_names, arrays.expression_names)
+        theta_range = measure_range(theta, shifted)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = RgbHead(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from avatars.gaussians.binding import UvBinding
 from avatars.gaussians.frames import FRAME_KINDS
-from avatars.rgb_head.driving import DrivingLayout, DrivingRange
+from avatars.rgb_head.driving import MODES, DrivingLayout, DrivingModes, DrivingRange
 from avatars.rgb_head.head_template import HeadTemplate
 from avatars.rgb_head.model import ATTRIBUTES, DELTAS, RANGES, RgbHead
 from avatars.templates.opening import TemplateReference
@@ -41,6 +41,9 @@ def head_tensors(model: RgbHead) -> dict[str, Tensor]:
     found |= {f"network.{key}": value for key, value in model.network.state_dict().items()}
     found |= {f"binding.{name}": getattr(model.binding, name) for name in (*BINDING, *BINDING_FACES)}
     found |= {f"driving.{name}": getattr(model.driving_range, name) for name in RANGES}
+    modes = model.driving_range.modes
+    if modes is not None:
+        found |= {f"modes.{name}": getattr(modes, name) for name in MODES}
     found["rest_pose"] = torch.from_numpy(model.rest_pose)
     if model.captured_irradiance is not None:
         found["captured_irradiance"] = model.captured_irradiance
@@ -105,7 +108,7 @@ def head_from_parts(
         layout,
         blendshapes=blendshapes,
         frame=frame,
-        driving_range=DrivingRange(*(got[f"driving.{name}"] for name in RANGES)),
+        driving_range=DrivingRange(*(got[f"driving.{name}"] for name in RANGES), _modes(tensors, layout.size())),
         rest_pose=got["rest_pose"].numpy().astype(np.float32),
         captured_irradiance=irradiance,
         hidden=hidden,
@@ -118,6 +121,16 @@ def head_from_parts(
             value.copy_(_take(tensors, f"network.{key}", torch.float32, tuple(value.shape)))
         model.seen.copy_(got["seen"].bool())
     return model.moved_to(device)
+
+
+def _modes(tensors: Mapping[str, Tensor], size: int) -> DrivingModes | None:
+    """What avatars of earlier versions do not have."""
+    if "modes.components" not in tensors:
+        return None
+    count = _take(tensors, "modes.components", torch.float32, (None, size)).shape[0]
+    shapes = {"neutral": (size,), "place_m": (3,), "components": (count, size), "low": (count,), "high": (count,)}
+    shapes["residual"] = (1,)
+    return DrivingModes(*(_take(tensors, f"modes.{name}", torch.float32, shapes[name]) for name in MODES))
 
 
 def _take(tensors: Mapping[str, Tensor], name: str, dtype: torch.dtype, shape: tuple[int | None, ...]) -> Tensor:

@@ -1,0 +1,252 @@
+"""One person's motion on another's head (method page 11): names, driving vectors, places, and back to a motion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avatars.avatar import Avatar
+from avatars.captures.flame_axes import axis_angles, matrices_from_six, to_model
+from avatars.rgb_head.avatar import RgbHeadAvatar
+from avatars.rgb_head.driving import DrivingLayout, DrivingRange
+from shared.errors import BadCapture
+from shared.reenact import DrivingStatistics, matched_places, neutral_of, one_euro, transferred
+from shared.template import joint_transforms, rotation_matrices
+from shared.types import Camera, Float32, Int32, Motion, Rig
+
+EYES, HEAD_POINTS = ("left_eye", "right_eye"), ("head", "neck")
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Skeleton:
+    """Joints of a person at rest: names, parents [J], rest_joints [J, 3] m. What places a head and tells its size."""
+
+    joint_names: tuple[str, ...]
+    parents: Int32
+    rest_joints: Float32
+
+    @staticmethod
+    def of(rig: Rig) -> Skeleton:
+        """The skeleton of a rig."""
+        return Skeleton(rig.joint_names, rig.parents, rig.rest_joints)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A motion that may be another person's. camera: the one it was tracked in; skeleton: that person's; where known.
+
+    notes: sentences about what its file lacked.
+    """
+
+    name: str
+    motion: Motion
+    joint_names: tuple[str, ...]
+    expression_names: tuple[str, ...]
+    camera: Camera | None = None
+    skeleton: Skeleton | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How much of the source arrives.
+
+    strength: 1 as much as the source did, relative to its neutral face. clip: how far beyond the avatar's training (1
+    not at all, 0 unlimited). neutral_frame: the source's frame that is neutral; without it, the median of its frames.
+    smooth_hz: cutoff of a One-Euro filter for a head at rest, 0 for none.
+    """
+
+    strength: float = 1.0
+    clip: float = 1.0
+    neutral_frame: int | None = None
+    smooth_hz: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Reenactment:
+    """The avatar's motion, and sentences about what could not be carried over."""
+
+    motion: Motion
+    notes: tuple[str, ...] = field(default=())
+
+
+def statistics_of(found: DrivingRange, resting: NDArray[np.float32]) -> DrivingStatistics:
+    """What the avatar's file says of its training. resting: θ [D] at rest, for files that say nothing of a neutral."""
+    mean, sigma, low, high = (value.cpu().numpy() for value in (found.mean, found.sigma, found.low, found.high))
+    modes = found.modes
+    if modes is None:
+        none, flat = np.zeros((0, len(mean)), np.float32), np.zeros(0, np.float32)
+        known = bool((np.abs(low) < 1e30).all() and (np.abs(high) < 1e30).all())
+        return DrivingStatistics(mean if known else resting, mean, sigma, low, high, none, flat, flat, 0.0)
+    neutral, components, first, last = (
+        value.cpu().numpy() for value in (modes.neutral, modes.components, modes.low, modes.high)
+    )
+    return DrivingStatistics(neutral, mean, sigma, low, high, components, first, last, float(modes.residual))
+
+
+def reenacted(
+    source: Source, avatar: Avatar, transfer: Transfer | None = None, *, camera: Camera | None = None
+) -> Reenactment:
+    """The motion of `avatar` for a source (method page 11). Raises BadCapture for a source of another expression model.
+
+    camera: through which the avatar will be seen; the head then gets the place and size in the picture that the
+    source's had in its own camera, whatever the two focal lengths, if the source's camera is known. Without a camera
+    the avatar moves around the place it had in training. Joints that θ does not hold follow the source as they are.
+    """
+    transfer = transfer or Transfer()
+    rig, motion = avatar.rig(), source.motion
+    if not len(motion):
+        raise BadCapture(f"{source.name} has no frames")
+    rotations, expressions, notes = _on_rig(source, rig, avatar.rest_pose)
+    if isinstance(avatar, RgbHeadAvatar):
+        rotations, expressions = _driven(avatar, rotations, motion, expressions, rig, transfer)
+    translations = motion.translations.astype(np.float64)
+    if camera is not None and source.camera is not None and source.skeleton is not None:
+        rotations = _turned(rotations, rig, source.camera, camera)
+        translations = _placed(source, rotations, rig, camera)
+    else:
+        middle = np.median(translations, axis=0)
+        translations = translations - middle + _usual_place(avatar, middle)
+    if transfer.smooth_hz > 0:
+        translations = one_euro(translations, motion.fps, min_cutoff_hz=transfer.smooth_hz)
+    return Reenactment(Motion(rotations, translations, expressions, motion.fps), (*source.notes, *notes))
+
+
+def _on_rig(source: Source, rig: Rig, rest_pose: NDArray[np.float32]) -> tuple[Floats, Floats, list[str]]:
+    """Rotations [T, J, 3] and expressions [T, E] by the avatar's names; what the source lacks is at rest."""
+    frames, notes = len(source.motion), []
+    shared_names = [name for name in rig.expression_names if name in source.expression_names]
+    if rig.expression_names and source.expression_names and not shared_names:
+        raise BadCapture(
+            f"{source.name} speaks another expression model than the avatar",
+            found=f"{len(source.expression_names)} expressions such as {source.expression_names[0]!r}",
+            expected=f"names such as {rig.expression_names[0]!r}",
+            do="Track the source with the avatar's template",
+        )
+    if len(shared_names) < len(rig.expression_names):
+        missing = len(rig.expression_names) - len(shared_names)
+        notes.append(f"{source.name} lacks {missing} of the avatar's {len(rig.expression_names)} expressions: at rest.")
+    unused = [name for name in source.expression_names if name not in rig.expression_names]
+    if unused:
+        notes.append(f"{len(unused)} expressions of {source.name} are not the avatar's and are left out.")
+    expressions = np.zeros((frames, len(rig.expression_names)))
+    for name in shared_names:
+        column = source.motion.expressions[:, source.expression_names.index(name)]
+        expressions[:, rig.expression_names.index(name)] = column
+    rotations = np.tile(np.asarray(rest_pose, np.float64), (frames, 1, 1))
+    for index, name in enumerate(rig.joint_names):
+        if name in source.joint_names:
+            rotations[:, index] = source.motion.rotations[:, source.joint_names.index(name)]
+    lost = [name for name in source.joint_names if name not in rig.joint_names]
+    moved = [name for name in lost if np.ptp(source.motion.rotations[:, source.joint_names.index(name)]) > 1e-3]
+    if moved:
+        notes.append(f"The avatar has no joint {' or '.join(moved[:4])}; how the source turns it is lost.")
+    return rotations, expressions, notes
+
+
+def _driven(
+    avatar: RgbHeadAvatar, rotations: Floats, motion: Motion, expressions: Floats, rig: Rig, transfer: Transfer
+) -> tuple[Floats, Floats]:
+    """Joints and expressions of θ, transferred and held to the avatar's training; the other joints as they come."""
+    model = avatar.model
+    layout, device = model.layout, model.positions.device
+
+    def theta_of(turned: Floats, moved: NDArray[np.floating], faces: Floats) -> NDArray[np.float32]:
+        values = (torch.tensor(value, dtype=torch.float32, device=device) for value in (turned, moved, faces))
+        with torch.no_grad():
+            return model.theta(*values).cpu().numpy()
+
+    resting = theta_of(np.asarray(avatar.rest_pose)[None], np.zeros((1, 3)), np.zeros((1, expressions.shape[1])))[0]
+    theta = theta_of(rotations, motion.translations, expressions)
+    statistics = statistics_of(model.driving_range, resting)
+    neutral = neutral_of(theta, transfer.neutral_frame)
+    carried = transferred(theta, neutral, statistics, strength=transfer.strength, clip=transfer.clip)
+    if transfer.smooth_hz > 0:
+        carried = one_euro(carried, motion.fps, min_cutoff_hz=transfer.smooth_hz)
+    return motion_of(layout, carried, rotations, expressions, rig.joint_names, rig.expression_names)
+
+
+def motion_of(
+    layout: DrivingLayout,
+    theta: NDArray[np.floating],
+    rotations: NDArray[np.floating],
+    expressions: NDArray[np.floating],
+    joint_names: Sequence[str],
+    expression_names: Sequence[str],
+) -> tuple[Floats, Floats]:
+    """Rotations [T, J, 3] rad and expressions [T, E] with what θ [T, D] holds written into copies of those given.
+
+    Inverse of `DrivingLayout.vector`, but for its translation, which moves the mesh only.
+    """
+    turned, faces = np.array(rotations, np.float64), np.array(expressions, np.float64)
+    start = 0
+    for part in layout.fields:
+        values = np.asarray(theta[:, start : start + part.size()], np.float64)
+        start += part.size()
+        if part.kind == "expressions":
+            faces[:, [expression_names.index(name) for name in part.names]] = values
+        elif part.kind == "rotation_6d":
+            matrices = matrices_from_six(values.reshape(len(values), len(part.names), 6))
+            vectors = axis_angles(matrices)
+            vectors = to_model(vectors) if part.axes == "y_up" else vectors
+            turned[:, [joint_names.index(name) for name in part.names]] = vectors
+    return turned, faces
+
+
+# --- where the head is -------------------------------------------------------------------------------------------
+def _usual_place(avatar: Avatar, otherwise: Floats) -> Floats:
+    modes = avatar.model.driving_range.modes if isinstance(avatar, RgbHeadAvatar) else None
+    return otherwise if modes is None else modes.place_m.cpu().numpy().astype(np.float64)
+
+
+def _turned(rotations: Floats, rig: Rig, source: Camera, camera: Camera) -> Floats:
+    """The root turned so that the avatar's camera sees it as the source's camera saw the source."""
+    turn = camera.world_from_camera[:3, :3] @ source.camera_from_world()[:3, :3]
+    if np.abs(turn - np.eye(3)).max() < 1e-6:
+        return rotations
+    turned = rotations.copy()
+    for root in np.flatnonzero(rig.parents < 0):
+        turned[:, root] = axis_angles(turn @ rotation_matrices(rotations[:, root]))
+    return turned
+
+
+def _placed(source: Source, rotations: Floats, rig: Rig, camera: Camera) -> Floats:
+    """Translations [T, 3] m that put the avatar's head where the source's was in its picture, and as large."""
+    theirs, ours = source.skeleton, Skeleton.of(rig)
+    assert theirs is not None
+    assert source.camera is not None
+    to_source = source.camera.camera_from_world()
+    places = head_places(theirs, source.motion.rotations) + source.motion.translations
+    K = source.camera.K * (camera.width_px / source.camera.width_px)
+    seen = matched_places(places @ to_source[:3, :3].T + to_source[:3, 3], K, camera.K, _relative_size(ours, theirs))
+    world = seen @ camera.world_from_camera[:3, :3].T + camera.world_from_camera[:3, 3]
+    return world - head_places(ours, rotations)
+
+
+def head_places(skeleton: Skeleton, rotations: NDArray[np.floating]) -> Floats:
+    """Middle of the eyes (else the head or neck joint) [T, 3] m for rotations [T, J, 3] rad, without a translation."""
+    names = skeleton.joint_names
+    points = [names.index(name) for name in EYES if name in names]
+    if len(points) < len(EYES):
+        points = [names.index(name) for name in HEAD_POINTS if name in names][:1] or [0]
+    found = []
+    for frame in np.asarray(rotations, np.float64):
+        _, model_from_joint = joint_transforms(frame, skeleton.rest_joints, skeleton.parents)
+        found.append(model_from_joint[points, :3, 3].mean(0))
+    return np.array(found).reshape(-1, 3)
+
+
+def _relative_size(ours: Skeleton, theirs: Skeleton) -> float:
+    """Our head in their heads, by the distance of the eyes; 1 where a skeleton has none."""
+    sizes = []
+    for one in (ours, theirs):
+        if not all(name in one.joint_names for name in EYES):
+            return 1.0
+        left, right = (one.rest_joints[one.joint_names.index(name)] for name in EYES)
+        sizes.append(float(np.linalg.norm(left.astype(np.float64) - right)))
+    return sizes[0] / sizes[1] if min(sizes) > 1e-4 else 1.0
