@@ -1,8 +1,8 @@
-"""One person's motion made into another's (method page 11): pure functions of numpy arrays, so Blender can use them too.
+"""One person's motion made into another's (method page 11): functions of numpy arrays, so Blender can use them too.
 
-θ is the driving vector of an avatar (expressions, rotations by six numbers, sometimes a translation). What a source does
-relative to its own neutral face is done relative to the avatar's, then held to what the avatar did in training, since a
-network asked for what it never saw tears the face.
+θ is the driving vector of an avatar (expressions, rotations by six numbers, sometimes a translation). What a source
+does relative to its own neutral face is done relative to the avatar's, then held to what the avatar did in training,
+since a network asked for what it never saw tears the face.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def transferred(
     strength: float = 1.0,
     clip: float = 1.0,
 ) -> Float32:
-    """θ' [T, D] of the avatar for a source's θ [T, D]: neutral_avatar + strength (θ - neutral_source), held to training.
+    """θ' [T, D] of the avatar for a source's θ [T, D]: neutral + strength (θ - source_neutral), held to training.
 
     clip: 1 holds θ' to the avatar's training (near the span of its principal directions, within their percentiles, and
     within those of each number); 1.5 allows ranges half as wide again; 0 holds nothing. What is in range stays as it

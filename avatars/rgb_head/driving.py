@@ -217,5 +217,7 @@ def _measure_modes(theta: Tensor, mean: Tensor, sigma: Tensor, translations: Ten
 
 
 def _percentiles(values: Tensor) -> tuple[Tensor, Tensor]:
+    if not values.numel():
+        return values.new_zeros(values.shape[1]), values.new_zeros(values.shape[1])
     found = torch.quantile(values.double(), torch.tensor([0.01, 0.99], dtype=torch.float64), dim=0).float()
     return found[0], found[1]

@@ -101,8 +101,8 @@ def new_head(
     layout = LAYOUTS[config.theta](arrays.joint_names, arrays.expression_names)
     theta_range = resting_range(layout.size())
     if rotations is not None and expressions is not None:
-        turned, moved = torch.as_tensor(rotations), torch.as_tensor(expressions)
-        shifted = torch.zeros(len(turned), 3) if translations is None else torch.as_tensor(translations)
+        turned, moved = torch.tensor(rotations), torch.tensor(expressions)
+        shifted = torch.zeros(len(turned), 3) if translations is None else torch.tensor(translations)
         theta = layout.vector(turned, shifted, moved, arrays.joint_names, arrays.expression_names)
         theta_range = measure_range(theta, shifted)
     with torch.random.fork_rng(devices=[]):

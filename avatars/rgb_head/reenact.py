@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from shared.reenact import DrivingStatistics, matched_places, neutral_of, one_eu
 from shared.template import joint_transforms, rotation_matrices
 from shared.types import Camera, Float32, Int32, Motion, Rig
 
+UNKNOWN = 1e30
+"""A limit of θ beyond this says that nothing is known of it (`driving.open_range`)."""
 EYES, HEAD_POINTS = ("left_eye", "right_eye"), ("head", "neck")
 Floats = NDArray[np.float64]
 
@@ -81,7 +84,7 @@ def statistics_of(found: DrivingRange, resting: NDArray[np.float32]) -> DrivingS
     modes = found.modes
     if modes is None:
         none, flat = np.zeros((0, len(mean)), np.float32), np.zeros(0, np.float32)
-        known = bool((np.abs(low) < 1e30).all() and (np.abs(high) < 1e30).all())
+        known = bool((np.abs(low) < UNKNOWN).all() and (np.abs(high) < UNKNOWN).all())
         return DrivingStatistics(mean if known else resting, mean, sigma, low, high, none, flat, flat, 0.0)
     neutral, components, first, last = (
         value.cpu().numpy() for value in (modes.neutral, modes.components, modes.low, modes.high)
@@ -192,7 +195,8 @@ def motion_of(
             faces[:, [expression_names.index(name) for name in part.names]] = values
         elif part.kind == "rotation_6d":
             matrices = matrices_from_six(values.reshape(len(values), len(part.names), 6))
-            vectors = axis_angles(matrices)
+            none = ~np.isfinite(matrices).all((-1, -2))  # six zeros: a head that was never trained
+            vectors = axis_angles(np.where(none[..., None, None], np.eye(3), matrices))
             vectors = to_model(vectors) if part.axes == "y_up" else vectors
             turned[:, [joint_names.index(name) for name in part.names]] = vectors
     return turned, faces
@@ -250,3 +254,25 @@ def _relative_size(ours: Skeleton, theirs: Skeleton) -> float:
         left, right = (one.rest_joints[one.joint_names.index(name)] for name in EYES)
         sizes.append(float(np.linalg.norm(left.astype(np.float64) - right)))
     return sizes[0] / sizes[1] if min(sizes) > 1e-4 else 1.0
+
+
+def pinned(avatar: Avatar) -> Avatar:
+    """The avatar with its network told the training's mean place wherever the head is moved to (method page 11).
+
+    It shares everything else. An avatar whose network reads no place, or whose training is not known, stays as it is.
+    """
+    if not isinstance(avatar, RgbHeadAvatar):
+        return avatar
+    model, start, columns = avatar.model, 0, []
+    for part in model.layout.fields:
+        if part.kind == "translation":
+            columns += range(start, start + part.size())
+        start += part.size()
+    found = model.driving_range
+    if not columns or not bool((found.low[columns].abs() < UNKNOWN).all()):
+        return avatar
+    low, high = found.low.clone(), found.high.clone()
+    low[columns] = high[columns] = found.mean[columns]
+    still = copy.copy(model)
+    still.driving_range = replace(found, low=low, high=high)
+    return RgbHeadAvatar(still)
