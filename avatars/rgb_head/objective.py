@@ -31,6 +31,7 @@ class HeadObjective:
         binding, wanted = model.binding, config.losses
         table = [wanted.hair_limit_m if is_layer(name) else wanted.offset_limit_m for name in binding.group_names]
         device = model.positions.device
+        self.generator = torch.Generator(device)
         self.start = model.positions.detach().clone()
         self.quiet_steps = torch.zeros((), dtype=torch.int64, device=device)
         self.colours_settled, self.looks = False, 0
@@ -40,7 +41,8 @@ class HeadObjective:
 
     def parameters(self) -> tuple[RatedParameter, ...]:
         """Attributes, deltas and network with the paper's rates per attribute; deltas follow their attribute's."""
-        rates, total = self.config.rates, self.config.schedule.images
+        rates = self.config.rates
+        total = rates.others_until or self.config.schedule.images
         model = self.model
 
         def rated(name: str, rate: float, final: float, until: int) -> RatedParameter:
@@ -74,9 +76,18 @@ class HeadObjective:
         """ψ [B, K], or None before blendshapes have joined."""
         return None if at < self.config.schedule.deltas_from else self.model.weights(theta)
 
+    def _jittered(self, theta: Tensor, at: float) -> Tensor:
+        """θ with noise of theta_noise standard deviations, a function of the seed and the position in the schedule."""
+        noise = self.config.losses.theta_noise
+        if noise <= 0:
+            return theta
+        self.generator.manual_seed((1_000_003 * self.config.seed + int(at)) % 2**32)  # the CPU generator takes 32 bits
+        drawn = torch.randn(theta.shape, generator=self.generator, device=theta.device)
+        return theta + noise * self.model.driving_range.sigma * drawn
+
     def losses(self, theta: Tensor, surface: Surface, batch: Batch, at: float) -> dict[str, Tensor]:
         """L1, structural similarity, coverage, and the terms that keep Gaussians where unseen poses need them."""
-        weights = self.weights(theta, at)
+        weights = self.weights(self._jittered(theta, at), at)
         posed = self.model.place(surface, weights, hide_unseen=False)
         drawn = rasterise(
             posed,

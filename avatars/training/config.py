@@ -43,7 +43,7 @@ class Rates:
     """Adam's learning rates.
 
     Position decays log-linearly to position_final at position_until images; all others to `others_final` times
-    themselves at the end. delta_*: factors on the rate of the attribute they belong to.
+    themselves at others_until images (0: at the end). delta_*: factors on the rate of the attribute they belong to.
     """
 
     position: float = 8e-4
@@ -58,6 +58,7 @@ class Rates:
     delta_colour: float = 0.5
     network: float = 1e-3
     others_final: float = 1.0
+    others_until: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class LossWeights:
     to their weight over ramp_images.
     Of the model: offset and size hold Gaussians near their start and small (beyond offset_limit_m, hair_limit_m for the
     layers of hair, and size_limit_m); delta keeps blendshapes small where no image asks for them; sparsity is the mean
-    size of blend weights; orthogonality keeps blendshapes unlike each other.
+    size of blend weights; orthogonality keeps blendshapes unlike each other. theta_noise is no term: so many standard
+    deviations of noise on what drives the network, so that it blends smoothly between the frames it was shown.
     """
 
     l1: float = 1.0
@@ -96,6 +98,7 @@ class LossWeights:
     delta: float = 0.0
     sparsity: float = 0.0
     orthogonality: float = 0.0
+    theta_noise: float = 0.0
 
 
 @dataclass(frozen=True)
