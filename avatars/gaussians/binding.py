@@ -13,6 +13,7 @@ from torch import Tensor
 from avatars.gaussians.frames import FrameKind, frame_quaternions, triangle_frames
 from avatars.gaussians.regions import patch_triangles
 from avatars.gaussians.uv_texels import covered_texels
+from avatars.templates.template import template_triangles
 from shared.errors import BadTemplate
 from shared.template import TemplateArrays
 
@@ -143,6 +144,31 @@ def bind_texels(
         torch.from_numpy(joined[2].astype(np.int64)),
         tuple(names),
         torch.from_numpy(joined[3].astype(np.float32)),
+    )
+    return everything.keep(torch.ones(len(everything), dtype=torch.bool))
+
+
+def bind_uv_grid(template: TemplateArrays, vertices: NDArray[np.floating], tex_size: int) -> UvBinding:
+    """The paper's binding: one Gaussian per texel of one `tex_size`² grid over the whole UV square (method page 2.5).
+
+    vertices [V, 3] m at rest, for the texels' size on the surface. A texel counts where its centre lies in a UV face;
+    order is row-major, row 0 near v = 0. Groups are the template's face groups, faces count through them in order, and
+    where UV faces overlap the first wins. Raises BadTemplate for a size that covers nothing.
+    """
+    faces, uv_faces, owner = template_triangles(template)
+    uv = np.asarray(template.uv, np.float64)[uv_faces]
+    face, barycentrics = covered_texels(uv * tex_size, tex_size, tex_size)
+    if not len(face):
+        raise BadTemplate(f"a grid of {tex_size} x {tex_size} texels meets no face of the template")
+    extent = _extents(np.asarray(vertices, np.float64)[faces], uv)[face] / tex_size
+    everything = UvBinding(
+        torch.from_numpy(faces.astype(np.int64)),
+        torch.from_numpy(uv.astype(np.float32)),
+        torch.from_numpy(face),
+        torch.from_numpy(barycentrics.astype(np.float32)),
+        torch.from_numpy(owner[face]),
+        tuple(template.faces),
+        torch.from_numpy(extent.astype(np.float32)),
     )
     return everything.keep(torch.ones(len(everything), dtype=torch.bool))
 

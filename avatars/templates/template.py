@@ -198,3 +198,13 @@ def triangles_of(quads: np.ndarray, uv_quads: np.ndarray) -> tuple[np.ndarray, n
     faces = np.concatenate((quads[:, first], quads[is_quad][:, second])).astype(np.int32)
     uv_faces = np.concatenate((uv_quads[:, first], uv_quads[is_quad][:, second])).astype(np.int32)
     return faces, uv_faces
+
+
+def template_triangles(arrays: TemplateArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All triangles [F, 3] of a template, their UV triangles, and which face group each belongs to [F] int64.
+
+    Groups follow each other in the template's order. For FLAME that is its own numbering of faces, the teeth last.
+    """
+    parts = [triangles_of(arrays.faces[name], arrays.uv_faces[name]) for name in arrays.faces]
+    owner = np.repeat(np.arange(len(parts)), [len(faces) for faces, _ in parts])
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts]), owner
