@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avatars.gaussians.binding import bind_texels
+from avatars.gaussians.binding import bind_texels, bind_uv_grid
 from avatars.gaussians.frames import FrameKind
-from avatars.rgb_head.driving import LAYOUTS, DrivingRange, measure_range
+from avatars.rgb_head.driving import LAYOUTS, DrivingRange, measure_range, open_range
 from avatars.rgb_head.head_template import HeadTemplate
 from avatars.rgb_head.model import RgbHead
 from avatars.templates.opening import TemplateReference
@@ -42,21 +42,25 @@ OFFSETS_M = {"tights": 0.004, "skin/hair1": 0.008, "skin/hair2": 0.02}
 class RgbHeadConfig:
     """The model's shape and start.
 
-    target_gaussians: about how many. density: patch (`gaussians.regions`) -> Gaussians per area relative to
-    the others, 0 for none. offsets_m: patch -> start above the surface. blendshapes: K. frame: 'uv' (the paper's) or
-    'orthonormal'.
+    target_gaussians: about how many. tex_size: not 0: the paper's one grid of so many texels a side over the whole UV
+    square instead, whatever target_gaussians, density and offsets_m say. density: patch (`gaussians.regions`) ->
+    Gaussians per area relative to the others, 0 for none. offsets_m: patch -> start above the surface. blendshapes: K.
+    frame: 'uv' (the paper's) or 'orthonormal'.
     initial_scale: start size as a share of the texel's spacing; initial_thickness the same along the normal.
     initial_scale_m: not 0: this start size in m for every Gaussian instead (0.0008 is the paper's).
     first_look_px: size at which training images are searched for Gaussians that nothing shows (0 keeps them all, as the
     paper does). fill_unseen: guess the outside that no image shows from what is near (needs the first look).
-    theta: what drives the network, one of `driving.LAYOUTS`.
+    theta: what drives the network, one of `driving.LAYOUTS`; standardised: by its mean and spread in training, and held
+    inside its range there (the paper takes it as it is).
     """
 
     target_gaussians: int = 20000
+    tex_size: int = 0
     blendshapes: int = 20
     hidden: int = 128
     frame: FrameKind = "orthonormal"
     theta: Literal["head", "rgbavatar", "expressions"] = "head"
+    standardised: bool = True
     initial_scale: float = 0.6
     initial_thickness: float = 0.3
     initial_scale_m: float = 0.0
@@ -97,14 +101,18 @@ def new_head(
     offset = None if vertex_offset is None else torch.as_tensor(np.array(vertex_offset, np.float32))
     head = HeadTemplate.make(template, reference.preset, reference.shape, offset)
     density = {name: share for name, share in config.density.items() if name.partition("/")[0] in arrays.faces}
-    binding = bind_texels(arrays, head.vertices.numpy(), density, config.target_gaussians)
+    rest = head.vertices.numpy()
+    if config.tex_size:
+        binding = bind_uv_grid(arrays, rest, config.tex_size)
+    else:
+        binding = bind_texels(arrays, rest, density, config.target_gaussians)
     layout = LAYOUTS[config.theta](arrays.joint_names, arrays.expression_names)
     theta_range = resting_range(layout.size())
     if rotations is not None and expressions is not None:
         turned, moved = torch.tensor(rotations), torch.tensor(expressions)
         shifted = torch.zeros(len(turned), 3) if translations is None else torch.tensor(translations)
         theta = layout.vector(turned, shifted, moved, arrays.joint_names, arrays.expression_names)
-        theta_range = measure_range(theta, shifted)
+        theta_range = measure_range(theta, shifted) if config.standardised else open_range(theta.shape[1])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = RgbHead(
@@ -119,7 +127,8 @@ def new_head(
             hidden=config.hidden,
         )
     extent = binding.extent_m.clamp(2e-4, 0.02)
-    offsets = torch.tensor([config.offsets_m.get(name, 0.0) for name in binding.group_names])
+    above = {} if config.tex_size else config.offsets_m
+    offsets = torch.tensor([above.get(name, 0.0) for name in binding.group_names])
     with torch.no_grad():
         model.positions[:, 2] = offsets[binding.group]
         model.scales[:, :2] = (config.initial_scale * extent).log()
