@@ -25,7 +25,10 @@ COMPACT_ABOVE_LINES = 2_000
 
 @dataclass(frozen=True)
 class JobRecord:
-    """A training job as it is kept. crashes: restarts of its worker since it was last started by hand."""
+    """A training job as it is kept. kind: 'train' or 'online'.
+
+    crashes: restarts of its worker since it was last started by hand.
+    """
 
     job_id: str
     key: str
@@ -41,12 +44,13 @@ class JobRecord:
     message: str = ""
     report_folder: str = ""
     avatar_id: str = ""
+    kind: str = "train"
 
     def info(self) -> JobInfo:
         """What clients are told."""
         return JobInfo(
             job_id=self.job_id,
-            kind="train",
+            kind=self.kind,
             name=self.name,
             state=self.state,
             step=self.step,
@@ -71,7 +75,8 @@ def now_text() -> str:
 class Journal:
     """The jobs by id, oldest first, and the file they are written to. Raises EnvironmentFailed where it cannot write.
 
-    Jobs found running were cut off by the server's end: they are queued again and resume from their checkpoints.
+    Jobs found running were cut off by the server's end: they are queued again and resume from their checkpoints. What
+    became of live trainings is for `online_jobs` to say.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,7 +84,7 @@ class Journal:
         self.records: dict[str, JobRecord] = {}
         lines = self._replay()
         for record in list(self.records.values()):
-            if record.state == "running":
+            if record.state == "running" and record.kind == "train":
                 self.records[record.job_id] = replace(record, state="queued", message="Resumes after a restart")
         if lines > COMPACT_ABOVE_LINES:
             self._compact()

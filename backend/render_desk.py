@@ -51,7 +51,7 @@ class RenderDesk:
     """Owns the render worker and the requests that wait for it.
 
     start: makes a worker. send: (worker, asked, ticket) to it. answer: (asked, message) to a client.
-    forward: (asked, header, parts) passes a worker's answer on unread.
+    forward: (asked, header, parts) passes a worker's answer on unread. environments: shared with another desk.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class RenderDesk:
         send: Callable[[Worker, Asked, int], None],
         answer: Callable[[Asked, Any], None],
         forward: Callable[[Asked, wire.Header, Sequence[wire.Part]], None],
+        environments: RecentEnvironments | None = None,
     ) -> None:
         self._start, self._send, self._answer, self._forward = start, send, answer, forward
         self.worker: Worker | None = None
@@ -67,7 +68,7 @@ class RenderDesk:
         self._waiting = WaitingRequests()
         self._busy: Asked | None = None
         self._ticket = 0
-        self._environments = RecentEnvironments()
+        self.environments = RecentEnvironments() if environments is None else environments
         self._sent = RecentEnvironments()
         self._failures = 0
         self._restart_at_s = 0.0
@@ -75,7 +76,7 @@ class RenderDesk:
     def ask(self, asked: Asked) -> None:
         """Take a request; it is answered later. Raises NotFound for an environment that was never handed over."""
         if isinstance(asked.message, RenderRequest) and asked.message.environment:
-            self._environments.use(asked.message.environment)
+            self.environments.use(asked.message.environment)
         replaced = self._waiting.put(asked)
         if replaced is not None:
             self._answer(replaced, Superseded(replaced.message.view))
@@ -88,7 +89,7 @@ class RenderDesk:
             raise BadMessage("An environment map is not [H, W, 3] float16", found=f"{radiance.dtype} {radiance.shape}")
         if hashlib.sha256(radiance.tobytes()).hexdigest() != message.digest:
             raise BadMessage("An environment map is not what its digest says", do="Send it again")
-        self._environments.put(message.digest, message)
+        self.environments.put(message.digest, message)
 
     def received(self, header: wire.Header, parts: Sequence[wire.Part]) -> None:
         """A message of the worker."""
@@ -114,14 +115,18 @@ class RenderDesk:
             self.worker.failure(f"at {type(self._busy.message).__name__}" if self._busy else "starting")
         )
         log.error("%s", failure.error())
+        self._failures += 1
+        self._let_go(failure, everyone=self._failures >= GIVE_UP_AFTER)
+        self._restart_at_s = now + RESTART_AFTER_S[min(self._failures, len(RESTART_AFTER_S)) - 1]
+
+    def _let_go(self, failure: Failure, *, everyone: bool) -> None:
+        """The worker is gone: tell whom it was working for, and those that wait if nobody will."""
         if self._busy is not None:
             self._answer(self._busy, failure)
-        self._failures += 1
-        if self._failures >= GIVE_UP_AFTER:
-            for asked in self._waiting.take_all():
-                self._answer(asked, failure)
-        self._restart_at_s = now + RESTART_AFTER_S[min(self._failures, len(RESTART_AFTER_S)) - 1]
-        self.worker.stop()
+        for asked in self._waiting.take_all() if everyone else ():
+            self._answer(asked, failure)
+        if self.worker is not None:
+            self.worker.stop()
         self.worker = self._busy = self.ready = None
         self._sent = RecentEnvironments()
 
@@ -142,7 +147,7 @@ class RenderDesk:
         message = asked.message
         if isinstance(message, RenderRequest) and message.environment:
             try:
-                environment = self._environments.use(message.environment)
+                environment = self.environments.use(message.environment)
             except NotFound as error:  # pushed out by others while it waited
                 self._answer(asked, Failure.of(error))
                 return self._dispatch()

@@ -43,6 +43,11 @@ def answer(studio: Studio, pixels: PixelWriter, message: Any) -> Any:
 
             check_training(message)
             return messages.Done()
+        case messages.StartOnline():
+            from backend.online_run import check_online
+
+            check_online(message)
+            return messages.Done()
     raise BadMessage(f"{type(message).__name__} is nothing for the render worker")
 
 
@@ -69,15 +74,16 @@ def main() -> int:
             link.send(Failure.of(error), envelope.request_id)
         except Exception as error:
             log.exception("failed at %s", type(envelope.message).__name__)
-            link.send(_failure(error), envelope.request_id)
+            link.send(render_failure(error, "logs/render.log"), envelope.request_id)
             if device.startswith("cuda") and "CUDA" in str(error) and "out of memory" not in str(error):
                 link.close()
                 return BROKEN_DEVICE_EXIT  # a CUDA context does not recover from such errors; a new process does
 
 
-def _failure(error: Exception) -> Failure:
+def render_failure(error: Exception, log_name: str) -> Failure:
+    """What to answer where rendering raised what nobody foresaw. log_name: where the rest is, in the data folder."""
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-    do = "Look into logs/render.log of the data folder"
+    do = f"Look into {log_name} of the data folder"
     if "out of memory" in first_line or isinstance(error, MemoryError):
         do = "Ask for a smaller picture, or close what else uses the memory"
     return Failure.of(WorkerFailed("The picture could not be rendered", found=first_line, do=do))

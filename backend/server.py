@@ -25,6 +25,8 @@ from backend.frames import Asked
 from backend.home import Home, lock_home
 from backend.jobs import JobRecord, Journal
 from backend.library import Library
+from backend.online_jobs import LiveDesk, OnlineJobs
+from backend.online_run import LIVE
 from backend.render_desk import RenderDesk
 from backend.training_jobs import TrainingJobs
 from backend.workers import Worker
@@ -45,7 +47,8 @@ from shared.sockets import (
 TICK_MS = 50
 MAX_CLIENTS = 256
 LAST_CHECKPOINT_S = 5.0
-CAPABILITIES = ("render", "train", "library", "environment")
+CAPABILITIES = ("render", "train", "online", "library", "environment")
+LISTED_JOBS = 200
 SHORT_ANSWER_BYTES, SHORT_ANSWER_TRIES, SHORT_ANSWER_WAIT_S = 64 * 1024, 20, 0.0005
 BURST = 32
 """Messages taken from one socket before the others and the clock have their turn."""
@@ -99,6 +102,18 @@ class Server:
         self.library = Library(settings.home.library)
         self.jobs = TrainingJobs(journal, self._start_trainer, self._tell_worker, self._publish)
         self.desk = RenderDesk(self._start_renderer, self._ask_worker, self._answer, self._pass_on)
+        self.live = LiveDesk(
+            self._start_renderer, self._ask_worker, self._answer, self._pass_on, self.desk.environments
+        )
+        self.online = OnlineJobs(
+            journal,
+            self.library,
+            settings.home.jobs,
+            self.live,
+            self._start_learner,
+            self._tell_worker,
+            self._publish,
+        )
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Serve until stop() is true; then end the workers (a training job writes a last checkpoint) and let go."""
@@ -112,8 +127,10 @@ class Server:
                     if socket in ready:
                         self._take(channel, socket)
                 self._guard("jobs", self.jobs.tick)
+                self._guard("live training", self.online.tick)
                 self._guard("rendering", self.desk.tick)
         finally:
+            self.online.stop(LAST_CHECKPOINT_S)
             self.jobs.stop(LAST_CHECKPOINT_S)
             self.desk.stop()
             self._release()
@@ -167,24 +184,31 @@ class Server:
             case messages.Ping():
                 return messages.Done()
             case messages.ListAvatars():
-                return messages.AvatarList(self.library.summaries())
+                return messages.AvatarList((*self.online.summaries(), *self.library.summaries()))
             case messages.ListJobs():
-                return messages.JobList(self.jobs.infos())
+                newest = list(self.jobs.journal.records)[: -LISTED_JOBS - 1 : -1]
+                return messages.JobList(tuple(self._keeper(job_id).info(job_id) for job_id in newest))
             case messages.ChangeJob():
-                return self.jobs.change(message)
+                return self._keeper(message.job_id).change(message)
             case messages.GetJobPreview():
-                return self.jobs.preview(message.job_id)
+                return self._keeper(message.job_id).preview(message.job_id)
             case messages.PutEnvironment():
                 self.desk.put_environment(message)
                 return messages.Done()
-            case messages.StartTraining():
+            case messages.StartTraining() | messages.StartOnline():
                 known = self.jobs.journal.by_key(message.key)
                 if known is not None:
-                    return self.jobs.info(known.job_id)
+                    return self._keeper(known.job_id).info(known.job_id)
                 return self.desk.ask(asked)  # which looks whether capture, preset and overrides are good
             case messages.RenderRequest():
                 check_render_request(message)  # whether its avatars exist, the worker finds while it renders
-                return self.desk.ask(asked)
+                learning = [item.avatar_id for item in message.instances if item.avatar_id.startswith(LIVE)]
+                for avatar_id in learning:
+                    self.online.summary(avatar_id)
+                return (self.live if learning else self.desk).ask(asked)
+            case messages.GetAvatar() if message.avatar_id.startswith(LIVE):
+                self.online.summary(message.avatar_id)
+                return self.live.ask(asked)
             case messages.GetAvatar():
                 summary = self.library.summary(message.avatar_id)
                 if summary.problem:
@@ -193,6 +217,11 @@ class Server:
             case messages.ListPresets():
                 return self.desk.ask(asked)
         raise BadMessage(f"{type(message).__name__} is not a request")
+
+    def _keeper(self, job_id: str) -> TrainingJobs | OnlineJobs:
+        """Who looks after a job; of unknown ones the training jobs say so."""
+        record = self.jobs.journal.records.get(job_id)
+        return self.online if record is not None and record.kind == "online" else self.jobs
 
     def _greet(self, channel: str, identity: bytes, hello: Hello) -> Welcome:
         if hello.protocol != PROTOCOL_VERSION:
@@ -231,6 +260,11 @@ class Server:
         """The render worker's answer, unread, except where it was a question of our own."""
         if isinstance(asked.message, messages.StartTraining) and header.name == "Done":
             self._answer(asked, self.jobs.start(asked.message))
+        elif isinstance(asked.message, messages.StartOnline) and header.name == "Done":
+            try:
+                self._answer(asked, self.online.start(asked.message))
+            except EffigyError as error:
+                self._answer(asked, Failure.of(error))
         else:
             self._send(asked, wire.readdress(header, parts, request_id=asked.request_id, epoch=self.epoch))
 
@@ -258,18 +292,25 @@ class Server:
     # --- workers ----------------------------------------------------------------------------------------------------
     def _from_worker(self, identity: bytes, parts: Sequence[wire.Part]) -> None:
         header = wire.open_header(parts, wire.FROM_SERVER)
-        trainer, renderer = self.jobs.worker, self.desk.worker
+        trainer, renderer, learner = self.jobs.worker, self.desk.worker, self.online.worker
         if header.name == "Hello":
             hello = wire.read_message(header, parts)
-            for worker in (trainer, renderer):
+            for worker in (trainer, renderer, learner):
                 if worker is not None and hmac.compare_digest(hello.key, worker.secret):
                     worker.identity = identity
                     if worker is trainer:
                         self.jobs.greeted()
+                    elif worker is learner:
+                        self.online.greeted()
         elif trainer is not None and identity == trainer.identity:
             self.jobs.received(wire.read_message(header, parts))
         elif renderer is not None and identity == renderer.identity:
             self.desk.received(header, parts)
+        elif learner is not None and identity == learner.identity:
+            if header.request_id or header.name == "Welcome":
+                self.live.received(header, parts)
+            else:
+                self.online.received(wire.read_message(header, parts))
 
     def _tell_worker(self, worker: Worker, message: Any) -> None:
         self._send_worker(worker, wire.encode(message, epoch=self.epoch))
@@ -292,6 +333,11 @@ class Server:
         folder = self.settings.home.jobs / record.job_id
         folder.mkdir(parents=True, exist_ok=True)
         return self._start("backend.train_worker", f"train {record.job_id}", folder / "worker.log")
+
+    def _start_learner(self, record: JobRecord) -> Worker:
+        folder = self.settings.home.jobs / record.job_id
+        folder.mkdir(parents=True, exist_ok=True)
+        return self._start("backend.online_worker", f"online {record.job_id}", folder / "worker.log")
 
     def _start(self, module: str, name: str, log_path: Path) -> Worker:
         arguments = ["--home", str(self.settings.home.root), "--device", self.settings.device]

@@ -23,7 +23,6 @@ RESTART_AFTER_S = (1.0, 2.0, 4.0)
 ACTIONS = ("pause", "resume", "cancel")
 CANCEL_GRACE_S = 10.0
 """A worker that does not stop by itself within this time is ended by force; its last checkpoint stays."""
-LISTED_JOBS = 200
 FINAL_STATES = ("done", "paused", "cancelled")
 
 log = logging.getLogger("effigy.training")
@@ -50,10 +49,6 @@ class TrainingJobs:
         self._previews: dict[str, JobPreview] = {}
 
     # --- what clients ask -------------------------------------------------------------------------------------------
-    def infos(self) -> tuple[JobInfo, ...]:
-        """The newest jobs, newest first."""
-        return tuple(self.info(job_id) for job_id in list(self.journal.records)[: -LISTED_JOBS - 1 : -1])
-
     def info(self, job_id: str) -> JobInfo:
         """One job with its newest numbers. Raises NotFound."""
         record = self._record(job_id)
@@ -149,7 +144,7 @@ class TrainingJobs:
             elif self._overdue(now):
                 self.worker.process.kill()
         if self.worker is None and now >= self._restart_at_s:
-            job_id = self._running or next((i for i, r in self.journal.records.items() if r.state == "queued"), "")
+            job_id = self._running or next((i for i, r in self.journal.records.items() if _waits(r)), "")
             if job_id:
                 self._begin(job_id)
 
@@ -222,3 +217,7 @@ class TrainingJobs:
         if record is None:
             raise NotFound(f"There is no job {job_id[:80]!r}{nearest(job_id, self.journal.records)}")
         return record
+
+
+def _waits(record: JobRecord) -> bool:
+    return record.kind == "train" and record.state == "queued"

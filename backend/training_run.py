@@ -35,15 +35,20 @@ def check_training(asked: StartTraining) -> None:
     from avatars.training.config import load_config
     from avatars.training.tensorboard import check_tensorboard
 
-    if not _NAME.fullmatch(asked.name):
-        raise BadConfig(
-            "This name cannot be an avatar's",
-            found=repr(asked.name[:80]),
-            expected="1 to 60 letters without / \\ : * ? < > | and not beginning with a dot",
-        )
+    check_name(asked.name)
     if load_config(asked.preset, asked.overrides).reporting.tensorboard:
         check_tensorboard()
     open_capture(asked.capture)
+
+
+def check_name(name: str) -> None:
+    """Raises BadConfig for a name that cannot be an avatar's."""
+    if not _NAME.fullmatch(name):
+        raise BadConfig(
+            "This name cannot be an avatar's",
+            found=repr(name[:80]),
+            expected="1 to 60 letters without / \\ : * ? < > | and not beginning with a dot",
+        )
 
 
 def finished_run(folder: Path, library: Library) -> Outcome | None:
