@@ -75,7 +75,7 @@ def make_truth(reference: TemplateReference, frames: int, size: tuple[int, int],
     jaw, left, right = np.zeros((3, frames, 3))
     jaw[:, 0] = 0.15 * (1 - np.cos(2 * time))
     left[:, 1], right[:, 1] = 0.2 * np.sin(time), 0.18 * np.sin(time)
-    lids = 0.5 * (1 + np.sin(time[:, None] * 3 + np.array((0.0, 0.2))))
+    lids = 0.5 * (1 + np.sin(time[:, None] * 2 + np.array((0.0, 0.2))))
     R = np.stack([FLIP @ turn(1, 0.5 * np.sin(s)) @ turn(0, 0.25 * np.cos(s)) for s in time])
     vertices = np.stack(
         [

@@ -107,12 +107,19 @@ def _document(path: Path) -> Mapping[str, Any]:
             ) from error
         raise BadCapture(
             f"{path.name} is damaged or no file of torch.save",
-            found=str(error).partition("\n")[0][:100] or type(error).__name__,
+            found=_short(error),
             do="Copy the checkpoint folder again",
         ) from error
     if not isinstance(document, Mapping):
         raise BadCapture(f"{path.name} holds no tracked frame", found=type(document).__name__, expected="a dict")
     return document
+
+
+def _short(error: BaseException) -> str:
+    """The first line of what went wrong, without torch's advice to open the file all the same."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "a pickle with parts that no tracked frame has"
+    return str(error).partition("\n")[0][:100] or type(error).__name__
 
 
 def _admitted() -> list[Any]:
