@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatars.captures.flame_axes import to_model
-from avatars.templates import opening
-from avatars.templates.opening import TemplateReference
+from avatars.templates.opening import TemplateReference, installed_templates, reference_of
 from shared.errors import BadCapture, nearest
 from shared.template import TemplateArrays
 
@@ -33,7 +32,7 @@ def flame_reference(name: str, version: str, wanted: str, preferred: Sequence[st
 
     Raises BadCapture with the command that installs it.
     """
-    installed = opening.installed_templates()
+    installed = installed_templates()
     if wanted:
         if wanted not in installed:
             raise BadCapture(
@@ -41,11 +40,11 @@ def flame_reference(name: str, version: str, wanted: str, preferred: Sequence[st
                 found=", ".join(installed) or "none",
                 do=f"Install it with: {COMMANDS[version]}",
             )
-        return opening.reference_of(wanted)
+        return reference_of(wanted)
     prefix = f"flame{version}"
     ids = [one for one in preferred if one in installed] + [one for one in installed if one.startswith(prefix)]
     if ids:
-        return opening.reference_of(ids[0])
+        return reference_of(ids[0])
     raise BadCapture(
         f"capture {name!r} needs a template of FLAME {version}, which is not installed",
         found=", ".join(one for one in installed if one.startswith("flame")) or "no FLAME template",
