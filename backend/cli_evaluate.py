@@ -35,7 +35,7 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--size", type=int, help="longer side, px (default: as in the training report)")
     parser.add_argument("--only", choices=PARTS, help="only these images of the capture")
     parser.add_argument("--batch", type=int, default=10, help="images rendered at once")
-    parser.add_argument("--lpips", type=Path, metavar="FOLDER", help="folder with LPIPS's weights")
+    parser.add_argument("--lpips", type=Path, metavar="FOLDER", help="folder with LPIPS's weight files")
     parser.add_argument(
         "--output", type=Path, help="folder for metrics.* (default: the result folder, or ./NAME_metrics)"
     )
@@ -46,6 +46,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """Measure, write the files, print the means."""
     from avatars.evaluation.measure import Viewing, measure_avatar
     from avatars.evaluation.results import capture_groups, index_groups, text_table, write_evaluation
+    from avatars.training.lpips import find_lpips
 
     choice = chosen(arguments)
     index = split_index(arguments.split or (ORIGINAL_SPLIT if choice.result else BY_CAPTURE))
@@ -70,7 +71,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
             images,
             viewing,
             device=device,
-            lpips=None,
+            lpips=find_lpips(str(arguments.lpips or ""), device),
             tell=lambda done: progress.update(task, completed=done),
         )
     groups = capture_groups(capture, images) if index is None else index_groups(len(images), index)

@@ -16,9 +16,19 @@ from rich.console import Console
 from rich.progress import track
 
 from backend.checks import MAX_SIDE_PX, check_render_request
+from backend.cli_chosen import add_choice
 from backend.cli_lists import add_client_options, client_of
+from backend.cli_render_capture import (
+    ORBIT_PERIOD,
+    add_transfer_options,
+    driven_by,
+    orbit_deg,
+    render_capture,
+    transfer_of,
+)
 from backend.home import open_home
 from backend.library import Library, avatar_place
+from backend.video import check_video, video_or_none
 from shared.errors import BadConfig, EffigyError, EnvironmentFailed
 from shared.messages import AvatarDetail, AvatarInstance, GetAvatar, PutEnvironment, RenderRequest
 from shared.npz import read_npz
@@ -26,51 +36,101 @@ from shared.types import Motion
 
 FRAME_TIMEOUT_S = 600.0
 MARGIN = 1.15
-Renderer = tuple[AvatarDetail, Callable[[RenderRequest], NDArray[Any]], Callable[[NDArray[Any]], str]]
+DEFAULT_SIZE = (512, 512)
+MOTION_ARRAYS = ("rotations", "translations", "expressions")
+Renderer = tuple[
+    AvatarDetail,
+    Callable[[RenderRequest], NDArray[Any]],
+    Callable[[NDArray[Any]], str],
+    Callable[[], Any] | None,
+]
 
 
 def add_render(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
-    parser = commands.add_parser("render", help="render an avatar to PNG files")
-    parser.add_argument("--avatar", required=True, help="an id of the library, or a NAME.avatar folder")
-    parser.add_argument("--motion", type=Path, help=".npz with rotations, translations, expressions (a capture's do)")
+    parser = commands.add_parser(
+        "render",
+        help="render an avatar to PNG files",
+        description="With --capture or --subject through the capture's cameras, every frame, into "
+        "OUTPUT/render_image/00000.png: the recorded person again, or driven by --motion. Without them through a free "
+        "camera, into OUTPUT/frame_0001.png and still.png.",
+    )
+    add_choice(parser)
+    parser.add_argument("--avatar", dest="avatar_option", help="the same as AVATAR")
+    parser.add_argument("--output", type=Path, help="folder for the pictures (default with --subject: the result's)")
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="default: 512 512 or as recorded"
+    )
     parser.add_argument("--frames", type=int, help="how many pictures (default: the motion's, or 1)")
-    parser.add_argument("--output", type=Path, required=True, help="folder for frame_0001.png … and still.png")
-    parser.add_argument("--size", type=int, nargs=2, default=(512, 512), metavar=("WIDTH", "HEIGHT"))
-    parser.add_argument("--yaw", type=float, default=0.0, help="degrees around the avatar; 0 is in front")
-    parser.add_argument("--pitch", type=float, default=5.0, help="degrees above its middle")
     parser.add_argument("--orbit", type=float, default=0.0, help="degrees the camera turns over the frames")
-    parser.add_argument("--fov", type=float, default=25.0, help="vertical field of view, degrees")
-    parser.add_argument("--environment", type=Path, help=".npz with radiance [H, W, 3] to light it with")
-    parser.add_argument("--server", action="store_true", help="render on the running server instead of in this process")
-    parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--orbit-amplitude", type=float, default=0.0, help="degrees the camera swings to each side")
+    parser.add_argument("--orbit-period", type=int, default=ORBIT_PERIOD, help="pictures of one swing there and back")
+    parser.add_argument("--video", type=Path, metavar="FILE", help="write an MP4 as well")
+    parser.add_argument("--fps", type=float, help="the video's frames a second (default: the motion's)")
+    parser.add_argument("--white_bg", "--white-bg", action="store_true", help="over white instead of black")
+    parser.add_argument("--alpha", action="store_true", help="RGBA (always so with a free camera)")
+    add_transfer_options(parser)
+    own = parser.add_argument_group("through a capture's cameras")
+    own.add_argument("--only", choices=("train", "test", "val"), help="only these images of the capture")
+    own.add_argument("--camera", metavar="NAME", help="only this camera of the capture")
+    own.add_argument("--batch", type=int, default=10, help="pictures rendered at once")
+    free = parser.add_argument_group("through a free camera")
+    free.add_argument("--yaw", type=float, default=0.0, help="degrees around the avatar; 0 is in front")
+    free.add_argument("--pitch", type=float, default=5.0, help="degrees above its middle")
+    free.add_argument("--fov", type=float, default=25.0, help="vertical field of view, degrees")
+    free.add_argument("--environment", type=Path, help=".npz with radiance [H, W, 3] to light it with")
+    free.add_argument("--server", action="store_true", help="render on the running server instead of in this process")
     add_client_options(parser)
     parser.set_defaults(run=render)
 
 
 def render(arguments: argparse.Namespace) -> int:
+    """Render through a capture's cameras or a free one."""
+    arguments.avatar = arguments.avatar or arguments.avatar_option
+    if arguments.capture is not None or arguments.subject is not None:
+        return render_capture(arguments)
+    return render_free(arguments)
+
+
+def render_free(arguments: argparse.Namespace) -> int:
     """Render the frames and one still, the middle one."""
-    output: Path = arguments.output
+    arguments.size = arguments.size or DEFAULT_SIZE
     check_options(arguments)
-    with _renderer(arguments) as (detail, picture_of, put_environment):
-        motion = read_motion(arguments.motion, detail) if arguments.motion else still_motion(detail)
+    output: Path = arguments.output
+    with _renderer(arguments) as (detail, picture_of, put_environment, avatar_of):
+        motion = _motion(arguments, detail, avatar_of)
         count = arguments.frames or len(motion)
         environment = put_environment(read_radiance(arguments.environment)) if arguments.environment else ""
         try:
             output.mkdir(parents=True, exist_ok=True)
-            for index in track(range(count), description=f"Rendering {detail.summary.name}", console=Console()):
-                yaw = arguments.yaw + arguments.orbit * index / count
-                picture = picture_of(request_of(arguments, detail, motion, index, yaw, environment))
-                save_png(output / f"frame_{index + 1:04d}.png", picture)
-                if index == count // 2:
-                    save_png(output / "still.png", picture)
+            with video_or_none(arguments.video, arguments.fps or motion.fps) as video:
+                for index in track(range(count), description=f"Rendering {detail.summary.name}", console=Console()):
+                    yaw = arguments.yaw + orbit_deg(arguments, index, count)
+                    picture = straight_srgb(picture_of(request_of(arguments, detail, motion, index, yaw, environment)))
+                    save_png(output / f"frame_{index + 1:04d}.png", picture)
+                    if index == count // 2:
+                        save_png(output / "still.png", picture)
+                    if video is not None:
+                        video.add(flattened(picture, white=arguments.white_bg))
         except OSError as error:
             raise EnvironmentFailed(
                 "The pictures cannot be written", found=f"{output}: {error.strerror}", do="Give another --output"
             ) from error
     print(output)
     return 0
+
+
+def _motion(arguments: argparse.Namespace, detail: AvatarDetail, avatar_of: Callable[[], Any] | None) -> Motion:
+    """Still, a motion of this rig as it is, or a source's motion carried over. Raises EffigyError."""
+    transfer = transfer_of(arguments)
+    if arguments.motion is None:
+        return still_motion(detail)
+    path = Path(arguments.motion).expanduser()
+    if transfer is None and (path.suffix == ".npz" and (not path.is_file() or is_own_motion(path))):
+        return read_motion(path, detail)
+    if avatar_of is None:
+        raise BadConfig("Another person's motion is carried over in this process only", do="Leave --server out")
+    return driven_by(arguments.motion, avatar_of(), transfer, None, Console(stderr=True)).motion
 
 
 def check_options(arguments: argparse.Namespace) -> None:
@@ -82,6 +142,17 @@ def check_options(arguments: argparse.Namespace) -> None:
         raise BadConfig("--fov is out of range", found=str(arguments.fov), expected="1 to 170 degrees")
     if not -89.0 <= arguments.pitch <= 89.0:
         raise BadConfig("--pitch is out of range", found=str(arguments.pitch), expected="-89 to 89 degrees")
+    if arguments.avatar is None:
+        raise BadConfig("Name an avatar", expected="an id of the library, or a NAME.avatar folder")
+    if arguments.output is None:
+        raise BadConfig("--output is missing", expected="a folder")
+    for name in ("only", "camera", "work_name"):
+        if getattr(arguments, name) is not None:
+            raise BadConfig(f"--{name} belongs to --capture or --subject, which was not given")
+    if arguments.video is not None:
+        check_video(arguments.video)
+    if arguments.orbit_period < 1:
+        raise BadConfig("--orbit-period is too small", found=str(arguments.orbit_period), expected="at least 1")
     if arguments.frames is not None and arguments.frames < 1:
         raise BadConfig("--frames is out of range", found=str(arguments.frames), expected="1 or more")
 
@@ -150,10 +221,16 @@ def still_motion(detail: AvatarDetail) -> Motion:
     return Motion(rest, np.zeros((1, 3), np.float32), np.zeros((1, expressions), np.float32), 25.0)
 
 
+def is_own_motion(path: Path) -> bool:
+    """Whether an .npz is a motion without names, which is then of the avatar's own rig. Raises EffigyError."""
+    arrays = _read(path)
+    return all(name in arrays for name in MOTION_ARRAYS) and "expression_names" not in arrays
+
+
 def read_motion(path: Path, detail: AvatarDetail) -> Motion:
     """A motion of this avatar's rig from an .npz. Raises EffigyError."""
     arrays = _read(path)
-    missing = [name for name in ("rotations", "translations", "expressions") if name not in arrays]
+    missing = [name for name in MOTION_ARRAYS if name not in arrays]
     if missing:
         raise EffigyError(f"{path.name} is no motion", found="no " + ", ".join(missing))
     fps = float(arrays["fps"].reshape(-1)[0]) if arrays.get("fps", np.zeros(0)).size else 25.0
@@ -186,18 +263,27 @@ def straight_srgb(combined: NDArray[Any]) -> NDArray[np.uint8]:
     return (np.concatenate((encoded, alpha), -1) * 255 + 0.5).astype(np.uint8)
 
 
-def save_png(path: Path, combined: NDArray[Any]) -> None:
-    """Write premultiplied linear RGBA as a PNG, in one step. Raises OSError."""
+def flattened(straight: NDArray[np.uint8], *, white: bool) -> NDArray[np.uint8]:
+    """Straight-alpha RGBA [H, W, 4] over white or black, [H, W, 3], blended as displays do."""
+    alpha = straight[..., 3:].astype(np.float32) / 255
+    mixed: NDArray[np.uint8] = (straight[..., :3] * alpha + (1 - alpha) * (255.0 if white else 0.0) + 0.5).astype(
+        np.uint8
+    )
+    return mixed
+
+
+def save_png(path: Path, straight: NDArray[np.uint8]) -> None:
+    """Write RGBA or RGB bytes as a PNG, in one step. Raises OSError."""
     from PIL import Image
 
     beside = path.with_suffix(".tmp")
-    Image.fromarray(straight_srgb(combined), "RGBA").save(beside, format="PNG")
+    Image.fromarray(straight).save(beside, format="PNG")
     beside.replace(path)
 
 
 @contextlib.contextmanager
 def _renderer(arguments: argparse.Namespace) -> Iterator[Renderer]:
-    """The avatar's detail, a function that renders, and one that takes an environment: here, or on the server."""
+    """The avatar's detail, what renders, what takes an environment, and (here only) what loads the avatar."""
     if arguments.server:
         with client_of(arguments) as client:
             detail = client.request(GetAvatar(arguments.avatar), timeout_s=60.0)
@@ -205,6 +291,7 @@ def _renderer(arguments: argparse.Namespace) -> Iterator[Renderer]:
                 detail,
                 lambda request: client.render(request, timeout_s=FRAME_TIMEOUT_S).passes["combined"],
                 client.put_environment,
+                None,
             )
         return
     from backend.devices import resolve_device, usable_cores, use_cores
@@ -224,7 +311,7 @@ def _renderer(arguments: argparse.Namespace) -> Iterator[Renderer]:
         combined: NDArray[Any] = studio.render(request).images[0]
         return combined
 
-    yield studio.detail(avatar_id), picture, put
+    yield studio.detail(avatar_id), picture, put, lambda: studio.avatar(avatar_id)
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

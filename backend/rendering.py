@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from avatars.avatar_folder import avatar_digest, load_avatar, load_preview
+from avatars.rgb_head.reenact import pinned
 from backend.library import Library
 from backend.render_desk import RecentEnvironments
 from shared.errors import BadAvatar, BadMessage
@@ -43,7 +44,7 @@ class Studio:
                 do="Link the avatar again, or put the earlier one back into the library",
             )
         if found not in self._avatars:
-            self._avatars[found] = load_avatar(folder, self.device)
+            self._avatars[found] = pinned(load_avatar(folder, self.device))  # artists move heads anywhere
         self._avatars.move_to_end(found)
         while len(self._avatars) > KEPT_AVATARS:
             self._avatars.popitem(last=False)

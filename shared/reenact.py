@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import BadCapture
-from .types import Float32, frozen_array
+from .types import Float32, Float64, frozen_array
 
 LEAST_SPREAD = 0.05
 """Numbers of θ that hardly moved in training count as if they had moved this much."""
@@ -55,14 +55,16 @@ class DrivingStatistics:
     @property
     def spread(self) -> Float32:
         """[D], sigma, but at least LEAST_SPREAD."""
-        return np.maximum(self.sigma, np.float32(LEAST_SPREAD))
+        spread: Float32 = np.maximum(self.sigma, np.float32(LEAST_SPREAD))
+        return spread
 
 
 def neutral_of(theta: ArrayLike, frame: int | None = None) -> Float32:
     """A source's neutral θ [D]: the median over its frames, or the one frame that the user says is neutral."""
     values = _finite(theta)
     if frame is None:
-        return np.median(values, axis=0).astype(np.float32)
+        middle: Float64 = np.median(values, axis=0)
+        return middle.astype(np.float32)
     if not 0 <= frame < len(values):
         raise BadCapture("the neutral frame is not in the source", found=str(frame), expected=f"0 to {len(values) - 1}")
     return values[frame].astype(np.float32)

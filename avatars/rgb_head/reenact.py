@@ -84,8 +84,7 @@ def statistics_of(found: DrivingRange, resting: NDArray[np.float32]) -> DrivingS
     modes = found.modes
     if modes is None:
         none, flat = np.zeros((0, len(mean)), np.float32), np.zeros(0, np.float32)
-        known = bool((np.abs(low) < UNKNOWN).all() and (np.abs(high) < UNKNOWN).all())
-        return DrivingStatistics(mean if known else resting, mean, sigma, low, high, none, flat, flat, 0.0)
+        return DrivingStatistics(resting, mean, sigma, low, high, none, flat, flat, 0.0)
     neutral, components, first, last = (
         value.cpu().numpy() for value in (modes.neutral, modes.components, modes.low, modes.high)
     )
