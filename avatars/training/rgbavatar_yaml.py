@@ -15,6 +15,8 @@ MARKS = ("dataset", "train", "template_type")
 GROUND_COLOURS = {(0.0, 0.0, 0.0): "black", (1.0, 1.0, 1.0): "white"}
 LATE_PERCEPTUAL_IMAGES = 20_000
 """From here on the original adds LPIPS, whatever its configuration says (method page 3.1)."""
+AS_RECORDED_PX = 4096
+"""Pictures are never made larger, so this keeps the recorded size of all that a GPU can train on."""
 POSE_INPUTS, EXPRESSION_INPUTS = 29, 100
 
 
@@ -131,11 +133,13 @@ def read_original(values: Mapping[str, Any], where: str) -> OriginalConfig:
     settings: dict[str, Any] = {
         "description": f"RGBAvatar's {where}",
         "background": _background(recon, where),
+        "size_px": AS_RECORDED_PX,
         "model": {
             "tex_size": model.tex_size,
             "blendshapes": model.num_basis_blend,
             "frame": "uv",
             "theta": layout,
+            "standardised": False,
             "initial_scale_m": model.init_scaling,
             "initial_opacity": model.init_opacity,
             "first_look_px": 0,
@@ -144,6 +148,7 @@ def read_original(values: Mapping[str, Any], where: str) -> OriginalConfig:
         "schedule": {
             "images": images,
             "batch": file.train.batch_size,
+            "sizes_px": [AS_RECORDED_PX],
             "deltas_from": recon.blend_start_iter if model.use_blend else images,
         },
         "rates": {
