@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import BadCapture
-from .types import Float32, Float64, frozen_array
+from .types import Float32, frozen_array
 
 LEAST_SPREAD = 0.05
 """Numbers of θ that hardly moved in training count as if they had moved this much."""
@@ -63,11 +63,12 @@ def neutral_of(theta: ArrayLike, frame: int | None = None) -> Float32:
     """A source's neutral θ [D]: the median over its frames, or the one frame that the user says is neutral."""
     values = _finite(theta)
     if frame is None:
-        middle: Float64 = np.median(values, axis=0)
-        return middle.astype(np.float32)
+        middle: Float32 = np.asarray(np.median(values, axis=0), np.float32)
+        return middle
     if not 0 <= frame < len(values):
         raise BadCapture("the neutral frame is not in the source", found=str(frame), expected=f"0 to {len(values) - 1}")
-    return values[frame].astype(np.float32)
+    chosen: Float32 = values[frame].astype(np.float32)
+    return chosen
 
 
 def transferred(
@@ -92,7 +93,7 @@ def transferred(
             expected=f"{len(statistics.mean)}",
         )
     moved = statistics.neutral + strength * (source - np.asarray(source_neutral, np.float64))
-    return held(moved, statistics, clip).astype(np.float32)
+    return np.asarray(held(moved, statistics, clip), np.float32)
 
 
 def held(theta: NDArray[np.float64], statistics: DrivingStatistics, clip: float) -> NDArray[np.float64]:
