@@ -64,6 +64,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
     chosen = parser().parse_args(arguments)
+    if getattr(chosen, "home", None) is not None:  # templates are looked for there, too, by worker processes as well
+        os.environ["EFFIGY_HOME"] = str(chosen.home)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in backend.workers; read when torch is loaded, later
     try:
         return int(chosen.run(chosen))

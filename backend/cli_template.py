@@ -46,6 +46,8 @@ def add_template(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     removing = actions.add_parser("remove", help="delete a template that was added")
     removing.add_argument("id", help="its id")
     removing.set_defaults(run=run_remove)
+    for action in (adding, listing, removing):
+        action.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
 
 
 def run_add(arguments: argparse.Namespace) -> int:

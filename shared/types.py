@@ -50,6 +50,7 @@ class Rig:
 
     parents: [J] int32, -1 for the root, always smaller than the joint's own index.
     rest_joints: [J, 3] m, model axes. shape: [S] the template's shape coefficients this avatar was made with.
+    expression_ranges: [E, 2] lowest and highest value that makes sense of each expression; None for 0 to 1.
     """
 
     template_id: str
@@ -59,6 +60,7 @@ class Rig:
     rest_joints: Float32
     expression_names: tuple[str, ...]
     shape: Float32
+    expression_ranges: Float32 | None = None
 
     def __post_init__(self) -> None:
         joints = len(self.joint_names)
@@ -69,6 +71,10 @@ class Rig:
         _freeze(self, "shape", np.float32, (None,))
         if joints == 0 or (self.parents >= np.arange(joints)).any() or (self.parents < -1).any():
             raise EffigyError("Rig.parents must list every parent before its child", expected="-1 for the root")
+        if self.expression_ranges is not None:
+            ranges = _freeze(self, "expression_ranges", np.float32, (len(self.expression_names), 2))
+            if (ranges[:, 0] >= ranges[:, 1]).any():
+                raise EffigyError("Rig.expression_ranges are out of order", expected="low below high")
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +115,7 @@ class ProxyMesh:
 class Pose:
     """One instant of a rig. rotations: [J, 3] axis-angle rad, each joint relative to its parent, in model axes.
 
-    translation: [3] m of the root. expression: [E], 0 neutral, 1 full.
+    translation: [3] m of the root. expression: [E], 0 neutral, 1 full (FLAME: standard deviations, either way).
     """
 
     rotations: Float32

@@ -76,6 +76,7 @@ def flame_head(man: float = 1.0) -> FlameHead:
     faces, uv_faces, uv, kept = _connect(azimuth, height)
     points = _calmed(points, azimuth)
     points, samples = points[kept], _Samples(samples.rows[kept], samples.shares[kept])
+    samples = _on_skin(human, rest, samples, points)
     for ball in eyes.values():  # lids lie on the eyeball, not in it
         points = _pushed_out(points, *_ball(ball), 0.0012)
     own = [joints[human.joint_names.index(name)] for name in JOINT_OWNERS]
@@ -272,6 +273,16 @@ def _ball(points: Array) -> tuple[Array, float]:
     return centre, float(np.median(np.linalg.norm(points - centre, axis=1)))
 
 
+def _on_skin(human: TemplateArrays, rest: Array, samples: _Samples, points: Array) -> _Samples:
+    """Where a ray met an eyeball the new vertex is a lid: it moves as the skin next to it does."""
+    lost = np.flatnonzero(np.isin(samples.rows[:, 0], human.group_vertices("eye_l", "eye_r")))
+    skin = human.group_vertices("skin")
+    nearest = skin[np.linalg.norm(points[lost][:, None] - rest[skin][None], axis=2).argmin(1)]
+    rows, shares = samples.rows.copy(), samples.shares.copy()
+    rows[lost], shares[lost] = nearest[:, None], (1, 0, 0)
+    return _Samples(rows, shares)
+
+
 def _pushed_out(points: Array, centre: Array, radius: float, gap: float) -> Array:
     away = points - centre
     distance = np.linalg.norm(away, axis=1, keepdims=True)
@@ -292,9 +303,7 @@ def _calmed(points: Array, azimuth: Array) -> Array:
 def _weights(human: TemplateArrays, samples: _Samples) -> Array:
     mapped = np.zeros((len(human.vertices), 5))
     for name, column in zip(human.joint_names, human.weights.T, strict=True):
-        # Where a ray met an eyeball the new vertex is a lid: it belongs to the head, as does the head joint's share.
-        owner = 1 if name.endswith("_eye") else JOINT_OWNERS.get(name, 0)
-        mapped[:, owner] += column
+        mapped[:, JOINT_OWNERS.get(name, 0)] += column
     weights = samples.take(mapped)
     return weights / weights.sum(1, keepdims=True)
 

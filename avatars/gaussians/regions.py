@@ -44,7 +44,8 @@ def patch_triangles(template: TemplateArrays, patch: str) -> tuple[NDArray[np.in
 def _part_of(template: TemplateArrays, faces: NDArray[np.int32]) -> NDArray[np.int64]:
     """Index into PARTS of each triangle."""
     centres = template.vertices[faces].mean(1)
-    joints = [template.joint_names.index(name) for name in HEAD_JOINTS if name in template.joint_names]
+    names = HEAD_JOINTS if "head" in template.joint_names else ("neck", *HEAD_JOINTS)  # FLAME's neck carries the head
+    joints = [template.joint_names.index(name) for name in names if name in template.joint_names]
     on_head = (template.weights[:, joints].sum(1) > 0.5)[faces].all(1)
     reach = np.zeros(len(template.vertices))
     if len(template.expression_dirs):
@@ -54,18 +55,27 @@ def _part_of(template: TemplateArrays, faces: NDArray[np.int32]) -> NDArray[np.i
     if eyes:
         middle = template.joints[eyes].mean(0)  # the template faces -y and stands along z
         scalp &= (centres[:, 1] > middle[1] + BEHIND_EYES_M) | (centres[:, 2] > middle[2] + ABOVE_EYES_M)
-    near_eyes = _near(template, centres, "eye", NEAR_EYES_M)
-    near_teeth = _near(template, centres, "teeth", NEAR_TEETH_M)
+    near_eyes = _near(_eyeballs(template), centres, NEAR_EYES_M)
+    near_teeth = _near(_of_groups(template, "teeth"), centres, NEAR_TEETH_M)
     conditions = [~on_head, scalp, near_eyes, near_teeth]
     return np.select(conditions, [PARTS.index(name) for name in ("body", "scalp", "lids", "lips")], PARTS.index("face"))
 
 
-def _near(template: TemplateArrays, points: NDArray[np.float32], start: str, most_m: float) -> NDArray[np.bool_]:
-    """Which points [M, 3] lie within `most_m` of a vertex of the face groups whose name begins with `start`."""
+def _of_groups(template: TemplateArrays, start: str) -> NDArray[np.float32]:
+    """Vertices [M, 3] of the face groups whose name begins with `start`."""
     groups = [name for name in template.faces if name.startswith(start)]
-    if not groups:
-        return np.zeros(len(points), bool)
-    targets = template.vertices[template.group_vertices(*groups)]
+    return template.vertices[template.group_vertices(*groups)] if groups else np.zeros((0, 3), np.float32)
+
+
+def _eyeballs(template: TemplateArrays) -> NDArray[np.float32]:
+    """Vertices [M, 3] of the eyes: their face groups, or (FLAME) what turns with their joints."""
+    joints = [template.joint_names.index(name) for name in EYE_JOINTS if name in template.joint_names]
+    in_groups = _of_groups(template, "eye")
+    return in_groups if len(in_groups) else template.vertices[template.weights[:, joints].sum(1) > 0.5]
+
+
+def _near(targets: NDArray[np.float32], points: NDArray[np.float32], most_m: float) -> NDArray[np.bool_]:
+    """Which points [M, 3] lie within `most_m` of one of the targets [T, 3]."""
     nearest_m = np.full(len(points), np.inf)
     for begin in range(0, len(targets), 64):  # in parts, so that no large table is made
         difference = points[:, None] - targets[None, begin : begin + 64]

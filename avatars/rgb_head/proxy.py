@@ -24,6 +24,7 @@ def head_rig(model: RgbHead) -> Rig:
         rest_joints=model.head.joints.cpu().numpy(),
         expression_names=arrays.expression_names,
         shape=np.asarray(model.head.shape, np.float32),
+        expression_ranges=arrays.expression_ranges,
     )
 
 

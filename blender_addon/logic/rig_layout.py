@@ -36,8 +36,9 @@ def bone_tails(joint_names: tuple[str, ...], parents: ArrayLike, rest_joints: Ar
     ancestry = np.asarray(parents, dtype=np.int64)
     tails = np.empty_like(joints)
     for index, name in enumerate(joint_names):
-        if name in NAMED_BONES:
-            direction, length = NAMED_BONES[name]
+        known = "head" if name == "neck" and "head" not in joint_names else name  # FLAME's neck carries the head
+        if known in NAMED_BONES:
+            direction, length = NAMED_BONES[known]
             tails[index] = joints[index] + length * _unit(np.asarray(direction))
             continue
         parent = ancestry[index]

@@ -119,7 +119,7 @@ def _add_blinks(expressions: Float64, names: tuple[str, ...], seconds: Float64) 
     for moment in BLINKS_S:
         away = np.clip(np.abs(seconds - moment) / (BLINK_LENGTH_S / 2), 0, 1)
         closed = np.maximum(closed, 1 - away**2)
-    for name in ("eyeBlinkLeft", "eyeBlinkRight"):
+    for name in ("eyeBlinkLeft", "eyeBlinkRight", "eyelid_left", "eyelid_right"):
         if name in names:
             expressions[:, names.index(name)] = closed
     for name in ("eyeWideLeft", "eyeWideRight"):
@@ -144,7 +144,7 @@ def _turns(joint_names: tuple[str, ...], part: Float64, openness: Float64) -> Fl
     gaze[:, 0] = RESTING_GAZE_RAD - 0.4 * head[:, 0]
     jaw = np.stack([JAW_OPEN_RAD * openness, np.zeros(len(part)), np.zeros(len(part))], axis=1)
     for name, turn in (
-        ("neck", 0.4 * head),
+        ("neck", 0.4 * head if "head" in joint_names else head),
         ("head", 0.6 * head),
         ("jaw", jaw),
         ("left_eye", gaze),

@@ -15,6 +15,8 @@ from .rig_info import rig_to_json
 
 COLOUR_ATTRIBUTE = "Colour"
 MATERIAL = "Effigy Proxy"
+SLIDER_LIMITS = (-10.0, 10.0)
+"""Blender's own limits of a shape key's range."""
 
 
 def add_avatar(context: Any, detail: messages.AvatarDetail) -> Any:
@@ -82,6 +84,9 @@ def _make_proxy(name: str, proxy: types.ProxyMesh, rig: types.Rig) -> Any:
         key = mesh_object.shape_key_add(name=expression, from_mix=False)
         moved[proxy.expression_vertices] = proxy.vertices[proxy.expression_vertices] + proxy.expression_offsets[index]
         key.data.foreach_set("co", moved.reshape(-1))
+        if rig.expression_ranges is not None:  # a shape key goes from 0 to 1 unless it is told otherwise
+            low, high = rig.expression_ranges[index].tolist()
+            key.slider_min, key.slider_max = max(low, SLIDER_LIMITS[0]), min(high, SLIDER_LIMITS[1])
         key.value = 0.0
     return mesh_object
 

@@ -15,20 +15,24 @@ def bust() -> template.TemplateArrays:
 
 
 def detail(
-    t: template.TemplateArrays, rest_pose: np.ndarray | None = None, avatar_id: str = "person"
+    t: template.TemplateArrays,
+    rest_pose: np.ndarray | None = None,
+    avatar_id: str = "person",
+    groups: tuple[str, ...] = GROUPS,
 ) -> messages.AvatarDetail:
     """What a backend would answer to GetAvatar for an avatar on this template."""
     vertices, joints = template.rest(t)
-    faces = np.concatenate([t.faces[name] for name in GROUPS])
-    group = np.concatenate([np.full(len(t.faces[name]), index) for index, name in enumerate(GROUPS)])
-    order = np.argsort(-t.weights, axis=1)[:, :4]
+    faces = np.concatenate([t.faces[name] for name in groups])
+    group = np.concatenate([np.full(len(t.faces[name]), index) for index, name in enumerate(groups)])
+    order = np.argsort(-t.weights, axis=1)[:, :5]
     weights = np.take_along_axis(t.weights, order, axis=1)
-    rig = types.Rig(t.template_id, t.digest, t.joint_names, t.parents, joints, t.expression_names, np.zeros(0))
+    names = t.joint_names, t.parents, joints, t.expression_names
+    rig = types.Rig(t.template_id, t.digest, *names, np.zeros(0), t.expression_ranges)
     proxy = types.ProxyMesh(
         vertices,
         faces,
         group,
-        GROUPS,
+        groups,
         order,
         weights / weights.sum(1, keepdims=True),
         np.full((len(vertices), 3), 0.4),

@@ -11,11 +11,11 @@ import numpy as np
 SIZE = 64
 
 
-def set_up(bpy_module=bpy, size: int = SIZE) -> None:
-    """The avatar 'tiny' of the connected backend, a camera in front of its face, small pictures."""
+def set_up(bpy_module=bpy, size: int = SIZE, avatar_id: str = "tiny") -> None:
+    """An avatar of the connected backend, a camera in front of its face, small pictures."""
     from blender_addon.services import animation
 
-    bpy_module.ops.effigy.add_avatar(avatar_id="tiny")
+    bpy_module.ops.effigy.add_avatar(avatar_id=avatar_id)
     scene = bpy_module.context.scene
     scene.render.engine = "EFFIGY"
     scene.render.resolution_x = scene.render.resolution_y = size

@@ -20,6 +20,7 @@ def rig(joints: int = 3, expressions: int = 2) -> Rig:
         rest_joints=np.arange(joints * 3, dtype=np.float32).reshape(joints, 3),
         expression_names=tuple(f"expression_{i}" for i in range(expressions)),
         shape=np.array([0.5, -1.0], np.float32),
+        expression_ranges=np.tile(np.array([-2.0, 3.0], np.float32), (expressions, 1)),
     )
 
 
