@@ -45,7 +45,8 @@ class About:
 def save_avatar(folder: Path, avatar: Avatar, about: About, preview: NDArray[np.uint8]) -> str:
     """Write an avatar's folder in one step, replacing an avatar of that name, and return its digest.
 
-    preview: [H, W, 4] uint8 sRGB straight alpha. Raises BadAvatar when something else is in the way, EnvironmentFailed
+    preview: [H, W, 4] uint8 sRGB straight alpha. The template's licence is written beside the capture's, since both
+    bind what is done with the avatar. Raises BadAvatar when something else is in the way, EnvironmentFailed
     when the disk refuses.
     """
     from PIL import Image
@@ -54,14 +55,15 @@ def save_avatar(folder: Path, avatar: Avatar, about: About, preview: NDArray[np.
     folder = Path(folder)
     if folder.exists() and not (folder / DESCRIPTION).is_file():
         raise BadAvatar(f"{folder} exists and is no avatar", do="Choose another name")
-    rig = avatar.rig()
+    rig, reference = avatar.rig(), avatar.template()
+    licences = dict.fromkeys(text for text in (about.licence, reference.open().licence) if text)
     document: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "name": about.name,
         "method": avatar.method,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "template": avatar.template().as_json(),
+        "template": reference.as_json(),
         "rig": {
             "joint_names": list(rig.joint_names),
             "parents": rig.parents.tolist(),
@@ -70,7 +72,7 @@ def save_avatar(folder: Path, avatar: Avatar, about: About, preview: NDArray[np.
         },
         "model": dict(avatar.description()),
         "training": dict(about.training),
-        "licence": about.licence,
+        "licence": "; ".join(licences),
         "consent": about.consent,
         "provenance": dict(about.provenance),
     }

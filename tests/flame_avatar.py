@@ -69,6 +69,6 @@ def tiny_flame_avatar(home: Path, name: str = "flame", gaussians: int = 2500) ->
     image = render_head(model, [flame_camera(64)], still_motion(1, model))[0]
     path = home / "library" / f"{name}.avatar"
     path.parent.mkdir(parents=True, exist_ok=True)
-    about = About(name=name, licence=arrays.licence, consent="synthetic, nobody's likeness")
+    about = About(name=name, licence="CC0-1.0", consent="synthetic, nobody's likeness")
     save_avatar(path, RgbHeadAvatar(model), about, straight_uint8(image))
     return path
