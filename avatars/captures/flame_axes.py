@@ -1,4 +1,4 @@
-"""FLAME's axes (y up, facing +z) into ours (z up, facing -y), rotations between their codings, and RGBAvatar's θ.
+"""FLAME's axes (y up, facing +z) into ours (z up, facing -y), and rotations between their codings.
 
 A vector (x, y, z) of FLAME becomes (x, -z, y) here; a rotation R becomes A R Aᵀ, so an axis-angle vector changes like
 any other vector.
@@ -6,19 +6,12 @@ any other vector.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from shared.errors import BadTemplate
-from shared.template import rotation_matrices
 
 Floats = NDArray[np.float64]
 
 MODEL_FROM_FLAME = np.array(((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0)))
-THETA_JOINTS = ("neck", "jaw", "left_eye", "right_eye")
-THETA_EXPRESSIONS, THETA_LIDS = 100, ("eyelid_left", "eyelid_right")
 
 
 def to_model(vectors: ArrayLike) -> Floats:
@@ -93,31 +86,3 @@ def axis_angles(matrices: ArrayLike) -> Floats:
     angle = 2 * np.arctan2(sine, quaternion[..., :1])
     factor = np.where(sine > 1e-12, angle / np.maximum(sine, 1e-12), 2.0)
     return factor * quaternion[..., 1:]
-
-
-def rgbavatar_theta(
-    rotations: ArrayLike,
-    translations: ArrayLike,
-    expressions: ArrayLike,
-    joint_names: Sequence[str],
-    expression_names: Sequence[str],
-) -> NDArray[np.float32]:
-    """RGBAvatar's driving vector [T, 129] of a motion in our axes, exactly as its released avatars read it: in FLAME's.
-
-    rotations [T, J, 3] rad, translations [T, 3] m, expressions [T, E]. Slices (method page 2.3): 0-99 expression,
-    100-105 neck, 106-111 jaw, 112-117 left eye, 118-123 right eye (first two rows of each matrix), 124-125 eyelids left
-    and right, 126-128 translation. Eyelids a rig lacks are 0. Raises BadTemplate for a rig without FLAME's names.
-    """
-    names = tuple(f"exp{index:03d}" for index in range(THETA_EXPRESSIONS))
-    missing = [n for n in names if n not in expression_names] + [n for n in THETA_JOINTS if n not in joint_names]
-    if missing:
-        raise BadTemplate("this rig has no driving vector of RGBAvatar", found=f"no {missing[0]!r}", expected="FLAME")
-    moved = np.asarray(expressions, np.float64)
-    turned = np.asarray(rotations, np.float64)[:, [joint_names.index(name) for name in THETA_JOINTS]]
-    six = six_from_matrices(rotations_to_flame(rotation_matrices(turned))).reshape(len(turned), -1)
-    lids = np.zeros((len(moved), 2))
-    for column, name in enumerate(THETA_LIDS):
-        if name in expression_names:
-            lids[:, column] = moved[:, expression_names.index(name)]
-    base = moved[:, [expression_names.index(name) for name in names]]
-    return np.concatenate((base, six, lids, to_flame(translations)), 1).astype(np.float32)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import pickle
-import re
+import io
+import pickletools
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from shared.errors import BadCapture
+from avatars.captures.options import small_file
+from avatars.templates.restricted_pickle import read_pickle
+from shared.errors import BadCapture, EffigyError
 
 MAX_FRAME_BYTES = 4 << 20
 """A real one has about 10 kB."""
@@ -29,7 +31,8 @@ SHAPES: Mapping[tuple[str, str], tuple[int, ...]] = {
     ("opencv", "t"): (1, 3),
     ("opencv", "K"): (1, 3, 3),
 }
-NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
+STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "LongStorage": "<i8", "IntStorage": "<i4"}
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _DAMAGE = (
     OSError,
     RuntimeError,
@@ -42,6 +45,8 @@ _DAMAGE = (
     MemoryError,
     struct.error,
     zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
 )
 WHO = "metrical-tracker with FLAME 2020 (100 expression and 300 shape numbers)"
 
@@ -70,8 +75,9 @@ class MetricalFrame:
 def read_metrical_frame(path: Path) -> MetricalFrame:
     """Read one `.frame`, of either of torch's two file formats.
 
-    Only numpy arrays of numbers, torch tensors, texts and numbers can come out of it: everything else a pickle could
-    name or call is refused. Raises BadCapture.
+    `restricted_pickle` runs nothing of it: arrays and tensors of numbers, texts and numbers come out, everything else
+    is refused. (torch.load with weights_only=True would not do: numpy crashes on a damaged array's state.) Raises
+    BadCapture.
     """
     document = _document(path)
     arrays = {key: _array(path, document, key, shape) for key, shape in SHAPES.items()}
@@ -89,25 +95,18 @@ def read_metrical_frame(path: Path) -> MetricalFrame:
 
 
 def _document(path: Path) -> Mapping[str, Any]:
+    content = small_file(path, MAX_FRAME_BYTES)
     try:
-        size = path.stat().st_size
-        if size > MAX_FRAME_BYTES:
-            raise BadCapture(f"{path.name} is too large", found=f"{size} bytes", expected=f"at most {MAX_FRAME_BYTES}")
-        with torch.serialization.safe_globals(_admitted()):
-            document = torch.load(path, map_location="cpu", weights_only=True)
-    except BadCapture:
-        raise
-    except (pickle.UnpicklingError, *_DAMAGE) as error:
-        refused = re.search(r"GLOBAL (\S+)", str(error))
-        if refused:
-            raise BadCapture(
-                f"{path.name} asks for {refused[1]}, which no tracked frame needs, and is not opened",
-                expected="a dict of numpy arrays written by torch.save",
-                do="Use the tracker's own file; this one could run a program",
-            ) from error
+        if zipfile.is_zipfile(io.BytesIO(content)):
+            document = _from_zip(path, content)
+        else:
+            document = read_pickle(_fourth_pickle(content), path.name, BadCapture)
+    except (*_DAMAGE, EffigyError) as error:
+        if isinstance(error, BadCapture):
+            raise
         raise BadCapture(
             f"{path.name} is damaged or no file of torch.save",
-            found=_short(error),
+            found=str(error).partition("\n")[0][:100] or type(error).__name__,
             do="Copy the checkpoint folder again",
         ) from error
     if not isinstance(document, Mapping):
@@ -115,31 +114,51 @@ def _document(path: Path) -> Mapping[str, Any]:
     return document
 
 
-def _short(error: BaseException) -> str:
-    """The first line of what went wrong, without torch's advice to open the file all the same."""
-    if isinstance(error, pickle.UnpicklingError):
-        return "a pickle with parts that no tracked frame has"
-    return str(error).partition("\n")[0][:100] or type(error).__name__
+def _from_zip(path: Path, content: bytes) -> Any:
+    """The object of torch's present format: a zip of data.pkl and one file for each tensor's numbers."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = {entry.filename: entry for entry in archive.infolist()}
+        name = next((entry for entry in entries if entry.endswith("/data.pkl")), "")
+        if not name:
+            raise ValueError("no data.pkl in it")
+        if sum(entry.file_size for entry in entries.values()) > MAX_FRAME_BYTES:
+            raise ValueError("it unpacks to too much")
+
+        def storage(key: Any) -> NDArray[Any]:
+            mark, kind, number, _, count = key
+            numbers = np.frombuffer(
+                archive.read(f"{name.removesuffix('data.pkl')}data/{number}"), STORAGES[str(kind).rpartition(".")[2]]
+            )
+            if mark != "storage" or len(numbers) != count:
+                raise ValueError("a tensor and its numbers disagree")
+            return numbers
+
+        builders = {("torch", kind): _never for kind in STORAGES} | {("torch._utils", "_rebuild_tensor_v2"): _tensor}
+        return read_pickle(archive.read(name), path.name, BadCapture, builders=builders, persistent=storage)
 
 
-def _admitted() -> list[Any]:
-    """What a pickle may name beside torch's own harmless list: arrays of numbers, empty until filled, and their types.
-
-    The two names of each maker are numpy's before and since version 2.
-    """
-    makers = [
-        (maker, f"{module}.multiarray.{name}")
-        for module in ("numpy.core", "numpy._core")
-        for maker, name in ((_empty_array, "_reconstruct"), (np.float64(0).__reduce__()[0], "scalar"))
-    ]
-    return [*makers, np.ndarray, np.dtype, *{type(np.dtype(name)) for name in NUMBERS}]
+def _never(*_: Any) -> Any:
+    raise ValueError("a storage that is called")
 
 
-def _empty_array(kind: Any, shape: Any, typecode: Any) -> NDArray[Any]:
-    """numpy's `_reconstruct`, for the one use that an array's own pickle makes of it."""
-    if kind is not np.ndarray or tuple(shape) != (0,) or typecode not in (b"b", "b"):
-        raise ValueError("an array made in an unusual way")
-    return np.ndarray((0,), "b")
+def _tensor(numbers: NDArray[Any], offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> Any:
+    """A contiguous tensor as an array."""
+    count = int(np.prod(shape, dtype=np.int64))
+    steps = tuple(int(np.prod(shape[axis + 1 :], dtype=np.int64)) for axis in range(len(shape)))
+    if tuple(strides) != steps or not 0 <= offset <= offset + count <= len(numbers):
+        raise ValueError("a tensor that is not contiguous")
+    return numbers[offset : offset + count].reshape(shape)
+
+
+def _fourth_pickle(content: bytes) -> bytes:
+    """The object in torch's older format: after a magic number, a version and the machine's byte order."""
+    stream = io.BytesIO(content)
+    for turn in range(4):
+        start = stream.tell()
+        for opcode, argument, _ in pickletools.genops(stream):
+            if turn == 0 and opcode.name.startswith("LONG") and argument != LEGACY_MAGIC:
+                raise ValueError("neither of torch's two formats")
+    return content[start : stream.tell()]
 
 
 def _array(
@@ -148,16 +167,14 @@ def _array(
     group, name = key
     part = document.get(group)
     value = part.get(name) if isinstance(part, Mapping) else None
-    if isinstance(value, torch.Tensor):
-        value = value.detach().numpy()
     if value is None:
         raise BadCapture(f"{path.name} lacks {group}.{name}", expected=f"a checkpoint of {WHO}")
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.shape != shape:
-        found = list(value.shape) if isinstance(value, np.ndarray) else type(value).__name__
+        found = f"{list(value.shape)} {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
         raise BadCapture(
-            f"{group}.{name} of {path.name} has the wrong shape",
-            found=str(found),
-            expected=f"{list(shape)}, as written by {WHO}",
+            f"{group}.{name} of {path.name} does not fit",
+            found=found,
+            expected=f"{list(shape)} numbers, as written by {WHO}",
             do="Track with that version; other trackers need a converter",
         )
     array = value.astype(np.float64)

@@ -78,7 +78,7 @@ def read_nersemble(folder: Path) -> Capture:
         raise BadCapture(f"a frame in the transforms of {folder.name} lacks {error.args[0]!r}") from error
     pictures, notes = _held_out(folder, pictures, options)
     rows = _frame_rows(pictures)
-    parameters = [_parameters(path) for path in rows]
+    parameters = [_parameters(path, with_offset=row == 0) for row, path in enumerate(rows)]
     reference = flame_reference(folder.name, "2023", options.template, TEMPLATES)
     shape = parameters[0]["shape"]
     numbers = tuple(float(number) for number in shape.astype(np.float32))
@@ -208,8 +208,11 @@ def _frame_rows(pictures: list[_Picture]) -> list[Path]:
     return list(dict.fromkeys(p.parameters for p in sorted(pictures, key=lambda p: (p.order, str(p.parameters)))))
 
 
-def _parameters(path: Path) -> dict[str, NDArray[np.float64]]:
-    """One flame_param file: the arrays of `SHAPES` without their leading 1, shape [300], static_offset [n, 3] m."""
+def _parameters(path: Path, *, with_offset: bool) -> dict[str, NDArray[np.float64]]:
+    """One flame_param file: the arrays of `SHAPES` without their leading 1, shape [300], static_offset [n, 3] m.
+
+    The offset is checked in every file and kept where it is wanted: thousands of copies would fill the memory.
+    """
     where = f"{path.parent.parent.name}/{path.parent.name}/{path.name}"
     if not path.is_file():
         raise BadCapture(f"{where} is missing", do="Copy the whole export, with the folders beside it")
@@ -234,7 +237,8 @@ def _parameters(path: Path) -> dict[str, NDArray[np.float64]]:
             raise BadCapture(
                 f"{name} of {where} does not fit FLAME", found=f"{list(array.shape)} {array.dtype}", expected=wanted
             )
-        found[name] = flat.astype(np.float64)
+        if name != "static_offset" or with_offset:
+            found[name] = flat.astype(np.float64)
     return found
 
 

@@ -1,4 +1,4 @@
-"""FLAME's axes into ours, rotations between their codings, readings of camera numbers, and RGBAvatar's θ."""
+"""FLAME's axes into ours, rotations between their codings, and readings of camera numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from avatars.captures.flame_axes import (
     MODEL_FROM_FLAME,
     axis_angles,
     matrices_from_six,
-    rgbavatar_theta,
     rigid,
     rotations_to_flame,
     rotations_to_model,
@@ -30,11 +29,7 @@ from avatars.captures.reading import (
     intrinsics_in_file,
     matrix_in_file,
 )
-from shared.errors import BadTemplate
 from shared.template import rotation_matrices
-
-JOINTS = ("root", "neck", "jaw", "left_eye", "right_eye")
-EXPRESSIONS = (*(f"exp{index:03d}" for index in range(100)), "eyelid_left", "eyelid_right")
 
 
 def test_up_and_forward_go_where_they_should() -> None:
@@ -75,26 +70,6 @@ def test_six_numbers_are_rows_and_survive_noise() -> None:
     scaled[:, 3:] += 0.3 * scaled[:, :3]
     np.testing.assert_allclose(matrices_from_six(scaled), matrices, atol=1e-12)
     assert not np.isfinite(matrices_from_six(np.zeros(6))).all()
-
-
-def test_theta_has_the_slices_of_rgbavatar_in_flames_axes() -> None:
-    rng = np.random.default_rng(4)
-    flame = {name: rng.normal(0, 0.3, (3, 3)) for name in JOINTS}
-    expressions = rng.normal(size=(3, 102)).astype(np.float32)
-    shift = rng.normal(size=(3, 3))
-    rotations = np.stack([to_model(flame[name]) for name in JOINTS], 1)
-    theta = rgbavatar_theta(rotations, to_model(shift), expressions, JOINTS, EXPRESSIONS)
-    assert theta.shape == (3, 129)
-    np.testing.assert_allclose(theta[:, :100], expressions[:, :100])
-    for start, name in ((100, "neck"), (106, "jaw"), (112, "left_eye"), (118, "right_eye")):
-        wanted = Rotation.from_rotvec(flame[name]).as_matrix()[:, :2].reshape(3, 6)
-        np.testing.assert_allclose(theta[:, start : start + 6], wanted, atol=1e-6)
-    np.testing.assert_allclose(theta[:, 124:126], expressions[:, 100:])
-    np.testing.assert_allclose(theta[:, 126:], shift, atol=1e-6)
-    without = rgbavatar_theta(rotations, to_model(shift), expressions[:, :100], JOINTS, EXPRESSIONS[:100])
-    assert not without[:, 124:126].any()
-    with pytest.raises(BadTemplate, match="no driving vector of RGBAvatar"):
-        rgbavatar_theta(rotations, shift, expressions, ("root", *JOINTS[:4]), EXPRESSIONS)
 
 
 @pytest.mark.parametrize("reading", [*candidates(INSTA_READING)], ids=Reading.sentence)

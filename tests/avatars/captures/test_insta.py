@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 
 from avatars.captures.capture import Capture
-from avatars.captures.flame_axes import rgbavatar_theta, to_flame
+from avatars.captures.flame_axes import axis_angles, to_flame
 from avatars.captures.insta import neck_retarget, still_camera
 from avatars.captures.opening import layout_of, open_capture
+from avatars.rgb_head.driving import rgbavatar_layout
 from avatars.rgb_head.head_template import HeadTemplate
 from avatars.templates.template import Template
 from avatars.training.config import load_config
@@ -101,8 +102,6 @@ def test_neck_retarget_is_exact_for_any_motion(insta: tuple[Path, Truth]) -> Non
     directions = head.template.joint_expression_dirs[:, 1].double().numpy()
     necks = head.joints[1].double().numpy() + expressions.double().numpy() @ directions
     turned, shift = neck_retarget(R, t, necks)
-    from avatars.captures.flame_axes import axis_angles
-
     still[:, 1] = torch.from_numpy(axis_angles(turned)).float()
     found = head.posed_vertices(still, torch.from_numpy(shift).float(), expressions).double().numpy()
     rigged = arrays.weights[:, 0] < 1e-6
@@ -127,9 +126,10 @@ def test_theta_is_what_rgbavatar_would_read(insta: tuple[Path, Truth]) -> None:
     folder, truth = insta
     capture = open_capture(folder)
     motion = capture.motion
-    theta = rgbavatar_theta(
-        motion.rotations, motion.translations, motion.expressions, capture.joint_names, capture.expression_names
-    )
+    layout = rgbavatar_layout(capture.joint_names, capture.expression_names)
+    drive = (torch.from_numpy(np.array(a)) for a in (motion.rotations, motion.translations, motion.expressions))
+    theta = layout.vector(*drive, capture.joint_names, capture.expression_names).numpy()
+    assert theta.shape == (6, 129)
     E = np.eye(4)
     E[:3, :3], E[:3, 3] = FLIP, truth.t[0]
     for frame in range(len(motion)):
@@ -250,7 +250,7 @@ def without_transforms(folder: Path) -> None:
         (shift_pictures, "bala/images and bala/checkpoint are off by 1 (found the first picture 00001.png"),
         (
             lambda f: all_frames(f, lambda d: d["flame"].update(exp=d["flame"]["exp"][:, :50])),
-            "flame.exp of 00000.frame has the wrong shape (found [1, 50]; expected [1, 100], as written by "
+            "flame.exp of 00000.frame does not fit (found [1, 50] float32; expected [1, 100] numbers, as written by "
             "metrical-tracker with FLAME 2020",
         ),
         (lambda f: shutil.rmtree(f / "checkpoint"), "an INSTA folder without the tracker's checkpoint/"),

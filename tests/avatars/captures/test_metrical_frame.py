@@ -86,7 +86,7 @@ class Huge:
 def test_a_file_that_would_run_a_program_is_not_opened(tmp_path: Path, zipped: bool) -> None:
     marker, path = tmp_path / "ran", tmp_path / "00000.frame"
     torch.save(document() | {"more": Runs(marker)}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(BadCapture, match=r"00000.frame asks for \S+mkdir, which no tracked frame needs"):
+    with pytest.raises(BadCapture, match=r"00000.frame asks for more than data and was not run \(found \S+mkdir"):
         read_metrical_frame(path)
     assert not marker.exists()
 
@@ -109,7 +109,6 @@ def test_damage_is_one_sentence(tmp_path: Path, content: bytes, message: str) ->
     assert "00001.frame" in str(caught.value)
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_cut_off_huge_and_missing_files_are_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "00002.frame"
     torch.save(document(), path)
@@ -117,12 +116,12 @@ def test_cut_off_huge_and_missing_files_are_one_sentence(tmp_path: Path) -> None
     with pytest.raises(BadCapture, match="damaged"):
         read_metrical_frame(path)
     torch.save({"flame": Huge()}, path)
-    with pytest.raises(BadCapture, match="damaged"):
+    with pytest.raises(BadCapture, match="more than data"):
         read_metrical_frame(path)
     path.write_bytes(pickle.dumps(document()))
     with pytest.raises(BadCapture, match="damaged"):
         read_metrical_frame(path)
-    with pytest.raises(BadCapture, match="damaged"):
+    with pytest.raises(BadCapture, match=r"none.frame cannot be read \(found No such file"):
         read_metrical_frame(tmp_path / "none.frame")
 
 
@@ -137,12 +136,12 @@ def without(group: str, name: str) -> Callable[[dict], None]:
         (lambda d: d.pop("opencv"), "lacks opencv.R"),
         (
             lambda d: d["flame"].update(exp=np.zeros((1, 50))),
-            r"flame.exp of 1.frame has the wrong shape \(found \[1, 50\]",
+            r"flame.exp of 1.frame does not fit \(found \[1, 50\] float64",
         ),
         (lambda d: d["flame"].update(shape=np.zeros((1, 100))), "FLAME 2020"),
         (lambda d: d["flame"].update(jaw=np.zeros((1, 3))), "flame.jaw"),
         (lambda d: d["flame"].update(jaw="wide"), "flame.jaw"),
-        (lambda d: d["flame"].update(jaw=np.array([["a"] * 6])), "damaged"),  # arrays of texts are not admitted
+        (lambda d: d["flame"].update(jaw=np.array([["a"] * 6])), r"found \[1, 6\] <U1"),
         (
             lambda d: d["opencv"].update(t=np.full((1, 3), np.nan)),
             "opencv.t of 1.frame holds values that are not finite",
@@ -158,6 +157,26 @@ def test_every_wrong_key_is_named(tmp_path: Path, change: Callable[[dict], None]
     torch.save(written, tmp_path / "1.frame")
     with pytest.raises(BadCapture, match=message):
         read_metrical_frame(tmp_path / "1.frame")
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_damaged_bytes_are_refused_or_read_but_never_more(tmp_path: Path, zipped: bool) -> None:
+    """numpy's own unpickling crashes the process on some of these."""
+    path, rng = tmp_path / "1.frame", np.random.default_rng(0)
+    torch.save(document(), path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    sentences = []
+    for _ in range(150):
+        changed = bytearray(whole)
+        for place in rng.integers(0, len(whole), 3):
+            changed[place] = rng.integers(0, 256)
+        path.write_bytes(changed)
+        try:
+            assert read_metrical_frame(path).expression.shape == (100,)
+        except BadCapture as refusal:
+            sentences.append(str(refusal))
+    assert len(sentences) > 50
+    assert all("1.frame" in sentence for sentence in sentences)
 
 
 def test_a_list_is_no_frame(tmp_path: Path) -> None:
