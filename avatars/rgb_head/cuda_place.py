@@ -22,7 +22,7 @@ FUSED_KINDS: tuple[FrameKind, ...] = ("uv", "orthonormal")
 
 @dataclass(frozen=True, eq=False)
 class FaceRows:
-    """Posed triangles of B frames, one row each: [B, F, 24] (see cuda_kernels)."""
+    """Posed triangles of B frames, one row each: [B, F, 24] (see cuda_face_kernels)."""
 
     rows: Tensor
 
@@ -43,8 +43,8 @@ def usable(device: torch.device, kind: FrameKind) -> bool:
 
 def face_rows(binding: UvBinding, vertices: Tensor, frames: Tensor, kind: FrameKind) -> FaceRows:
     """Rows of the triangles in use, for frames [B] int64 of posed vertices [T, V, 3] m. Carries no gradient."""
-    from avatars.rgb_head.cuda_kernels import FACE_ROW, FACES_A_BLOCK
-    from avatars.rgb_head.cuda_kernels import face_rows as kernel
+    from avatars.rgb_head.cuda_face_kernels import FACE_ROW, FACES_A_BLOCK
+    from avatars.rgb_head.cuda_face_kernels import face_rows as kernel
 
     vertices = vertices.detach().contiguous()
     faces = len(binding.triangles)
@@ -65,74 +65,80 @@ def face_rows(binding: UvBinding, vertices: Tensor, frames: Tensor, kind: FrameK
 
 
 class _Place(torch.autograd.Function):
+    """Inputs: rows, face, barycentrics, hidden, five attributes, then ψ and three deltas or four Nones."""
+
     @staticmethod
     def forward(
-        ctx: Any,
-        rows: Tensor,
-        face: Tensor,
-        barycentrics: Tensor,
-        hidden: Tensor,
-        *differentiable: Tensor | None,
+        ctx: Any, rows: Tensor, face: Tensor, barycentrics: Tensor, hidden: Tensor, *parts: Tensor | None
     ) -> tuple[Tensor, ...]:
-        from avatars.rgb_head.cuda_kernels import GAUSSIANS_A_BLOCK
+        from avatars.rgb_head.cuda_kernels import GAUSSIANS_A_BLOCK, WARPS
         from avatars.rgb_head.cuda_kernels import place as kernel
 
-        positions, rotations, scales, opacities, colours, moved, turned, tinted = differentiable
-        assert positions is not None
+        attributes, blend = parts[:5], parts[5:]
         batch, count = len(rows), len(face)
         shapes = ((3,), (4,), (3,), (), (3,))
-        out = tuple(positions.new_empty(batch, count, *shape) for shape in shapes)
+        out = tuple(rows.new_empty(batch, count, *shape) for shape in shapes)
+        psi = blend[0]
+        group = _group(batch)
         if batch * count:
-            kernel[(-(-count // GAUSSIANS_A_BLOCK), batch)](
-                rows, face, barycentrics, positions, rotations, scales, opacities, colours, hidden,
-                positions if moved is None else moved,
-                positions if turned is None else turned,
-                positions if tinted is None else tinted,
-                *out, rows.shape[1], count, MOVED=moved is not None, BLOCK=GAUSSIANS_A_BLOCK,
+            kernel[(-(-count // GAUSSIANS_A_BLOCK), -(-batch // group))](
+                rows, face, barycentrics, hidden, *attributes, *(rows if part is None else part for part in blend),
+                *out, rows.shape[1], count, batch,
+                SHAPES=0 if psi is None else psi.shape[1], BATCH=group, BLOCK=GAUSSIANS_A_BLOCK, num_warps=WARPS,
             )  # fmt: skip
-        ctx.save_for_backward(rows, face, hidden, rotations, scales, opacities, colours, turned, tinted)
-        ctx.moved = moved is not None
+        ctx.save_for_backward(rows, face, hidden, *parts[1:])
         return out
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        from avatars.rgb_head.cuda_kernels import GAUSSIANS_A_BLOCK
+        from avatars.rgb_head.cuda_kernels import GAUSSIANS_A_BLOCK, WARPS
         from avatars.rgb_head.cuda_kernels import place_backward as kernel
 
-        rows, face, hidden, rotations, scales, opacities, colours, turned, tinted = ctx.saved_tensors
+        rows, face, hidden, rotations, scales, opacities, colours, *blend = ctx.saved_tensors
         batch, count = len(rows), len(face)
-        new = rotations.new_empty
+        psi = blend[0]
+        new, blocks, group = rotations.new_empty, -(-count // GAUSSIANS_A_BLOCK), _group(batch)
         base = (new(count, 3), new(count, 4), new(count, 3), new(count), new(count, 3))
-        deltas: tuple[Tensor | None, ...] = (None, None, None)
-        if ctx.moved:
-            deltas = (new(batch, count, 3), new(batch, count, 4), new(batch, count, 3))
-        if count:
-            unused = rotations
-            kernel[(-(-count // GAUSSIANS_A_BLOCK),)](
-                rows, face, rotations, scales, opacities, colours, hidden,
-                unused if turned is None else turned, unused if tinted is None else tinted,
+        shared: tuple[Tensor | None, ...] = (None, None, None, None)
+        if psi is not None:
+            sums = psi.new_empty(3, batch, psi.shape[1], blocks)
+            shared = (sums, *(torch.empty_like(delta) for delta in blend[1:]))
+        if count * batch:
+            kernel[(blocks,)](
+                rows, face, hidden, rotations, scales, opacities, colours,
+                *(rows if part is None else part for part in blend),
                 *(gradient.contiguous() for gradient in gradients),
-                *base, *(unused if delta is None else delta for delta in deltas),
-                rows.shape[1], count, BATCHES=batch, MOVED=ctx.moved, BLOCK=GAUSSIANS_A_BLOCK,
+                *base, *(rows if part is None else part for part in shared),
+                rows.shape[1], count, batch, blocks, SHAPES=0 if psi is None else psi.shape[1],
+                GROUPS=-(-batch // group), BATCH=group, BLOCK=GAUSSIANS_A_BLOCK, num_warps=WARPS,
             )  # fmt: skip
-        return None, None, None, None, *base, *deltas
+        if shared[0] is not None:
+            shared = (shared[0].sum((0, -1)), *shared[1:])
+        return None, None, None, None, *base, *shared
+
+
+def _group(batch: int) -> int:
+    """How many frames one program holds in its registers: a power of two, at most 16."""
+    from avatars.rgb_head.cuda_kernels import MOST_AT_ONCE
+
+    return min(MOST_AT_ONCE, 1 << max(batch - 1, 0).bit_length())
 
 
 def place(
     rows: FaceRows,
     binding: UvBinding,
     attributes: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
-    deltas: tuple[Tensor, Tensor, Tensor] | None,
+    blend: tuple[Tensor, Tensor, Tensor, Tensor] | None,
     hidden: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """World means [B, N, 3] m, quats [B, N, 4], scales [B, N, 3] m, opacities [B, N] and colours [B, N, 3].
 
-    attributes: raw positions [N, 3], rotations [N, 4], scales [N, 3], opacities [N], colours [N, 3]. deltas: blended
-    ones of positions, rotations and colours [B, N, 3 | 4 | 3], or None. hidden [N] bool: those get opacity 0, as does
-    what is not finite. Differentiable by attributes and deltas.
+    attributes: raw positions [N, 3], rotations [N, 4], scales [N, 3], opacities [N], colours [N, 3]. blend: ψ [B, K]
+    and the deltas [K, N, 3 | 4 | 3] of positions, rotations and colours, or None. hidden [N] bool: those get opacity 0,
+    as does what is not finite. Differentiable by attributes, ψ and deltas.
     """
-    moved = (None, None, None) if deltas is None else tuple(delta.contiguous() for delta in deltas)
+    shared = (None, None, None, None) if blend is None else (blend[0].contiguous(), *blend[1:])
     return _Place.apply(  # type: ignore[no-untyped-call, no-any-return]
-        rows.rows, binding.face, binding.barycentrics, hidden, *attributes, *moved
+        rows.rows, binding.face, binding.barycentrics, hidden, *attributes, *shared
     )

@@ -151,13 +151,6 @@ class RgbHead(nn.Module):
                 out.append(flat.view(batch, *base.shape))
         return out[0], out[1], out[2]
 
-    def moved(self, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What ψ [B, K] adds to positions [B, N, 3], raw rotations [B, N, 4] and colour coefficients [B, N, 3]."""
-        shape = (len(weights), len(self), -1)
-        parts = (self.position_deltas, self.rotation_deltas, self.colour_deltas)
-        position, rotation, colour = (torch.mm(weights, deltas.flatten(1)).view(shape) for deltas in parts)
-        return position, rotation, colour
-
     def place(
         self, surface: Surface, weights: Tensor | None, *, hide_unseen: bool, normals: Tensor | None = None
     ) -> PosedGaussians:
@@ -165,8 +158,9 @@ class RgbHead(nn.Module):
         if isinstance(surface, FaceRows):
             hidden = ~self.seen if hide_unseen else torch.zeros_like(self.seen)
             attributes = (self.positions, self.rotations, self.scales, self.opacities, self.colours)
-            moved = None if weights is None else self.moved(weights)
-            return PosedGaussians(*place_rows(surface, self.binding, attributes, moved, hidden), normals)
+            deltas = (self.position_deltas, self.rotation_deltas, self.colour_deltas)
+            blend = None if weights is None else (weights, *deltas)
+            return PosedGaussians(*place_rows(surface, self.binding, attributes, blend, hidden), normals)
         batch = len(surface.points)
         positions, rotations, colours = self.blended(weights, batch)
         means = surface.points + (surface.frames @ positions[..., None])[..., 0]
