@@ -97,7 +97,7 @@ class HeadObjective:
             depth=False,
             finite=isinstance(surface, FaceRows),  # those have been checked
         )
-        terms = image_terms(drawn.features, drawn.alpha, batch.target(), batch.rgba[..., 3], self.config.losses, at)
+        terms = image_terms(drawn.features, drawn.alpha, batch.target(), batch.alpha(), self.config.losses, at)
         deltas = (self.model.position_deltas, self.model.rotation_deltas, self.model.colour_deltas)
         return terms | blend_terms(weights, deltas, self.config.losses) | self._regularisers(weights)
 

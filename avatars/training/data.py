@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,25 +13,37 @@ from torch import Tensor
 
 from avatars.captures.capture import Capture
 from avatars.rendering.cameras import CameraBatch
+from avatars.training import cuda_images
 
 ON_DEVICE_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some pictures. rgba: [B, H, W, 4] float32 premultiplied, display-encoded; frames: [B] int64; cameras: B of them.
+    """Some pictures. pixels: [B, H, W, 4] premultiplied, display-encoded, uint8 or floating 0..1; frames: [B] int64.
 
-    backgrounds: [B, 3] in 0..1, to be shown behind both the picture and the model.
+    cameras: B of them. backgrounds: [B, 3] in 0..1, to be shown behind both the picture and the model.
     """
 
-    rgba: Tensor
+    pixels: Tensor
     cameras: CameraBatch
     frames: Tensor
     backgrounds: Tensor
 
+    @cached_property
+    def rgba(self) -> Tensor:
+        """The pictures [B, H, W, 4] float32 in 0..1, premultiplied."""
+        return self.pixels.float() / 255 if self.pixels.dtype == torch.uint8 else self.pixels
+
     def target(self) -> Tensor:
         """The pictures over their backgrounds, [B, H, W, 3]."""
+        if self.pixels.dtype == torch.uint8 and cuda_images.usable(self.backgrounds):
+            return cuda_images.over_background(self.pixels, self.backgrounds)
         return self.rgba[..., :3] + (1 - self.rgba[..., 3:]) * self.backgrounds[:, None, None]
+
+    def alpha(self) -> Tensor:
+        """How much of each pixel is covered, [B, H, W] in 0..1."""
+        return self.pixels[..., 3].float() / 255 if self.pixels.dtype == torch.uint8 else self.pixels[..., 3]
 
     def straight(self) -> tuple[Tensor, Tensor]:
         """Colours [B, H, W, 3] not darkened by alpha, and alpha [B, H, W]."""
@@ -52,13 +65,19 @@ class Pictures:
 
     def batch(self, chosen: Tensor, backgrounds: Tensor) -> Batch:
         """The pictures `chosen` [B] as float32 on the device."""
-        chosen_there = chosen.to(self.cameras.K.device)
-        picked = self.rgba[chosen.to(self.rgba.device)].to(self.device, non_blocking=True)
+        chosen_there = _sent(chosen, self.device)
+        picked = self.rgba[chosen_there] if self.rgba.device == self.device else _sent(self.rgba[chosen], self.device)
         cameras = replace(
             self.cameras, K=self.cameras.K[chosen_there], camera_from_world=self.cameras.camera_from_world[chosen_there]
         )
-        frames = self.frames[chosen_there]
-        return Batch(picked.float() / 255, cameras, frames, backgrounds.to(self.device))
+        return Batch(picked, cameras, self.frames[chosen_there], _sent(backgrounds, self.device))
+
+
+def _sent(values: Tensor, device: torch.device) -> Tensor:
+    """The same on the device, without waiting for what is under way there."""
+    if device.type != "cuda" or values.is_cuda:
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
 
 
 def load_pictures(

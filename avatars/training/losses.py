@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from avatars.training import cuda_images
 from avatars.training.ssim import WINDOW, check_images, ssim
 
 CHARBONNIER_EPSILON = 1e-3
@@ -17,6 +18,8 @@ SCALES = 5
 def l1_loss(images: Tensor, targets: Tensor) -> Tensor:
     """Mean absolute difference, a scalar."""
     check_images(images, targets)
+    if cuda_images.usable(images, targets):
+        return cuda_images.mean_absolute(images, targets)
     return (images - targets).abs().mean()
 
 

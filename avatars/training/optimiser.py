@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from avatars.training import cuda_adam
 from avatars.training.schedule import log_linear
 from avatars.training.trainer import RatedParameter
 
@@ -32,7 +33,31 @@ class Optimiser:
             group["lr"] = log_linear(start, final, at / max(until_images, 1))
         self.adam.zero_grad(set_to_none=True)
         loss.backward()
-        self.adam.step()
+        if all(cuda_adam.usable(entry.parameter) for entry in self.parameters):
+            self._step_on_cuda()
+        else:
+            self.adam.step()
+
+    def _step_on_cuda(self) -> None:
+        for group in self.adam.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.adam.state[parameter]
+                if not state:
+                    state["step"] = torch.zeros((), dtype=torch.float32)
+                    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+                state["step"] += 1
+                cuda_adam.step(
+                    parameter.detach(),
+                    parameter.grad,
+                    state["exp_avg"],
+                    state["exp_avg_sq"],
+                    steps=int(state["step"]),
+                    rate=group["lr"],
+                    betas=group["betas"],
+                    epsilon=group["eps"],
+                )
 
     def state(self) -> dict[str, Tensor]:
         """Parameters and moments by name."""
@@ -46,10 +71,12 @@ class Optimiser:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Inverse of `state`."""
         for entry in self.parameters:
+            # Our own steps count on the host, where counting waits for nothing.
+            device, own = entry.parameter.device, cuda_adam.usable(entry.parameter)
             with torch.no_grad():
                 entry.parameter.copy_(state[f"parameter.{entry.name}"])
             moments = {
-                moment: state[f"{moment}.{entry.name}"].to(entry.parameter.device).clone()
+                moment: state[f"{moment}.{entry.name}"].to("cpu" if own and moment == "step" else device).clone()
                 for moment in MOMENTS
                 if f"{moment}.{entry.name}" in state
             }

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from avatars.training import cuda_images
 from shared.errors import EffigyError
 
 WINDOW = 11
@@ -85,10 +86,12 @@ def ssim(images: Tensor, targets: Tensor) -> Tensor:
     """Mean SSIM of each pair of images, [B]. images, targets: [B, H, W, C] in 0..1, display-encoded.
 
     Borders are padded with zeros, as in the code of Kerbl et al. 2023 and those who compare with it. Differentiable by
-    `images`, not by `targets`. On the CPU a compiled kernel; elsewhere torch.
+    `images`, not by `targets`. Compiled kernels on the CPU and on CUDA.
     """
     check_images(images, targets)
     if images.device.type == "cpu" and images.dtype == torch.float32:
         return _CompiledSSIM.apply(images, targets)  # type: ignore[no-untyped-call, no-any-return]
+    if cuda_images.usable(images, targets):
+        return cuda_images.ssim(images, targets.detach(), gaussian_taps().to(images), C1, C2)
     luminance, structure = ssim_terms(images, targets.detach(), padding=WINDOW // 2)
     return (luminance * structure).mean(dim=(1, 2, 3))
