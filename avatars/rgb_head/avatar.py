@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avatars.gaussians.posed import PosedGaussians
+from avatars.rgb_head.cuda_place import usable
+from avatars.rgb_head.graphed_pose import GraphedPose
 from avatars.rgb_head.model import RgbHead
 from avatars.rgb_head.proxy import head_proxy, head_rig
 from avatars.rgb_head.storage import head_description, head_from_parts, head_tensors
@@ -27,6 +29,7 @@ class RgbHeadAvatar:
         self.model = model.requires_grad_(False)
         self.rest_pose: NDArray[np.float32] = model.rest_pose
         self.captured_irradiance: Tensor | None = model.captured_irradiance
+        self._graphed = GraphedPose(model)
 
     def rig(self) -> Rig:
         """The skeleton and expressions it is driven by."""
@@ -39,6 +42,8 @@ class RgbHeadAvatar:
     def pose(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> PosedGaussians:
         """World Gaussians for rotations [B, J, 3] rad, translations [B, 3] m and expressions [B, E]."""
         with torch.no_grad():
+            if len(rotations) == 1 and usable(rotations.device, self.model.frame):
+                return self._graphed(rotations, translations, expressions)
             return self.model.pose(rotations, translations, expressions)
 
     def template(self) -> TemplateReference:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -77,9 +78,9 @@ class DrivingLayout:
             if field.kind == "translation":
                 parts.append(y_up_vectors(translations) if turned else translations)
             elif field.kind == "expressions":
-                parts.append(expressions[:, [expression_names.index(name) for name in field.names]])
+                parts.append(expressions[:, _places(field.names, tuple(expression_names), expressions.device)])
             else:
-                chosen = rotations[:, [joint_names.index(name) for name in field.names]]
+                chosen = rotations[:, _places(field.names, tuple(joint_names), rotations.device)]
                 chosen = y_up_vectors(chosen) if turned else chosen  # the axis turns, the angle stays
                 parts.append(six_numbers(matrices_from_axis_angle(chosen)).flatten(1))
         return torch.cat(parts, 1) if parts else rotations.new_zeros(len(rotations), 0)
@@ -106,6 +107,12 @@ class DrivingLayout:
         if any(field.axes not in AXES for field in fields):
             raise BadAvatar("the driving layout has a field in unknown axes", expected=", ".join(AXES))
         return DrivingLayout(fields)
+
+
+@lru_cache(maxsize=64)
+def _places(names: tuple[str, ...], among: tuple[str, ...], device: torch.device) -> Tensor:
+    """Indices of names, kept on the device: sending a list there for each frame would wait for all under way."""
+    return torch.tensor([among.index(name) for name in names], dtype=torch.int64, device=device)
 
 
 def y_up_vectors(vectors: Tensor) -> Tensor:

@@ -50,7 +50,8 @@ def test_the_next_adam_step_moves_the_function_as_before(model: RgbHead) -> None
 
     def stepped(renormalised: bool) -> torch.Tensor:
         head = model.kept(torch.ones(len(model), dtype=torch.bool))
-        head.driving_range = DrivingRange(*(value.clone() for value in vars(model.driving_range).values()))
+        now = model.driving_range
+        head.driving_range = DrivingRange(now.mean.clone(), now.sigma.clone(), now.low.clone(), now.high.clone())
         optimiser = Optimiser(HeadObjective(TrainConfig(), head).parameters())
         for _ in range(3):
             optimiser.step(head.weights(theta).square().sum(), 0)

@@ -10,6 +10,7 @@ import torch
 from avatars.gaussians.binding import anchors
 from avatars.gaussians.frames import FrameKind
 from avatars.rgb_head import cuda_place
+from avatars.rgb_head.avatar import RgbHeadAvatar
 from avatars.rgb_head.initial import RgbHeadConfig, new_head
 from avatars.rgb_head.model import ATTRIBUTES, DELTAS, RgbHead
 from avatars.templates.opening import TemplateReference, embedded_template
@@ -79,3 +80,22 @@ def test_broken_and_hidden_gaussians_are_not_drawn() -> None:
     assert (posed.opacities[:, [6, 8, 10, 12]] > 0).all()
     for value in (posed.means, posed.quats, posed.scales, posed.colours):
         assert torch.isfinite(value).all()
+
+
+def test_a_recorded_pose_is_the_pose_again_and_again() -> None:
+    model, _ = disturbed_head("orthonormal")
+    model.seen.fill_(True)
+    avatar = RgbHeadAvatar(model)
+    arrays = model.head.template.arrays
+    draw = torch.Generator().manual_seed(4)
+    kept = []
+    for _ in range(3):
+        turned = 0.2 * torch.randn(1, len(arrays.joint_names), 3, generator=draw).cuda()
+        shifted = 0.1 * torch.randn(1, 3, generator=draw).cuda()
+        moved = 0.3 * torch.rand(1, len(arrays.expression_names), generator=draw).cuda()
+        with torch.no_grad():
+            kept.append((avatar.pose(turned, shifted, moved), model.pose(turned, shifted, moved)))
+    for found, wanted in kept:  # compared only now: later calls must not have written over earlier results
+        for name in ("means", "quats", "scales", "opacities", "colours", "normals"):
+            torch.testing.assert_close(getattr(found, name), getattr(wanted, name), atol=1e-5, rtol=1e-4)
+    assert not torch.equal(kept[0][0].means, kept[1][0].means)
