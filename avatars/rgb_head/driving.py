@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -203,15 +203,15 @@ def open_range(size: int) -> DrivingRange:
     return DrivingRange(torch.zeros(size), torch.ones(size), -most, most)
 
 
-def measure_range(theta: Tensor, translations: Tensor | None = None) -> DrivingRange:
-    """Statistics of θ [T, size] over training frames. translations: [T, 3] m of the root, zero if left out."""
-    places = torch.zeros(len(theta), 3) if translations is None else translations
-    low, high = _percentiles(theta)
-    mean, sigma = theta.mean(0), theta.std(0, unbiased=False)
-    return DrivingRange(mean, sigma, low, high, _measure_modes(theta, mean, sigma, places))
+def measure_range(theta: Tensor) -> DrivingRange:
+    """Statistics of θ [T, size] over training frames, without modes."""
+    return DrivingRange(theta.mean(0), theta.std(0, unbiased=False), *_percentiles(theta))
 
 
-def _measure_modes(theta: Tensor, mean: Tensor, sigma: Tensor, translations: Tensor) -> DrivingModes:
+def with_modes(found: DrivingRange, theta: Tensor, translations: Tensor | None = None) -> DrivingRange:
+    """The range with the modes of θ [T, size] measured. translations: [T, 3] m of the root, zero if left out."""
+    translations = torch.zeros(len(theta), 3) if translations is None else translations
+    mean, sigma = found.mean.to(theta.device), found.sigma.to(theta.device)
     standard = ((theta - mean) / sigma.clamp_min(LEAST_SPREAD)).double()
     _, directions = torch.linalg.eigh(standard.T @ standard)  # ascending
     count = min(MOST_COMPONENTS, max(len(theta) - 1, 0), theta.shape[1])
@@ -220,7 +220,8 @@ def _measure_modes(theta: Tensor, mean: Tensor, sigma: Tensor, translations: Ten
     low, high = _percentiles(along.float())
     far = torch.quantile((standard - along @ components).norm(dim=1), 0.99).float()
     neutral, place_m = (torch.quantile(values.double(), 0.5, dim=0).float() for values in (theta, translations))
-    return DrivingModes(neutral, place_m, components.float(), low, high, far.reshape(1))
+    modes = DrivingModes(neutral, place_m, components.float(), low, high, far.reshape(1))
+    return replace(found, modes=modes.to(str(found.mean.device)))
 
 
 def _percentiles(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from avatars.gaussians.binding import bind_texels, bind_uv_grid
 from avatars.gaussians.frames import FrameKind
-from avatars.rgb_head.driving import LAYOUTS, DrivingRange, measure_range, open_range
+from avatars.rgb_head.driving import LAYOUTS, DrivingRange, measure_range, open_range, with_modes
 from avatars.rgb_head.head_template import HeadTemplate
 from avatars.rgb_head.model import RgbHead
 from avatars.templates.opening import TemplateReference
@@ -112,7 +112,9 @@ def new_head(
         turned, moved = torch.tensor(rotations), torch.tensor(expressions)
         shifted = torch.zeros(len(turned), 3) if translations is None else torch.tensor(translations)
         theta = layout.vector(turned, shifted, moved, arrays.joint_names, arrays.expression_names)
-        theta_range = measure_range(theta, shifted) if config.standardised else open_range(theta.shape[1])
+        theta_range = (
+            with_modes(measure_range(theta), theta, shifted) if config.standardised else open_range(theta.shape[1])
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = RgbHead(

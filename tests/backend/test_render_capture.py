@@ -15,7 +15,7 @@ from PIL import Image
 from avatars.avatar_folder import About, save_avatar
 from avatars.captures import open_capture
 from avatars.rgb_head.avatar import RgbHeadAvatar
-from avatars.rgb_head.driving import measure_range
+from avatars.rgb_head.driving import measure_range, with_modes
 from backend import video
 from backend.cli import main
 from backend.cli_render import flattened
@@ -35,7 +35,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with tiny.avatar, the capture of the very same head with two cameras, and a result folder."""
     folder = tmp_path_factory.mktemp("render")
     model = tiny_head(GAUSSIANS)
-    model.driving_range = measure_range(model.theta(**moving(FRAMES, model)))  # as if trained on that capture
+    theta = model.theta(**moving(FRAMES, model))
+    model.driving_range = with_modes(measure_range(theta), theta)  # as if trained on that capture
     about = About("tiny", provenance={"capture": "bala"})
     save_avatar(folder / "home/library/tiny.avatar", RgbHeadAvatar(model), about, np.zeros((8, 8, 4), np.uint8))
     tiny_capture(folder / "data" / "bala", size=40, frames=FRAMES, cameras=2, gaussians=GAUSSIANS)

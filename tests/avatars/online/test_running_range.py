@@ -8,7 +8,7 @@ import torch
 
 from avatars.online.running_range import KEPT_ROWS, RunningRange, begin_range, renormalise, widen_limits
 from avatars.rgb_head.driving import DrivingRange
-from avatars.rgb_head.model import RgbHead
+from avatars.rgb_head.model import RANGES, RgbHead
 from avatars.rgb_head.objective import HeadObjective
 from avatars.training.config import TrainConfig
 from avatars.training.optimiser import Optimiser
@@ -50,8 +50,7 @@ def test_the_next_adam_step_moves_the_function_as_before(model: RgbHead) -> None
 
     def stepped(renormalised: bool) -> torch.Tensor:
         head = model.kept(torch.ones(len(model), dtype=torch.bool))
-        now = model.driving_range
-        head.driving_range = DrivingRange(now.mean.clone(), now.sigma.clone(), now.low.clone(), now.high.clone())
+        head.driving_range = DrivingRange(*(getattr(model.driving_range, name).clone() for name in RANGES))
         optimiser = Optimiser(HeadObjective(TrainConfig(), head).parameters())
         for _ in range(3):
             optimiser.step(head.weights(theta).square().sum(), 0)
@@ -83,11 +82,11 @@ def test_limits_only_widen(model: RgbHead) -> None:
 
 def test_the_tensors_stay_the_same_ones(model: RgbHead) -> None:
     held = model.driving_range
-    pointers = [value.data_ptr() for value in vars(held).values()]
+    pointers = [getattr(held, name).data_ptr() for name in RANGES]
     begin_range(model, some_range(model.layout.size(), 0))
     widen_limits(model, some_range(model.layout.size(), 1))
     renormalise(model, some_range(model.layout.size(), 2))
-    assert [value.data_ptr() for value in vars(model.driving_range).values()] == pointers
+    assert [getattr(model.driving_range, name).data_ptr() for name in RANGES] == pointers
 
 
 def test_statistics_of_a_long_stream_are_those_of_a_uniform_sample() -> None:

@@ -12,7 +12,7 @@ import torch
 from avatars.captures import open_capture
 from avatars.captures.flame_axes import to_model
 from avatars.rgb_head.avatar import RgbHeadAvatar
-from avatars.rgb_head.driving import LAYOUTS, measure_range, open_range
+from avatars.rgb_head.driving import LAYOUTS, measure_range, open_range, with_modes
 from avatars.rgb_head.initial import RgbHeadConfig, new_head
 from avatars.rgb_head.model import RgbHead
 from avatars.rgb_head.reenact import Skeleton, Source, Transfer, head_places, motion_of, pinned, reenacted
@@ -204,7 +204,7 @@ def test_an_avatar_without_statistics_is_driven_as_it_comes(avatar: RgbHeadAvata
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_statistics_of_very_short_captures(frames: int) -> None:
     theta = torch.arange(frames * 4.0).reshape(frames, 4)
-    modes = measure_range(theta).modes
+    modes = with_modes(measure_range(theta), theta).modes
     assert modes is not None
     assert len(modes.components) <= frames
     assert torch.isfinite(modes.components).all()
@@ -214,7 +214,7 @@ def test_principal_directions_are_those_of_the_data() -> None:
     random = torch.Generator().manual_seed(0)
     direction = torch.nn.functional.normalize(torch.tensor([3.0, -1.0, 2.0, 0.5]), dim=0)
     theta = torch.randn(500, 1, generator=random) * direction + 0.001 * torch.randn(500, 4, generator=random)
-    modes = measure_range(theta).modes
+    modes = with_modes(measure_range(theta), theta).modes
     assert modes is not None
     spread = theta.std(0, unbiased=False).clamp_min(0.05)
     expected = torch.nn.functional.normalize(direction / spread, dim=0)
