@@ -45,14 +45,13 @@ def check_capture_command(arguments: argparse.Namespace) -> int:
     """Examine, write sheet and report, print the findings; status 1 when one of them is bad."""
     from PIL import Image
 
-    from avatars.captures.check import check_capture
-    from avatars.captures.opening import open_capture
+    from avatars.captures.check import check_folder
     from avatars.files import disk_failure, write_atomically
     from shared.errors import BadConfig
 
     if arguments.frames < 1:
         raise BadConfig("--frames is too small", found=str(arguments.frames), expected="at least 1")
-    checked = check_capture(open_capture(arguments.folder), arguments.frames)
+    checked = check_folder(arguments.folder, arguments.frames)
     document = checked.as_json()
     output = (arguments.output or Path()).expanduser()
     sheet_path, report_path = output / SHEET, output / REPORT

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,9 +16,13 @@ from numpy.typing import NDArray
 
 from avatars.captures.capture import Capture
 from avatars.captures.coverage import Coverage, measure_coverage
+from avatars.captures.insta import read_insta
 from avatars.captures.laid_over import LaidOver, PosedCapture, View, varied_images
+from avatars.captures.opening import open_capture
 from avatars.captures.overlay import brightness, overlaid, projected, sheet
+from avatars.captures.pairing import ShiftedNames
 from avatars.captures.reading import Reading, camera_from_flame, candidates, intrinsic_candidates, intrinsics
+from shared.errors import BadCapture
 
 State = Literal["ok", "doubtful", "bad"]
 COARSE_PX, FINE_PX = 160, 512
@@ -76,6 +81,37 @@ class CaptureCheck:
             "readings": [{**asdict(reading), "overlap": round(value, 4)} for reading, value in self.fits],
             "coverage": asdict(self.coverage),
         }
+
+
+def check_folder(name_or_folder: str | Path, frames: int = 8) -> CaptureCheck:
+    """Examine a recording, also one whose pictures and frames are named off by one: both ways to pair them are tried.
+
+    Raises BadCapture for what cannot be read at all, BadTemplate.
+    """
+    try:
+        return check_capture(open_capture(name_or_folder), frames)
+    except ShiftedNames as shifted:
+        return _paired_both_ways(Path(name_or_folder).expanduser(), shifted, frames)
+
+
+def _paired_both_ways(folder: Path, shifted: ShiftedNames, frames: int) -> CaptureCheck:
+    ways: tuple[Literal["order", "name"], ...] = ("order", "name")
+    checks: dict[str, CaptureCheck] = {}
+    for way in ways:
+        try:
+            checks[way] = check_capture(read_insta(folder, way), frames)
+        except ShiftedNames:
+            continue
+        except BadCapture:
+            if way == "name" and not checks:
+                raise
+    best = max(checks, key=lambda way: checks[way].fits[0][1])
+    overlaps = ", ".join(f"by {way} {check.fits[0][1]:.3f}" for way, check in checks.items())
+    rest = [finding for finding in checks[best].findings if finding.name != "pairing"]
+    own = next(finding for finding in checks[best].findings if finding.name == "pairing")
+    advice = shifted.do if own.state == "bad" else f"Put {json.dumps({'pairing': best})} into effigy.json"
+    pairing = Finding("pairing", "bad", f"{shifted.what}; overlap when paired {overlaps}", advice)
+    return replace(checks[best], findings=(pairing, *rest))
 
 
 def check_capture(capture: Capture, frames: int = 8) -> CaptureCheck:

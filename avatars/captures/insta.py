@@ -10,7 +10,9 @@ moves: all of its motion goes to the neck joint, so that the stump of the should
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +27,12 @@ from avatars.captures.flame_axes import (
     to_model,
 )
 from avatars.captures.flame_templates import LIDS, expression_columns, flame_reference
-from avatars.captures.images import check_size, has_alpha, image_size
+from avatars.captures.images import check_size, image_size
+from avatars.captures.insta_checks import check_intrinsics, check_mask, check_rotation, check_transforms
 from avatars.captures.metrical_frame import MetricalFrame, read_metrical_frame
-from avatars.captures.options import CaptureOptions, json_object, read_options
+from avatars.captures.options import CaptureOptions, read_options
 from avatars.captures.pairing import numbered_files, paired
-from avatars.captures.reading import FLIP_YZ, INSTA_READING, Reading, camera_from_flame, intrinsics
+from avatars.captures.reading import FLIP_YZ, INSTA_READING, camera_from_flame, intrinsics
 from avatars.captures.splits import held_out_end
 from avatars.templates.opening import TemplateReference
 from shared.errors import BadCapture
@@ -38,10 +41,7 @@ from shared.types import Camera, Motion
 
 PICTURES, CHECKPOINTS = (".png", ".jpg", ".jpeg", ".webp"), (".frame",)
 HIGH_QUALITY = "images.HQ"
-TRANSFORMS = ("transforms.json", "transforms_train.json")
 TEMPLATES = ("flame2020_rgbavatar", "flame2020")
-MAX_JSON_BYTES = 256 << 20
-FOCAL_TOLERANCE, CENTRE_TOLERANCE = 0.005, 0.01
 
 
 def is_insta(folder: Path) -> bool:
@@ -49,9 +49,14 @@ def is_insta(folder: Path) -> bool:
     return (folder / "checkpoint").is_dir() and any((folder / name).is_dir() for name in ("images", HIGH_QUALITY))
 
 
-def read_insta(folder: Path) -> Capture:
-    """The capture in an INSTA folder. Pictures are only looked at when they are needed. Raises BadCapture."""
+def read_insta(folder: Path, pairing: Literal["", "name", "order"] = "") -> Capture:
+    """The capture in an INSTA folder. Pictures are only looked at when they are needed.
+
+    pairing: in place of the folder's own options. Raises BadCapture, of which ShiftedNames for names off by one.
+    """
     options = read_options(folder, INSTA_READING)
+    if pairing:
+        options = replace(options, pairing=pairing)
     pictures = folder / options.images
     if options.images == "images" and not pictures.is_dir():
         pictures = folder / HIGH_QUALITY
@@ -63,10 +68,10 @@ def read_insta(folder: Path) -> Capture:
     scale = 2 if pictures.name == HIGH_QUALITY else 1
     size = first.width_px * scale, first.height_px * scale
     K = intrinsics(first.K, options.reading)
-    _check_intrinsics(K, first, frames, options.reading)
-    _check_transforms(folder, K, first)
+    check_intrinsics(K, first, frames, options.reading)
+    notes += check_transforms(folder, K, [image for image, _ in pairs], frames, options)
     check_size(pairs[0][0], image_size(pairs[0][0]), size)
-    _check_mask(pairs[0][0])
+    check_mask(pairs[0][0])
     reference = flame_reference(folder.name, "2020", options.template, TEMPLATES)
     reference = _shaped(reference, first)
     if any(not np.allclose(frame.shape, first.shape, atol=1e-4) for frame in frames):
@@ -142,7 +147,7 @@ def _still_camera(
 ) -> tuple[NDArray[np.float64], Motion]:
     """world_from_camera [4, 4] in model axes, and the motion of the template."""
     for frame in (first, *frames):
-        _check_rotation(frame)
+        check_rotation(frame)
     placed = camera_from_flame(rigid(np.stack([f.R for f in frames]), np.stack([f.t for f in frames])), options.reading)
     start = camera_from_flame(rigid(first.R, first.t), options.reading)
     E, R, t = still_camera(placed[:, :3, :3], placed[:, :3, 3], start[:3, 3])
@@ -167,75 +172,3 @@ def _still_camera(
             expected="two vectors that are not parallel",
         )
     return MODEL_FROM_FLAME_4 @ np.linalg.inv(E), Motion(rotations, translations, expressions, options.fps)
-
-
-def _check_rotation(frame: MetricalFrame) -> None:
-    if np.abs(frame.R @ frame.R.T - np.eye(3)).max() > 1e-3 or np.linalg.det(frame.R) < 0:
-        raise BadCapture(f"opencv.R of {frame.path.name} is no rotation", expected="a 3x3 rotation matrix")
-
-
-def _check_intrinsics(
-    K: NDArray[np.float64], first: MetricalFrame, frames: Sequence[MetricalFrame], reading: Reading
-) -> None:
-    if np.abs(K[2] - (0, 0, 1)).max() > 1e-6 or min(K[0, 0], K[1, 1]) <= 0:
-        raise BadCapture(
-            f"opencv.K of {first.path.name} is no camera matrix" + (" (it looks transposed)" if K[2, 0] else ""),
-            found=f"last row {np.round(K[2], 3).tolist()}, focal {K[0, 0]:g} and {K[1, 1]:g}",
-            expected="last row [0, 0, 1] and focal lengths above 0",
-            do='If the tracker writes it so, put {"reading": {"intrinsics": "transposed"}} into effigy.json',
-        )
-    for frame in frames:
-        if (frame.width_px, frame.height_px) != (first.width_px, first.height_px):
-            raise BadCapture(
-                f"{frame.path.name} has another image size than {first.path.name}",
-                found=f"{frame.width_px}x{frame.height_px}",
-                expected=f"{first.width_px}x{first.height_px}",
-            )
-        other = intrinsics(frame.K, reading)
-        if abs(other[0, 0] / K[0, 0] - 1) > FOCAL_TOLERANCE or abs(other[1, 1] / K[1, 1] - 1) > FOCAL_TOLERANCE:
-            raise BadCapture(
-                f"{frame.path.name} has another focal length than {first.path.name}",
-                found=f"{other[0, 0]:.1f} px",
-                expected=f"{K[0, 0]:.1f} px",
-                do="Use the frames of one run of the tracker",
-            )
-
-
-def _check_transforms(folder: Path, K: NDArray[np.float64], first: MetricalFrame) -> None:
-    """Compare INSTA's own file with the tracker's camera. Raises BadCapture where they contradict each other."""
-    path = next((folder / name for name in TRANSFORMS if (folder / name).is_file()), None)
-    if path is None:
-        return
-    document = json_object(path, MAX_JSON_BYTES)
-    size = first.width_px, first.height_px
-    named = document.get("w"), document.get("h")
-    if all(isinstance(number, int | float) for number in named) and named != size:
-        swapped = named == size[::-1]
-        raise BadCapture(
-            f"{path.name} and {first.path.name} of {folder.name} have "
-            + ("width and height the other way round" if swapped else "different image sizes"),
-            found=f"{named[0]:g}x{named[1]:g} in {path.name}",
-            expected=f"{size[0]}x{size[1]}",
-            do="Make both with the same run; metrical-tracker stores height first",
-        )
-    wanted = (("fl_x", K[0, 0]), ("fl_y", K[1, 1]), ("cx", K[0, 2]), ("cy", K[1, 2]))
-    for name, value in wanted:
-        other = document.get(name)
-        tolerance = FOCAL_TOLERANCE * value if name.startswith("fl") else CENTRE_TOLERANCE * max(size)
-        if isinstance(other, int | float) and abs(other - value) > tolerance:
-            raise BadCapture(
-                f"K of {first.path.name} is unlike K of {path.name} in {folder.name}",
-                found=f"{name} {value:.1f} px",
-                expected=f"{other:.1f} px",
-                do=f"Copy the checkpoint folder of the run that made {path.name}, or delete {path.name} if it is older",
-            )
-
-
-def _check_mask(image: Path) -> None:
-    if not has_alpha(image):
-        raise BadCapture(
-            f"image {image.parent.name}/{image.name} has no mask",
-            found="a picture without alpha",
-            expected="RGBA pictures whose alpha is 0 outside the head",
-            do="Run INSTA's generate.sh, which mattes the pictures, and use the images it writes",
-        )

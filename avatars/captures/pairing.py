@@ -10,6 +10,10 @@ from shared.errors import BadCapture
 MAX_FILES = 500_000
 
 
+class ShiftedNames(BadCapture):
+    """Pictures and tracked frames whose names are off by one, or by a few."""
+
+
 def numbered_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """Files with one of `suffixes` in a folder, by number where their names are numbers. Raises BadCapture."""
     if not folder.is_dir():
@@ -68,7 +72,7 @@ def _refuse_shift(images: dict[int | str, Path], frames: dict[int | str, Path], 
     if shift == 0 or sum(number - shift in frames for number in numbers) <= matched:
         return
     first, start = images[min(numbers)], frames[min(others)]
-    raise BadCapture(
+    raise ShiftedNames(
         f"{_of([first])} and {_of([start])} are off by {abs(shift)}",
         found=f"the first picture {first.name} and the first frame {start.name}",
         expected="the same numbers",

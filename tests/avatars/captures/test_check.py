@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 
 from avatars.captures.capture import Capture
-from avatars.captures.check import CaptureCheck, check_capture
+from avatars.captures.check import CaptureCheck, check_capture, check_folder
 from avatars.captures.coverage import evenly, measure_coverage
 from avatars.captures.flame_axes import MODEL_FROM_FLAME_4
 from avatars.captures.laid_over import varied_images
 from avatars.captures.opening import embedded_captures, open_capture
 from avatars.captures.overlay import overlap, sheet
+from avatars.captures.pairing import ShiftedNames
 from avatars.captures.reading import (
     Reading,
     camera_from_flame,
@@ -27,6 +28,7 @@ from avatars.captures.reading import (
     intrinsics_in_file,
     matrix_in_file,
 )
+from shared.errors import BadCapture
 from shared.types import Camera
 from tests import insta_files, nersemble_files
 
@@ -110,6 +112,49 @@ def test_pictures_of_the_next_frame_are_found(insta: tuple[Path, insta_files.Tru
     state, found, _ = finding(check_capture(open_capture(folder), 6), "pairing")
     assert state == "bad"
     assert "fit the moment before their own better" in found
+
+
+def rename_pictures(folder: Path, by: int) -> None:
+    for path in sorted((folder / "images").iterdir(), reverse=by > 0):
+        path.rename(path.with_name(f"{int(path.stem) + by:05d}.png"))
+
+
+def test_names_off_by_one_are_tried_both_ways(insta: tuple[Path, insta_files.Truth], tmp_path: Path) -> None:
+    """The check opens what training refuses, and says which way of pairing fits."""
+    folder = Path(shutil.copytree(insta[0], tmp_path / "bala"))
+    rename_pictures(folder, 1)
+    with pytest.raises(ShiftedNames):
+        open_capture(folder)
+    check = check_folder(folder, 4)
+    state, found, do = finding(check, "pairing")
+    assert state == "bad"
+    assert found.startswith("bala/images and bala/checkpoint are off by 1; overlap when paired by order 0.9")
+    (folder / "effigy.json").write_text(do.removeprefix("Put ").removesuffix(" into effigy.json"))
+    assert finding(check_folder(folder, 4), "pairing")[0] == "ok"
+
+
+def test_equal_names_of_other_frames_are_known_from_instas_own_cameras(
+    insta: tuple[Path, insta_files.Truth], tmp_path: Path
+) -> None:
+    """The first picture was deleted and the others moved up, also in transforms.json: equal names, other frames."""
+    folder = Path(shutil.copytree(insta[0], tmp_path / "bala"))
+    (folder / "images" / "00000.png").unlink()
+    rename_pictures(folder, -1)
+    document = json.loads((folder / "transforms.json").read_text())
+    document["frames"] = [
+        entry | {"file_path": f"images/{row:05d}.png"} for row, entry in enumerate(document["frames"][1:])
+    ]
+    (folder / "transforms.json").write_text(json.dumps(document))
+    with pytest.raises(BadCapture) as caught:
+        open_capture(folder)
+    assert str(caught.value).startswith(
+        "pictures and frames of bala are off by 1 (found 00000.png beside 00000.frame; expected 00001.frame, whose "
+        "camera transforms.json gives that picture)."
+    )
+    state, found, do = finding(check_folder(folder, 4), "pairing")
+    assert (state, do) == ("bad", caught.value.do)
+    assert "pictures and frames of bala are off by 1" in found
+    assert open_capture(insta[0]).notes[1] == "transforms.json has the tracker's cameras"
 
 
 def test_masks_that_are_empty_or_cover_everything_are_named(
