@@ -43,6 +43,10 @@ class Wrapped:
         self.array = array
 
 
+class Sparse(dict[str, Any]):
+    """The fields of a csc matrix."""
+
+
 class Named:
     """A global that is written by name, whether or not it can be imported here."""
 
@@ -70,9 +74,21 @@ class Python2Pickler(pickle._Pickler):  # the pure-Python pickler: its parts can
         self.write(f"c{value.module}\n{value.name}\n".encode())
         self.memoize(value)
 
+    def save_object(self, value: Any, module: str, name: str, state: dict[bytes, Any]) -> None:
+        self.save(Named(module, name))
+        self.write(pickle.EMPTY_TUPLE + pickle.NEWOBJ)
+        self.memoize(value)
+        self.save(state)
+        self.write(pickle.BUILD)
+
+    def save_wrapped(self, value: Wrapped) -> None:
+        state = {b"x": value.array, b"_dirty_vars": {b"x"}, b"_itr": None, b"_make_dense": False, b"_status": b"new"}
+        self.save_object(value, "chumpy.ch", "Ch", state)
+
+    def save_sparse(self, value: Sparse) -> None:
+        self.save_object(value, "scipy.sparse.csc", "csc_matrix", {name.encode(): part for name, part in value.items()})
+
     def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, Wrapped):
-            return _made("chumpy.ch", "Ch", {b"x": value.array, b"_dirty_vars": [], b"_itr": None})
         if isinstance(value, np.ndarray):
             flat = np.ascontiguousarray(value)
             state = (1, flat.shape, flat.dtype, False, flat.tobytes())
@@ -80,22 +96,12 @@ class Python2Pickler(pickle._Pickler):  # the pure-Python pickler: its parts can
         if isinstance(value, np.dtype):
             order = value.str[0].encode()
             return Named("numpy", "dtype"), (value.str[1:].encode(), 0, 1), (3, order, None, None, None, -1, -1, 0)
-        if isinstance(value, dict) and value.get("csc") is not None:
-            inner = {key.encode(): array for key, array in value.items() if key != "csc"}
-            return _made("scipy.sparse.csc", "csc_matrix", inner)
         return NotImplemented
 
     dispatch[bytes] = save_bytes
     dispatch[Named] = save_named
-
-
-def _made(module: str, name: str, state: Mapping[bytes, Any]) -> tuple[Any, ...]:
-    arguments = (Named(module, name), Named("__builtin__", "object"), None)
-    return Named("copy_reg", "_reconstructor"), arguments, dict(state)
-
-
-class Sparse(dict[str, Any]):
-    """The fields of a csc matrix; a class of its own, so that the pickler asks `reducer_override` about it."""
+    dispatch[Wrapped] = save_wrapped
+    dispatch[Sparse] = save_sparse
 
 
 def python2_pickle(value: Any) -> bytes:
@@ -157,7 +163,6 @@ def model_fields(arrays: Mapping[str, NDArray[Any]], *, chumpy: bool) -> dict[by
     regressor = arrays["J_regressor"]
     columns, rows = np.nonzero(regressor.T)
     fields[b"J_regressor"] = Sparse(
-        csc=True,
         format=b"csc",
         data=regressor[rows, columns],
         indices=rows.astype(np.int32),

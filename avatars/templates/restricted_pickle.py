@@ -25,7 +25,17 @@ MAX_OPERATIONS = 200_000
 MAX_DEPTH = 32
 MAX_MADE_BYTES = 1 << 30
 """Most that all arrays and texts made while reading may take: a memo could repeat one of them thousands of times."""
-_DAMAGE = (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError, MemoryError, struct.error)
+_DAMAGE = (
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+    struct.error,
+    Warning,
+)
 _MARK = object()
 _SPARSE = re.compile(r"scipy\.sparse(\.\w+)?")
 _CHUMPY = re.compile(r"chumpy(\.\w+)*")

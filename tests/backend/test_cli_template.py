@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from backend.cli import main
-from tests.flame_files import FlameFiles, write_flame_files
+from tests.flame_files import FlameFiles
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> FlameFiles:
-    return write_flame_files(tmp_path_factory.mktemp("flame"))
+def files(flame_2020: FlameFiles) -> FlameFiles:
+    return flame_2020
 
 
 @pytest.fixture(autouse=True)

@@ -11,18 +11,15 @@ import torch
 from avatars.gaussians.binding import anchors, bind_uv_grid
 from avatars.gaussians.frames import FRAME_KINDS, triangle_frames, triangle_scales
 from avatars.gaussians.posed import multiply_quaternions
-from avatars.templates.flame import read_flame
 from avatars.templates.rotations import matrices_from_axis_angle, unit_quaternions
 from avatars.templates.template import template_triangles
 from shared.errors import BadTemplate
 from shared.template import TemplateArrays
-from tests.flame_files import write_flame_files
 
 
 @pytest.fixture(scope="module")
-def flame(tmp_path_factory: pytest.TempPathFactory) -> TemplateArrays:
-    files = write_flame_files(tmp_path_factory.mktemp("flame"))
-    return read_flame(files.model, uv=files.uv, teeth="rgbavatar")
+def flame(flame_template: TemplateArrays) -> TemplateArrays:
+    return flame_template
 
 
 def test_texels_are_row_major_with_row_0_near_v_0(flame: TemplateArrays) -> None:

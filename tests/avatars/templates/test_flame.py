@@ -16,24 +16,23 @@ from avatars.templates.flame_teeth import GAUSSIAN_AVATARS_STRIPS, RGBAVATAR_STR
 from avatars.templates.template import Template
 from shared.errors import BadTemplate
 from shared.template import TemplateArrays, rotation_matrices
-from tests.flame_files import FlameFiles, flame_arrays, model_fields, python2_pickle, write_flame_files
+from tests.flame_files import FlameFiles, flame_arrays, model_fields, python2_pickle
 from tests.flame_head import LIP_RING_LOWER, LIP_RING_UPPER
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> FlameFiles:
-    return write_flame_files(tmp_path_factory.mktemp("flame"))
+def files(flame_2020: FlameFiles) -> FlameFiles:
+    return flame_2020
 
 
 @pytest.fixture(scope="module")
-def rgbavatar(files: FlameFiles) -> TemplateArrays:
-    return read_flame(files.model, uv=files.uv, eyelids=files.eyelids, teeth="rgbavatar")
+def rgbavatar(flame_template: TemplateArrays) -> TemplateArrays:
+    return flame_template
 
 
 @pytest.fixture(scope="module")
-def gaussian_avatars(tmp_path_factory: pytest.TempPathFactory) -> TemplateArrays:
-    files = write_flame_files(tmp_path_factory.mktemp("flame"), version="2023")
-    return read_flame(files.model, uv=files.mesh, teeth="gaussian_avatars")
+def gaussian_avatars(flame_2023: FlameFiles) -> TemplateArrays:
+    return read_flame(flame_2023.model, uv=flame_2023.mesh, teeth="gaussian_avatars")
 
 
 def test_counts_of_both_teeth(rgbavatar: TemplateArrays, gaussian_avatars: TemplateArrays) -> None:

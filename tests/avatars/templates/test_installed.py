@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avatars.templates.flame import read_flame
 from avatars.templates.installed import install, installed_arrays, installed_names, remove, templates_folder
 from avatars.templates.opening import (
     TemplateReference,
@@ -20,13 +19,11 @@ from avatars.templates.opening import (
 from avatars.templates.stored import template_bytes
 from shared.errors import BadTemplate, EnvironmentFailed
 from shared.template import TemplateArrays
-from tests.flame_files import write_flame_files
 
 
 @pytest.fixture(scope="module")
-def flame(tmp_path_factory: pytest.TempPathFactory) -> TemplateArrays:
-    files = write_flame_files(tmp_path_factory.mktemp("flame"))
-    return read_flame(files.model, uv=files.uv, eyelids=files.eyelids)
+def flame(flame_template: TemplateArrays) -> TemplateArrays:
+    return flame_template
 
 
 @pytest.fixture(autouse=True)
