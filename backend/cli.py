@@ -29,6 +29,7 @@ from backend.cli_checks import add_benchmark, add_doctor
 from backend.cli_demo import add_demo
 from backend.cli_evaluate import add_evaluate
 from backend.cli_lists import add_avatars, add_jobs
+from backend.cli_online import add_online
 from backend.cli_render import add_render
 from backend.cli_serve import add_serve
 from backend.cli_template import add_template
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
         add_serve,
         add_capture,
         add_train,
+        add_online,
         add_evaluate,
         add_render,
         add_template,

@@ -71,7 +71,7 @@ def train_into(
     settings = {"subject": result.subject, "capture": str(result.data)}
     try:
         if result.path.exists() and not resume:
-            _delete(result.path)
+            delete_result(result.path)
         result.path.mkdir(parents=True, exist_ok=True)
         (result.path / CONFIG).write_bytes(content)
         document = settings | {"config": dataclasses.asdict(config)}
@@ -112,7 +112,7 @@ def finished_result(output_dir: str, subject: str, work_name: str) -> ResultFold
     return ResultFolder(result.path, subject, data)
 
 
-def _delete(folder: Path) -> None:
+def delete_result(folder: Path) -> None:
     """Delete an earlier result. Raises BadConfig where the folder holds something that no training left."""
     if any(folder.iterdir()) and not any((folder / name).exists() for name in (CONFIG, SETTINGS, MODEL)):
         raise BadConfig(

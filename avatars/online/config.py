@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 
 from avatars.online.sampler import SamplerConfig
 from avatars.training.config import Schedule, TrainConfig, check_config
+from avatars.training.rgbavatar_yaml import is_original, read_original
 from avatars.training.typed import from_mapping, with_overrides
 from shared.errors import BadConfig, nearest
 
@@ -21,7 +23,7 @@ PRESET_FOLDER = Path(__file__).parent / "presets"
 class OnlineConfig:
     """One live training.
 
-    train: model, rates, losses, batch as offline; of its schedule only batch, deltas_from and colour_from_images count.
+    training: model, rates, losses as offline; of its schedule only batch, deltas_from and colour_from_images count.
     frame_px: longest side of what is kept and learned. memory_mb: bound of all kept frames; where ring and pool do not
     fit, frames are kept at half the side, then the pool shrinks. Frames beyond ring and pool are kept while there is
     room, for post-processing.
@@ -33,7 +35,7 @@ class OnlineConfig:
     """
 
     description: str = ""
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(schedule=Schedule(deltas_from=0)))
+    training: TrainConfig = field(default_factory=lambda: TrainConfig(schedule=Schedule(deltas_from=0)))
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     frame_px: int = 512
     memory_mb: int = 4096
@@ -51,7 +53,9 @@ def online_presets() -> dict[str, str]:
 
 
 def load_online_config(preset: str, overrides: Mapping[str, str] | None = None) -> OnlineConfig:
-    """A preset (by name, or the path of a YAML file) with dotted overrides, each a YAML text. Raises BadConfig.
+    """A preset (by name, or the path of a YAML file, RGBAvatar's too) with dotted overrides, each a YAML text.
+
+    Raises BadConfig.
 
     >>> load_online_config("online", {"sampler.pool": "500"}).sampler.pool
     500
@@ -62,7 +66,10 @@ def load_online_config(preset: str, overrides: Mapping[str, str] | None = None) 
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         known = online_presets()
         raise BadConfig(f"there is no online preset {preset!r}{nearest(preset, known)}", expected=", ".join(known))
-    values = with_overrides(_read(path), overrides or {}, OnlineConfig)
+    values = _read(path)
+    if is_original(values):
+        values = _from_original(values, path.name)
+    values = with_overrides(values, overrides or {}, OnlineConfig)
     _with_live_schedule(values)
     config = from_mapping(OnlineConfig, values, path.stem)
     check_online_config(config)
@@ -71,8 +78,8 @@ def load_online_config(preset: str, overrides: Mapping[str, str] | None = None) 
 
 def check_online_config(config: OnlineConfig) -> None:
     """Refuse values that make no sense together. Raises BadConfig."""
-    check_config(config.train)
-    config.sampler.check(config.train.schedule.batch)
+    check_config(config.training)
+    config.sampler.check(config.training.schedule.batch)
     for name, value, low, high in (
         ("frame_px", config.frame_px, 16, 4096),
         ("memory_mb", config.memory_mb, 1, 1 << 20),
@@ -87,10 +94,23 @@ def check_online_config(config: OnlineConfig) -> None:
             raise BadConfig(f"{name} is out of range", found=str(value), expected=f"{low} to {high}")
 
 
+def _from_original(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """RGBAvatar's online.yaml in our terms. Raises BadConfig for an offline file of it."""
+    original = read_original(values, where)
+    if original.sampler is None:
+        raise BadConfig(f"{where} is a configuration of offline training", expected="train.sampler", do="Use train")
+    return {
+        "description": f"RGBAvatar's {where}",
+        "training": dict(original.settings),
+        "sampler": dataclasses.asdict(original.sampler),
+        "post_process_images": original.polish_images,
+    }
+
+
 def _with_live_schedule(values: dict[str, Any]) -> None:
     """Blendshapes learn from the first image unless the file says otherwise."""
     place = values
-    for name in ("train", "schedule"):
+    for name in ("training", "schedule"):
         inner = place.setdefault(name, {})
         if not isinstance(inner, dict):
             return  # told by from_mapping

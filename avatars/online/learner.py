@@ -36,6 +36,9 @@ from shared.errors import BadConfig, EffigyError
 
 WIDEN_EVERY = 25
 """Frames between two looks at how far θ has come; a second at 25 frames a second."""
+LOOK_AGAIN = 10
+"""Offline, the search for Gaussians seen for the first time ends when it has found none for long. A live head may turn
+at any time, so it is begun again: one step in ten, on CUDA twenty in two hundred."""
 PACE_S = 2.0
 LAST_READER_S = 10.0
 
@@ -85,26 +88,26 @@ class Learner:
         light = subject.environment
         self.model: RgbHead = new_head(
             subject.template,
-            config.train.model,
-            seed=config.train.seed,
+            config.training.model,
+            seed=config.training.seed,
             captured_irradiance=environment_irradiance(light) if light is not None else None,
             vertex_offset=subject.vertex_offset,
         ).moved_to(device)
         self._intake = Intake(config, self.model, self.device)
-        self.objective = HeadObjective(config.train, self.model)
+        self.objective = HeadObjective(config.training, self.model)
         self.optimiser = Optimiser(self.objective.parameters())
         self.snapshots = SnapshotBuffer(self.model)
-        self.range = RunningRange(config.train.seed)
-        self._random = torch.Generator(self.device).manual_seed(config.train.seed)
+        self.range = RunningRange(config.training.seed)
+        self._random = torch.Generator(self.device).manual_seed(config.training.seed)
         # Shared between threads, under _wake's lock:
         self._wake = threading.Condition()
         self._status = OnlineStatus()
         self._plan: StorePlan | None = None
-        self._sampler = OnlineSampler(config.sampler, config.train.seed)
+        self._sampler = OnlineSampler(config.sampler, config.training.seed)
         self._store: FrameStore | None = None
         self._counted = 0  # numbers given to accepted frames
         self._new_theta: list[Tensor] = []
-        self._range_due = config.train.schedule.batch
+        self._range_due = config.training.schedule.batch
         self._allowed_steps, self._allowed_ms = 0.0, 0.0
         self._over = self._stop = self._paused = False
         self._failure: Exception | None = None
@@ -192,7 +195,7 @@ class Learner:
         plan = self._intake.plan(first)
         with self._wake:
             self._plan, self._store = plan, FrameStore(plan.frames, self.device)
-            self._sampler = OnlineSampler(plan.sampler, self.config.train.seed)
+            self._sampler = OnlineSampler(plan.sampler, self.config.training.seed)
             self._status = replace(self._status, note=plan.note)
 
     def _take(self, stored: StoredFrame, turn: HeadTurn | None) -> None:
@@ -212,6 +215,8 @@ class Learner:
             self._wake.notify_all()
 
     def _run(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)  # of this thread; kernels written in Triton go there
         try:
             begun = self._wait_for_work("waiting")
             if begun:
@@ -233,7 +238,7 @@ class Learner:
 
     def _wait_for_work(self, state: str) -> bool:
         """Wait until a step may be made; False when there will be none: the stream is over or a stop was asked for."""
-        batch, config = self.config.train.schedule.batch, self.config
+        batch, config = self.config.training.schedule.batch, self.config
         waited = False
         with self._wake:
             while not (self._stop or self._over):
@@ -267,7 +272,7 @@ class Learner:
         self._follow_range(first=False)
         with self._wake:
             assert self._store is not None
-            drawn = self._sampler.draw(self.config.train.schedule.batch)
+            drawn = self._sampler.draw(self.config.training.schedule.batch)
             frames = self._store.chosen(drawn.frames)
             newest = self._store[self._counted - 1].source_number
         self._step(frames, newest)
@@ -279,7 +284,7 @@ class Learner:
     def _step(self, frames: tuple[StoredFrame, ...], newest: int) -> None:
         """One update from these frames."""
         started = self._now()
-        train, at = self.config.train, float(self._images)
+        train, at = self.config.training, float(self._images)
         count = len(frames)
         if train.background == "random":
             backgrounds = torch.rand(count, 3, generator=self._random, device=self.device)
@@ -289,6 +294,8 @@ class Learner:
         surface = self.model.surface(vertices)
         terms = self.objective.losses(theta, surface, batch, at)
         self.optimiser.step(torch.stack(list(terms.values())).sum(), at)
+        if self._steps % (LOOK_AGAIN * self.objective.ask_every) == 0:
+            self.objective.colours_settled = False
         self.objective.first_colours(theta, surface, batch, at)
         self._steps += 1
         self._images += count
@@ -310,8 +317,8 @@ class Learner:
             assert self._store is not None
             numbers = self._store.numbers()
             newest = self._store[numbers[-1]].source_number
-        sampler = Sampler(len(numbers), self.config.train.seed)
-        until, batch = self._images + wanted, min(self.config.train.schedule.batch, len(numbers))
+        sampler = Sampler(len(numbers), self.config.training.seed)
+        until, batch = self._images + wanted, min(self.config.training.schedule.batch, len(numbers))
         while self._images < until and not self._stop:
             while self._paused and not self._stop:
                 with self._wake:
@@ -342,7 +349,8 @@ class Learner:
 
         insist: wait for a picture that is being rendered from an older version.
         """
-        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
+        finite = [torch.isfinite(parameter).all() for parameter in self.model.parameters()]
+        if not bool(torch.stack(finite).all()):  # one wait for the device, not one for each
             raise EffigyError(
                 f"learning diverged after {self._images} images",
                 found="values that are not finite",

@@ -35,8 +35,8 @@ class Record:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / CONFIG).write_text(yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False), "utf-8")
-        self._samples = (self.folder / SAMPLES).open("w", encoding="utf-8")
-        self._newest = (self.folder / NEWEST).open("w", encoding="utf-8")
+        self._samples = (self.folder / SAMPLES).open("w", encoding="utf-8", buffering=1)
+        self._newest = (self.folder / NEWEST).open("w", encoding="utf-8", buffering=1)
 
     def step(self, frames: Sequence[int], newest: int) -> None:
         """Write a step's lines."""

@@ -180,7 +180,7 @@ def test_frames_whose_mesh_lies_elsewhere_are_rejected_and_counted(capture_folde
 def test_a_stream_that_ends_too_soon_leaves_nothing_to_save(capture_folder: Path, tmp_path: Path) -> None:
     from shared.errors import EffigyError
 
-    session = session_of(capture_folder, 200.0, **{"train.schedule.batch": "30", "sampler.ring": "30"})
+    session = session_of(capture_folder, 200.0, **{"training.schedule.batch": "30", "sampler.ring": "30"})
     session.start()
     wait_for(session.over, session)
     with pytest.raises(EffigyError, match="nothing to save yet"):
