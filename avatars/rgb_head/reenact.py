@@ -97,8 +97,9 @@ def reenacted(
     """The motion of `avatar` for a source (method page 11). Raises BadCapture for a source of another expression model.
 
     camera: through which the avatar will be seen; the head then gets the place and size in the picture that the
-    source's had in its own camera, whatever the two focal lengths, if the source's camera is known. Without a camera
-    the avatar moves around the place it had in training. Joints that θ does not hold follow the source as they are.
+    source's had in its own camera, whatever the two focal lengths, if the source's camera is known. Otherwise the
+    avatar moves around the place it had in training. Joints that θ does not hold follow the source as they are; an
+    avatar without θ takes everything as it is, but for strength times the expressions.
     """
     transfer = transfer or Transfer()
     rig, motion = avatar.rig(), source.motion
@@ -107,13 +108,21 @@ def reenacted(
     rotations, expressions, notes = _on_rig(source, rig, avatar.rest_pose)
     if isinstance(avatar, RgbHeadAvatar):
         rotations, expressions = _driven(avatar, rotations, motion, expressions, rig, transfer)
+    else:
+        expressions = expressions * transfer.strength
+        notes.append(
+            "Nothing is known of this avatar's training: the motion arrives as it is, and --clip does nothing."
+        )
     translations = motion.translations.astype(np.float64)
     if camera is not None and source.camera is not None and source.skeleton is not None:
         rotations = _turned(rotations, rig, source.camera, camera)
         translations = _placed(source, rotations, rig, camera)
     else:
-        middle = np.median(translations, axis=0)
-        translations = translations - middle + _usual_place(avatar, middle)
+        place = _usual_place(avatar)
+        if place is None and camera is None:
+            place = np.zeros(3)  # where a free camera looks
+        if place is not None:
+            translations = translations - np.median(translations, axis=0) + place
     if transfer.smooth_hz > 0:
         translations = one_euro(translations, motion.fps, min_cutoff_hz=transfer.smooth_hz)
     return Reenactment(Motion(rotations, translations, expressions, motion.fps), (*source.notes, *notes))
@@ -202,9 +211,9 @@ def motion_of(
 
 
 # --- where the head is -------------------------------------------------------------------------------------------
-def _usual_place(avatar: Avatar, otherwise: Floats) -> Floats:
+def _usual_place(avatar: Avatar) -> Floats | None:
     modes = avatar.model.driving_range.modes if isinstance(avatar, RgbHeadAvatar) else None
-    return otherwise if modes is None else modes.place_m.cpu().numpy().astype(np.float64)
+    return None if modes is None else modes.place_m.cpu().numpy().astype(np.float64)
 
 
 def _turned(rotations: Floats, rig: Rig, source: Camera, camera: Camera) -> Floats:
