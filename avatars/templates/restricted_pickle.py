@@ -23,6 +23,8 @@ from shared.errors import BadTemplate, EffigyError
 MAX_BYTES = 512 << 20
 MAX_OPERATIONS = 200_000
 MAX_DEPTH = 32
+MAX_KEY = 1000
+BYTES_AN_ITEM = 100
 MAX_MADE_BYTES = 1 << 30
 """Most that all arrays and texts made while reading may take: a memo could repeat one of them thousands of times."""
 _DAMAGE = (
@@ -212,13 +214,16 @@ class _Machine:
 
 
 def _length(state: Any) -> int:
-    """Bytes of the texts that are direct parts of a state or of arguments."""
-    parts = state if type(state) is tuple else ()
-    return sum(len(part) for part in parts if isinstance(part, (str, bytes)))
+    """About how many bytes a copy of what a state or arguments directly hold takes."""
+    parts = state if type(state) is tuple else (state,)
+    texts = sum(len(part) for part in parts if isinstance(part, (str, bytes)))
+    return texts + BYTES_AN_ITEM * sum(len(part) for part in parts if isinstance(part, (list, tuple, dict, set)))
 
 
 def _key(value: Any) -> Any:
     """A dictionary key or set member: plain values only, whose hash is Python's own."""
+    if isinstance(value, (str, bytes, tuple)) and len(value) > MAX_KEY:
+        raise ValueError("a key is too long")
     if isinstance(value, bytes):
         return value.decode("latin-1")
     if type(value) is tuple and all(type(item) in (str, int) for item in value):

@@ -229,6 +229,21 @@ def test_a_text_used_a_thousand_times_meets_the_limit(monkeypatch: pytest.Monkey
         read_pickle(content, "evil.pkl")
 
 
+def test_a_list_made_into_sets_a_thousand_times_meets_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restricted_pickle, "MAX_MADE_BYTES", 1 << 20)
+    items = b"](" + b"".join(b"K" + bytes([k % 256]) for k in range(1000)) + b"eq\x000"
+    for call in (b"c__builtin__\nset\nh\x00\x85R", b"ccollections\nOrderedDict\n]\x85R0c__builtin__\nset\nh\x00\x85R"):
+        assert read_pickle(b"\x80\x02" + items + call + b".", "file") == set(range(256))
+        with pytest.raises(BadTemplate, match=r"evil\.pkl.*more than"):
+            read_pickle(b"\x80\x02" + items + b"](" + call * 50 + b"e.", "evil.pkl")
+
+
+def test_keys_are_short() -> None:
+    key = b"X" + struct.pack("<I", 5000) + b"x" * 5000
+    with pytest.raises(BadTemplate, match=r"evil\.pkl.*key is too long"):
+        read_pickle(b"\x80\x02}" + key + b"K\x01s.", "evil.pkl")
+
+
 def test_shared_parts_do_not_multiply() -> None:
     doubling = b"]q\x00" + b"".join(b"](h" + bytes([k]) + b"h" + bytes([k]) + b"eq" + bytes([k + 1]) for k in range(30))
     assert len(read_pickle(doubling + b".", "file")) == 2
