@@ -1,14 +1,16 @@
-"""Training pictures in memory as uint8, at each size the schedule asks for, and the batches made of them."""
+"""Training pictures as uint8, in memory or read ahead from disk, at each size the schedule asks for, and batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+import psutil
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from avatars.captures.capture import Capture
@@ -16,6 +18,8 @@ from avatars.rendering.cameras import CameraBatch
 from avatars.training import cuda_images
 
 ON_DEVICE_BYTES = 4 << 30
+MOST_UNDER_WAY = 64
+"""Pictures read ahead of their use."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +67,51 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def expect(self, chosen: Tensor) -> None:
+        """Say which pictures [M] will be asked for soon, the next one first. Those in memory are at hand already."""
+
     def batch(self, chosen: Tensor, backgrounds: Tensor) -> Batch:
         """The pictures `chosen` [B] as float32 on the device."""
         chosen_there = _sent(chosen, self.device)
-        picked = self.rgba[chosen_there] if self.rgba.device == self.device else _sent(self.rgba[chosen], self.device)
         cameras = replace(
             self.cameras, K=self.cameras.K[chosen_there], camera_from_world=self.cameras.camera_from_world[chosen_there]
         )
-        return Batch(picked, cameras, self.frames[chosen_there], _sent(backgrounds, self.device))
+        return Batch(
+            self._picked(chosen, chosen_there), cameras, self.frames[chosen_there], _sent(backgrounds, self.device)
+        )
+
+    def _picked(self, chosen: Tensor, chosen_there: Tensor) -> Tensor:
+        if self.rgba.device == self.device:
+            return self.rgba[chosen_there]
+        return _sent(self.rgba[chosen], self.device)
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedPictures(Pictures):
+    """Pictures that are too many for memory: read when they are expected, by a few threads, and forgotten when used.
+
+    rgba is empty and only tells the size. read: row -> [H, W, 4] uint8.
+    """
+
+    read: Callable[[int], NDArray[np.uint8]]
+    readers: ThreadPoolExecutor
+    under_way: dict[int, Future[NDArray[np.uint8]]] = field(default_factory=dict)
+
+    def expect(self, chosen: Tensor) -> None:
+        """Begin to read those of `chosen` [M] that are not under way, a bounded number."""
+        for row in chosen.tolist():
+            if len(self.under_way) >= MOST_UNDER_WAY:
+                return
+            if row not in self.under_way:
+                self.under_way[row] = self.readers.submit(self.read, row)
+
+    def _picked(self, chosen: Tensor, chosen_there: Tensor) -> Tensor:
+        rows = chosen.tolist()
+        for row in rows:  # whatever was not expected is read now, all of them at once
+            if row not in self.under_way:
+                self.under_way[row] = self.readers.submit(self.read, row)
+        pictures = {row: self.under_way.pop(row).result() for row in dict.fromkeys(rows)}
+        return _sent(torch.from_numpy(np.stack([pictures[row] for row in rows])), self.device)
 
 
 def _sent(values: Tensor, device: torch.device) -> Tensor:
@@ -86,13 +127,22 @@ def load_pictures(
     longest_px: int,
     device: torch.device,
     tell: Callable[[int], None] = lambda done: None,
+    most_bytes: int | None = None,
 ) -> Pictures:
     """Decode images of a capture with the longer side at most `longest_px`. Raises BadCapture.
 
-    They stay on the device when they fit there comfortably, else in host memory (pinned for CUDA). tell: called with
-    the number decoded so far.
+    They stay on the device when they fit there comfortably, else in host memory (pinned for CUDA). Where they would take
+    more than `most_bytes` (None: half of the memory that is free) they are read from disk each time, ahead of their use.
+    tell: called with the number decoded so far.
     """
     size = capture.train_size(longest_px)
+    cameras = CameraBatch.from_cameras([capture.camera_of(index, size) for index in images], device)
+    frames = torch.tensor([capture.images[index].frame for index in images], dtype=torch.int64, device=device)
+    limit = psutil.virtual_memory().available // 2 if most_bytes is None else most_bytes
+    if len(images) * size[0] * size[1] * 4 > limit:
+        nothing = torch.empty((0, size[1], size[0], 4), dtype=torch.uint8)
+        readers = ThreadPoolExecutor(max_workers=max(2, torch.get_num_threads()), thread_name_prefix="pictures")
+        return StreamedPictures(nothing, cameras, frames, device, lambda row: capture.rgba(images[row], size), readers)
     store = np.empty((len(images), size[1], size[0], 4), np.uint8)
     with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
         decoded = pool.map(lambda index: capture.rgba(index, size), images)
@@ -102,6 +152,4 @@ def load_pictures(
     rgba = torch.from_numpy(store)
     if device.type == "cuda":
         rgba = rgba.to(device) if rgba.numel() <= ON_DEVICE_BYTES else rgba.pin_memory()
-    cameras = CameraBatch.from_cameras([capture.camera_of(index, size) for index in images], device)
-    frames = torch.tensor([capture.images[index].frame for index in images], dtype=torch.int64, device=device)
     return Pictures(rgba, cameras, frames, device)

@@ -146,7 +146,9 @@ class Run:
         plan = self.config.schedule
         chosen = self.sampler.batch(plan.batch)
         backgrounds = self.sampler.backgrounds(plan.batch, self.config.background)
-        batch = self._pictures(stage_size(plan, at)).batch(chosen, backgrounds)
+        pictures = self._pictures(stage_size(plan, at))
+        batch = pictures.batch(chosen, backgrounds)
+        pictures.expect(self.sampler.waiting[: 3 * plan.batch])
         terms = self.trainer.losses(batch, at)
         values = torch.stack(list(terms.values()))
         total = values.sum()
