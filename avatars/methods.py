@@ -10,6 +10,7 @@ from torch import Tensor
 
 from avatars.avatar import Avatar
 from avatars.captures.capture import Capture
+from avatars.gaussian_head.avatar import load_gaussian_head
 from avatars.rgb_head.avatar import load_rgb_head
 from avatars.rgb_head.trainer import RgbHeadTrainer
 from avatars.templates.opening import TemplateReference
@@ -24,17 +25,20 @@ MakeTrainer = Callable[[TrainConfig, Capture, str], Trainer]
 @dataclass(frozen=True)
 class Method:
     """One way to make an avatar. load: (template, description, tensors, device) -> Avatar; trainer: (config, capture,
-    device) -> Trainer."""
+    device) -> Trainer, None where such avatars come from elsewhere and are only imported."""
 
     name: str
     title: str
     load: Loader
-    trainer: MakeTrainer
+    trainer: MakeTrainer | None
 
 
 METHODS: Mapping[str, Method] = {
     method.name: method
-    for method in (Method("rgb_head", "RGB head (RGBAvatar): talking head, Gaussians", load_rgb_head, RgbHeadTrainer),)
+    for method in (
+        Method("rgb_head", "RGB head (RGBAvatar): talking head, Gaussians", load_rgb_head, RgbHeadTrainer),
+        Method("gaussian_head", "Gaussian head (GaussianAvatars): imported", load_gaussian_head, None),
+    )
 }
 
 
@@ -46,5 +50,9 @@ def find_method(name: str) -> Method:
 
 
 def find_trainer(name: str) -> MakeTrainer:
-    """The class that trains avatars of method `name`. Raises BadAvatar naming the nearest."""
-    return find_method(name).trainer
+    """The class that trains avatars of method `name`. Raises BadAvatar naming the nearest, or that there is none."""
+    trainer = find_method(name).trainer
+    if trainer is None:
+        known = [method.name for method in METHODS.values() if method.trainer is not None]
+        raise BadAvatar(f"avatars of method {name!r} are imported, not trained", expected=", ".join(known))
+    return trainer

@@ -28,6 +28,7 @@ from backend.cli_capture import add_capture
 from backend.cli_checks import add_benchmark, add_doctor
 from backend.cli_demo import add_demo
 from backend.cli_evaluate import add_evaluate
+from backend.cli_export import add_export, add_import
 from backend.cli_lists import add_avatars, add_jobs
 from backend.cli_online import add_online
 from backend.cli_render import add_render
@@ -52,6 +53,8 @@ def parser() -> argparse.ArgumentParser:
         add_online,
         add_evaluate,
         add_render,
+        add_import,
+        add_export,
         add_template,
         add_avatars,
         add_jobs,

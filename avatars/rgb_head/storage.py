@@ -67,7 +67,7 @@ def head_from_parts(
     if frame not in FRAME_KINDS or min(count, blendshapes, hidden) < 0:
         raise BadAvatar("avatar.json does not describe an RGB head", found=f"frame {frame!r}")
     layout.check(arrays.joint_names, arrays.expression_names)
-    used = _take(tensors, "binding.triangles", torch.int64, (None, 3)).shape[0]
+    used = take_tensor(tensors, "binding.triangles", torch.int64, (None, 3)).shape[0]
     shapes: dict[str, tuple[torch.dtype, tuple[int | None, ...]]] = {
         "binding.triangles": (torch.int64, (used, 3)),
         "binding.uv_corners": (torch.float32, (used, 3, 2)),
@@ -79,7 +79,7 @@ def head_from_parts(
         "seen": (torch.uint8, (count,)),
         **{f"driving.{name}": (torch.float32, (layout.size(),)) for name in RANGES},
     }
-    got = {name: _take(tensors, name, *expected) for name, expected in shapes.items()}
+    got = {name: take_tensor(tensors, name, *expected) for name, expected in shapes.items()}
     for name, most in (
         ("binding.triangles", len(arrays.vertices)),
         ("binding.face", used),
@@ -98,10 +98,10 @@ def head_from_parts(
     )
     irradiance = None
     if "captured_irradiance" in tensors:
-        irradiance = _take(tensors, "captured_irradiance", torch.float32, (9, 3))
+        irradiance = take_tensor(tensors, "captured_irradiance", torch.float32, (9, 3))
     offset = None
     if "vertex_offset" in tensors:
-        offset = _take(tensors, "vertex_offset", torch.float32, (len(arrays.vertices), 3))
+        offset = take_tensor(tensors, "vertex_offset", torch.float32, (len(arrays.vertices), 3))
     model = RgbHead(
         HeadTemplate.make(Template(arrays), reference.preset, reference.shape, offset),
         binding,
@@ -116,9 +116,9 @@ def head_from_parts(
     with torch.no_grad():
         for name in ATTRIBUTES + DELTAS:
             parameter = getattr(model, name)
-            parameter.copy_(_take(tensors, name, torch.float32, tuple(parameter.shape)))
+            parameter.copy_(take_tensor(tensors, name, torch.float32, tuple(parameter.shape)))
         for key, value in model.network.state_dict().items():
-            value.copy_(_take(tensors, f"network.{key}", torch.float32, tuple(value.shape)))
+            value.copy_(take_tensor(tensors, f"network.{key}", torch.float32, tuple(value.shape)))
         model.seen.copy_(got["seen"].bool())
     return model.moved_to(device)
 
@@ -127,13 +127,14 @@ def _modes(tensors: Mapping[str, Tensor], size: int) -> DrivingModes | None:
     """What avatars of earlier versions do not have."""
     if "modes.components" not in tensors:
         return None
-    count = _take(tensors, "modes.components", torch.float32, (None, size)).shape[0]
+    count = take_tensor(tensors, "modes.components", torch.float32, (None, size)).shape[0]
     shapes = {"neutral": (size,), "place_m": (3,), "components": (count, size), "low": (count,), "high": (count,)}
     shapes["residual"] = (1,)
-    return DrivingModes(*(_take(tensors, f"modes.{name}", torch.float32, shapes[name]) for name in MODES))
+    return DrivingModes(*(take_tensor(tensors, f"modes.{name}", torch.float32, shapes[name]) for name in MODES))
 
 
-def _take(tensors: Mapping[str, Tensor], name: str, dtype: torch.dtype, shape: tuple[int | None, ...]) -> Tensor:
+def take_tensor(tensors: Mapping[str, Tensor], name: str, dtype: torch.dtype, shape: tuple[int | None, ...]) -> Tensor:
+    """The tensor of that name, of that type and shape (None: any length) and finite. Raises BadAvatar."""
     tensor = tensors.get(name)
     if tensor is None:
         raise BadAvatar(f"the avatar's weights lack {name!r}", do="Train or copy the avatar again")
