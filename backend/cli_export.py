@@ -87,7 +87,7 @@ def import_command(arguments: argparse.Namespace) -> int:
 
     home = open_home(arguments.home)
     device = prepare_device("cpu")
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with _progress() as progress:
         progress.add_task(f"Reading {arguments.source}", total=None)
         imported = import_avatar(
             arguments.source,
@@ -147,7 +147,7 @@ def export_command(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise EnvironmentFailed(f"{output.parent} cannot be made", found=str(error.strerror)) from error
     notes: list[str] = []
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with _progress() as progress:
         task = progress.add_task(f"Writing {output.name}", total=len(frames) if splats else None)
         if arguments.format == "rgbavatar":
             notes = export_rgbavatar_folder(avatar, output)
@@ -231,6 +231,12 @@ def circle_camera(avatar: Any, index: int, size_px: int = 512) -> Camera:
         vertices, size_px, size_px, 2 * math.pi * index / VIEWS, math.radians(5), math.radians(25)
     )
     return Camera(size_px, size_px, K, world_from_camera, distance_m / 100, distance_m * 100)
+
+
+def _progress() -> Progress:
+    """A bar on a terminal, nothing in a log."""
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
 def _say(notes: Any) -> None:

@@ -170,7 +170,8 @@ def _rgbavatar(path: Path, config: Path | None, flame_param: Path | None, templa
 def _gaussian_avatars(path: Path, flame_param: Path | None, template: str, mean_shape: bool) -> Imported:
     splats, face = read_point_cloud(path)
     beside = path.with_name(PARAMS)
-    params = _person(path, flame_param or (beside if beside.is_file() else None), mean_shape)
+    source = flame_param or (beside if beside.is_file() else None)
+    params = _person(path, source, mean_shape)
     preferred = ("flame2023_gaussian_avatars", "flame2020_gaussian_avatars")
     reference = flame_reference(template, preferred, "gaussian_avatars", _shape(params))
     offset = None if params is None else offset_for(params, reference.open(), path)
@@ -184,7 +185,7 @@ def _gaussian_avatars(path: Path, flame_param: Path | None, template: str, mean_
         provenance["cameras"] = len(read_cameras(root / CAMERAS))
     notes = ["The light it was captured in is not in the file; relighting it is a guess."]
     if params is not None and len(params) > 1:
-        notes.append(f"Its {len(params)} frames of motion drive it: effigy render --motion {beside.name}")
+        notes.append(f"Its {len(params)} frames of motion drive it: effigy render --motion {source}")
     return Imported(GaussianHeadAvatar(head), provenance, _notes(notes, params, path))
 
 
