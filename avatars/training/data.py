@@ -131,9 +131,9 @@ def load_pictures(
 ) -> Pictures:
     """Decode images of a capture with the longer side at most `longest_px`. Raises BadCapture.
 
-    They stay on the device when they fit there comfortably, else in host memory (pinned for CUDA). Where they would take
-    more than `most_bytes` (None: half of the memory that is free) they are read from disk each time, ahead of their use.
-    tell: called with the number decoded so far.
+    They stay on the device when they fit there comfortably, else in host memory (pinned for CUDA). Where they would
+    take more than `most_bytes` (None: half of the memory that is free) they are read from disk each time, ahead of
+    their use. tell: called with the number decoded so far.
     """
     size = capture.train_size(longest_px)
     cameras = CameraBatch.from_cameras([capture.camera_of(index, size) for index in images], device)
