@@ -14,7 +14,10 @@ from avatars.captures.nersemble import is_nersemble, read_nersemble
 from shared.errors import BadCapture, nearest
 
 DATA = Path(__file__).parent / "data"
-EMBEDDED = {"demo_head": "A synthetic talking head, many views, exact cameras and masks (ships with Effigy)"}
+EMBEDDED = {
+    "demo_head": "A synthetic talking head, many views, exact cameras and masks (ships with Effigy)",
+    "talking_head": "A harder one: 24 s before one fixed camera, wide expressions and head turns (ships with Effigy)",
+}
 
 
 @dataclass(frozen=True)
