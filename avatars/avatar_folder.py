@@ -56,7 +56,8 @@ def save_avatar(folder: Path, avatar: Avatar, about: About, preview: NDArray[np.
     if folder.exists() and not (folder / DESCRIPTION).is_file():
         raise BadAvatar(f"{folder} exists and is no avatar", do="Choose another name")
     rig, reference = avatar.rig(), avatar.template()
-    licences = dict.fromkeys(text for text in (about.licence, reference.open().licence) if text)
+    licences = dict.fromkeys((*about.licence.split("; "), *reference.open().licence.split("; ")))
+    licences.pop("", None)  # a copy of an avatar names its template's already
     document: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,

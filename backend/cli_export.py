@@ -18,11 +18,11 @@ from rich.progress import Progress
 from backend.cli_chosen import prepare_device
 from backend.cli_render import orbit_camera, straight_srgb
 from backend.home import default_home, open_home
-from backend.library import Library, avatar_place
+from backend.library import SUFFIX, Library, avatar_place
 from shared.errors import BadConfig, EnvironmentFailed
 from shared.types import Camera
 
-FORMATS = ("rgbavatar", "gaussian-avatars", "ply", "spz")
+FORMATS = ("rgbavatar", "gaussian-avatars", "ply", "spz", "avatar")
 AXES = ("z-up", "y-up", "y-down")
 PREVIEW_PX = 256
 VIEWS = 16
@@ -51,7 +51,7 @@ def add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--mean-shape", action="store_true", help="do without --flame-param: FLAME's mean head")
     parser.add_argument("--template", default="", metavar="ID", help="which added FLAME (default: the usual one)")
-    parser.add_argument("--licence", default="", help="licence to note down")
+    parser.add_argument("--licence", default="", help="licence to note down beside FLAME's")
     parser.add_argument("--consent", default="", help="the person's consent to note down")
     parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
     parser.set_defaults(run=import_command)
@@ -63,7 +63,8 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "export",
         help="write an avatar, a posed frame or a sequence as files of other projects",
         description="rgbavatar and gaussian-avatars write a folder with the whole avatar; ply and spz write splats of "
-        "one posed frame into a file, or of --frames A:B into a folder.",
+        "one posed frame into a file, or of --frames A:B into a folder; avatar copies Effigy's own NAME.avatar folder, "
+        "half as large with --half-deltas.",
     )
     parser.add_argument("avatar", metavar="AVATAR", help="an id of the library, or a NAME.avatar folder")
     parser.add_argument("--format", required=True, choices=FORMATS)
@@ -73,6 +74,7 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     which.add_argument("--frames", metavar="A:B", help="frames A to B-1, one file each; ':' is all")
     parser.add_argument("--axes", choices=AXES, default="z-up", help="axes of ply files (spz is always y-up)")
     parser.add_argument("--template", default="", metavar="ID", help="FLAME template that gaussian-avatars is bound to")
+    parser.add_argument("--half-deltas", action="store_true", help="with avatar: store blendshapes as 16-bit numbers")
     parser.add_argument("--output", type=Path, required=True, help="the file, or the folder to be made")
     parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -83,7 +85,6 @@ def import_command(arguments: argparse.Namespace) -> int:
     """Read, render a preview, put it into the library and print its id."""
     from avatars.avatar_folder import About, save_avatar
     from avatars.formats.importing import import_avatar
-    from avatars.templates.flame import LICENCE
 
     home = open_home(arguments.home)
     device = prepare_device("cpu")
@@ -100,7 +101,7 @@ def import_command(arguments: argparse.Namespace) -> int:
         name = arguments.name or default_name(arguments.source)
         about = About(
             name=name,
-            licence=arguments.licence or LICENCE,
+            licence=arguments.licence,
             consent=arguments.consent,
             provenance=imported.provenance,
         )
@@ -119,6 +120,7 @@ def export_command(arguments: argparse.Namespace) -> int:
     """Write the files and print where they are."""
     from avatars.avatar_folder import load_avatar
     from avatars.formats.exporting import (
+        export_avatar_folder,
         export_frame,
         export_frames,
         export_gaussian_avatars_folder,
@@ -132,7 +134,12 @@ def export_command(arguments: argparse.Namespace) -> int:
     check_export(arguments)
     library, avatar_id = avatar_place(arguments.avatar, (arguments.home or default_home()).expanduser() / "library")
     device = prepare_device(arguments.device if splats else "cpu")
-    avatar = load_avatar(Library(library).path(avatar_id), device)
+    folder = Library(library).path(avatar_id)
+    if arguments.format == "avatar":
+        export_avatar_folder(folder, output, half_deltas=arguments.half_deltas)
+        print(output)
+        return 0
+    avatar = load_avatar(folder, device)
     motion = read_motion(arguments.motion, avatar.rig()) if arguments.motion else None
     moving = motion or rest_motion(avatar)
     frames = frame_range(arguments.frames, len(moving)) if arguments.frames else [arguments.frame]
@@ -175,6 +182,12 @@ def export_command(arguments: argparse.Namespace) -> int:
 def check_export(arguments: argparse.Namespace) -> None:
     """Raises BadConfig for options that do not go together."""
     splats = arguments.format in ("ply", "spz")
+    if arguments.half_deltas and arguments.format != "avatar":
+        raise BadConfig("--half-deltas belongs to avatar", found=f"--format {arguments.format}")
+    if arguments.format == "avatar" and not arguments.output.name.endswith(SUFFIX):
+        raise BadConfig("--output is no avatar's name", found=arguments.output.name, expected=f"NAME{SUFFIX}")
+    if arguments.format == "avatar" and (arguments.motion or arguments.frames):
+        raise BadConfig("--motion and --frames belong to other formats", found="--format avatar")
     if arguments.frames and not splats:
         raise BadConfig("--frames belongs to ply and spz", do="Give --frame, the pose the avatar is frozen at")
     if arguments.axes != "z-up" and arguments.format != "ply":

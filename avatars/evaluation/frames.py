@@ -49,6 +49,7 @@ def render_shots(
                 )
             )
             cameras = CameraBatch.from_cameras([shot.camera for shot in chosen], device)
+            posed = posed.seen_from(cameras.positions())
             drawn = rasterise(posed, cameras, posed.colours)
         yield torch.cat((drawn.features, drawn.alpha[..., None]), -1)
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from avatars.avatar import Avatar
+from avatars.avatar_folder import About, load_avatar, load_preview, read_description, save_avatar
 from avatars.files import disk_failure, sync_file, write_atomically, write_folder_atomically
 from avatars.formats.conversion import gaussian_head_of
 from avatars.formats.flame_params import FlameParams, flame_params_bytes, params_of
@@ -40,7 +41,6 @@ from shared.errors import BadAvatar, BadConfig
 from shared.types import Camera, Motion, Pose, Rig
 
 SPLATS = ("ply", "spz")
-FORMATS = ("rgbavatar", "gaussian-avatars", *SPLATS)
 ITERATION = 600_000
 Progress = Callable[[int, int], None]
 """Called with frames done and frames in all."""
@@ -153,6 +153,30 @@ def export_gaussian_avatars_folder(
 
     write_folder_atomically(folder, fill)
     return notes
+
+
+def export_avatar_folder(source: Path, folder: Path, *, half_deltas: bool) -> None:
+    """Copy an avatar folder, with its blendshapes as float16 where asked for (see `rgb_head.storage`).
+
+    Raises BadAvatar for an avatar without blendshapes, BadConfig where something is in the way, EnvironmentFailed.
+    """
+    check_new_folder(folder)
+    avatar = load_avatar(source)
+    document = read_description(source)
+    if half_deltas:
+        if not isinstance(avatar, RgbHeadAvatar):
+            raise BadAvatar(f"avatars of method {avatar.method!r} have no blendshapes to halve")
+        avatar = RgbHeadAvatar(avatar.model, half_deltas=True)
+    about = About(
+        name=document["name"],
+        licence=document["licence"],
+        consent=str(document.get("consent", "")),
+        training=document["training"],
+        provenance=document.get("provenance", {}),
+    )
+    if folder.is_dir():
+        folder.rmdir()  # empty; save_avatar refuses a folder that is no avatar
+    save_avatar(folder, avatar, about, load_preview(source))
 
 
 def write_motion(path: Path, motion: Motion, rig: Rig, vertex_offset: NDArray[np.float32] | None = None) -> None:

@@ -15,18 +15,19 @@ from avatars.rgb_head.cuda_place import usable
 from avatars.rgb_head.graphed_pose import GraphedPose
 from avatars.rgb_head.model import RgbHead
 from avatars.rgb_head.proxy import head_proxy, head_rig
-from avatars.rgb_head.storage import head_description, head_from_parts, head_tensors
+from avatars.rgb_head.storage import has_half_deltas, head_description, head_from_parts, head_tensors
 from avatars.templates.opening import TemplateReference
 from shared.types import ProxyMesh, Rig
 
 
 class RgbHeadAvatar:
-    """An `avatars.avatar.Avatar`."""
+    """An `avatars.avatar.Avatar`. half_deltas: its blendshapes are stored as float16."""
 
     method = RgbHead.method
 
-    def __init__(self, model: RgbHead) -> None:
+    def __init__(self, model: RgbHead, *, half_deltas: bool = False) -> None:
         self.model = model.requires_grad_(False)
+        self.half_deltas = half_deltas
         self.rest_pose: NDArray[np.float32] = model.rest_pose
         self.captured_irradiance: Tensor | None = model.captured_irradiance
         self._graphed = GraphedPose(model)
@@ -54,7 +55,7 @@ class RgbHeadAvatar:
 
     def tensors(self) -> Mapping[str, Tensor]:
         """Everything that must be stored of it, by name."""
-        return head_tensors(self.model)
+        return head_tensors(self.model, half_deltas=self.half_deltas)
 
     def description(self) -> Mapping[str, Any]:
         """The rest of what must be stored, as JSON values."""
@@ -65,4 +66,5 @@ def load_rgb_head(
     reference: TemplateReference, description: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str
 ) -> RgbHeadAvatar:
     """An avatar from its stored parts. Raises BadAvatar or BadTemplate."""
-    return RgbHeadAvatar(head_from_parts(reference, description, tensors, device))
+    head = head_from_parts(reference, description, tensors, device)
+    return RgbHeadAvatar(head, half_deltas=has_half_deltas(tensors))

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from avatars.avatar_folder import About, load_avatar, read_description, save_avatar
 from avatars.formats import exporting
 from avatars.formats.conversion import gaussian_head_of
 from avatars.formats.exporting import (
+    export_avatar_folder,
     export_frame,
     export_frames,
     export_gaussian_avatars_folder,
@@ -206,3 +208,25 @@ def test_a_motion_survives_flame_param_and_other_rigs_are_refused(tmp_path: Path
     np.savez(tmp_path / "n.npz", nothing=np.zeros(3))
     with pytest.raises(EffigyError, match=r"n\.npz is no motion"):
         read_motion(tmp_path / "n.npz", avatar.rig())
+
+
+def test_half_deltas_halve_the_file_and_are_kept(tmp_path: Path, avatar: RgbHeadAvatar) -> None:
+    about = About("me", licence="mine", consent="given", training={"images": 3}, provenance={"capture": "x"})
+    save_avatar(tmp_path / "a.avatar", avatar, about, np.zeros((4, 4, 4), np.uint8))
+    for half, name in ((False, "b.avatar"), (True, "c.avatar")):
+        export_avatar_folder(tmp_path / "a.avatar", tmp_path / name, half_deltas=half)
+    whole, halved = (load_avatar(tmp_path / name) for name in ("b.avatar", "c.avatar"))
+    assert all(torch.equal(value, avatar.tensors()[name]) for name, value in whole.tensors().items())
+    deltas = halved.tensors()["colour_deltas"]
+    assert deltas.dtype == torch.float16
+    torch.testing.assert_close(deltas.float(), avatar.tensors()["colour_deltas"], rtol=1e-3, atol=1e-6)
+    assert load_avatar(tmp_path / "c.avatar").half_deltas  # and so it stays when saved again
+    document = read_description(tmp_path / "c.avatar")
+    assert (document["name"], document["consent"]) == ("me", "given")
+    assert document["licence"].startswith("mine; FLAME")
+    assert document["licence"].count("FLAME") == 1
+    assert document["training"] == {"images": 3}
+    motion = driven(avatar.model, flame_pose(1))
+    torch.testing.assert_close(halved.pose(**motion).means, avatar.pose(**motion).means, atol=1e-4, rtol=0)
+    with pytest.raises(BadConfig, match=r"b\.avatar exists already"):
+        export_avatar_folder(tmp_path / "a.avatar", tmp_path / "b.avatar", half_deltas=False)
