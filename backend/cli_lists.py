@@ -21,6 +21,8 @@ from shared.client import DEFAULT_ADDRESS, BackendClient
 from shared.messages import ChangeJob, JobInfo, ListJobs
 
 CONNECT_S = 3.0
+ACTIONS = ("pause", "resume", "stop", "save", "cancel")
+"""Stop and save are for live trainings."""
 
 
 def add_avatars(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,8 +35,8 @@ def add_avatars(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
-    parser = commands.add_parser("jobs", help="list, pause, resume or cancel training jobs of a running server")
-    parser.add_argument("action", nargs="?", default="list", choices=("list", "pause", "resume", "cancel"))
+    parser = commands.add_parser("jobs", help="list and change the training jobs of a running server")
+    parser.add_argument("action", nargs="?", default="list", choices=("list", *ACTIONS))
     parser.add_argument("job", nargs="?", help="the job's id")
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
     add_client_options(parser)

@@ -21,7 +21,7 @@ from rich.console import Console
 from backend.cli_lists import add_client_options, client_of
 from backend.cli_train import overrides_of
 from backend.following import newest_job
-from backend.online_run import check_online, open_source, told
+from backend.online_run import check_online, default_preset, open_source, told
 from backend.result_folder import SETTINGS, ResultFolder, delete_result, result_folder
 from shared.client import BackendClient
 from shared.errors import BadConfig, Cancelled, EffigyError, EnvironmentFailed, WorkerFailed
@@ -123,15 +123,8 @@ def _absolute(text: str) -> str:
     return str(Path(text).expanduser().absolute()) if text else ""
 
 
-def default_preset(device: str) -> str:
-    """The preset for a device where none was named."""
-    return "online" if device.startswith("cuda") else "online_cpu"
-
-
 # --- on a server -----------------------------------------------------------------------------------------------------
 def _learn_there(client: BackendClient, asked: StartOnline, console: Console) -> int:
-    welcome = client.connect()
-    asked = replace(asked, preset=asked.preset or default_preset(welcome.device))
     client.events()
     job: JobInfo = client.request(asked, timeout_s=STOP_WAIT_S)
     try:

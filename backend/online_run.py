@@ -16,6 +16,11 @@ LIVE = "live-"
 """Before a job's id: the id of the avatar that learns in it."""
 
 
+def default_preset(device: str) -> str:
+    """The preset for a device where none was named."""
+    return "online" if device.startswith("cuda") else "online_cpu"
+
+
 def live_id(job_id: str) -> str:
     """The id under which the avatar of a running live training is rendered."""
     return LIVE + job_id
@@ -36,7 +41,7 @@ def check_online(asked: StartOnline) -> None:
         raise BadConfig(f"there is no source {asked.source!r}{nearest(asked.source, SOURCES)}", expected=str(SOURCES))
     if not 0 <= asked.video_fps <= 1000:
         raise BadConfig("video_fps is out of range", found=str(asked.video_fps), expected="0 to 1000")
-    config = load_online_config(asked.preset, asked.overrides)
+    config = load_online_config(asked.preset or default_preset("cuda"), asked.overrides)
     if asked.source == "listen":
         require_loopback(asked.location)
     else:

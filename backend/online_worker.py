@@ -21,7 +21,7 @@ from backend.devices import device_name, rasteriser_name, resolve_device, usable
 from backend.home import Home
 from backend.library import Library
 from backend.online_jobs import AUTOSAVE, RESULT
-from backend.online_run import live_id, live_summary, open_source, told
+from backend.online_run import default_preset, live_id, live_summary, open_source, told
 from backend.render_worker import answer, render_failure
 from backend.rendering import Studio
 from backend.worker_link import WorkerLink, join_server, worker_parser
@@ -84,7 +84,7 @@ class LiveJob:
 
         self.link, self.asked = link, asked
         self.folder, self.library = home.jobs / asked.key, Library(home.library)
-        config = load_online_config(asked.preset, asked.overrides)
+        config = load_online_config(asked.preset or default_preset(device), asked.overrides)
         self.session = Session(open_source(asked, config), config, device, self.folder / "report")
         self.summary = live_summary(asked.key, asked.name, "", "")
         self.studio = LiveStudio(self.library, device, self.session, self.summary)

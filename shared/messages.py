@@ -149,7 +149,7 @@ class StartOnline:
     source: 'capture' (location: a name or folder, replayed), 'video' (location: a file, track: the poses beside it) or
     'listen' (location: the loopback address where a tracker pushes frames). mask: a second video with the person in
     white, where the first has no alpha. camera: the only camera of a capture to replay, empty for all. video_fps:
-    frames a second of a replay, 0 as recorded. It is an avatar from the start: JobInfo.avatar_id names it.
+    frames a second of a replay, 0 as recorded. preset: empty for what suits the backend's device. It is an avatar from the start: JobInfo.avatar_id names it.
     """
 
     key: str
@@ -159,7 +159,7 @@ class StartOnline:
     track: str = ""
     mask: str = ""
     camera: str = ""
-    preset: str = "online"
+    preset: str = ""
     overrides: dict[str, str] = field(default_factory=dict)
     video_fps: float = 25.0
 

@@ -205,9 +205,11 @@ class Link:
             if self._sequence and event.sequence != self._sequence + 1:
                 self._refresh.set()
             self._sequence = event.sequence
+            known = next((job for job in self._state.jobs if job.job_id == event.job.job_id), None)
             self._set(jobs=_with_job(self._state.jobs, event.job))
-            if event.job.state not in UNFINISHED:
-                self._refresh.set()  # a finished training is a new avatar
+            appeared = event.job.avatar_id and (known is None or known.avatar_id != event.job.avatar_id)
+            if appeared or event.job.state not in UNFINISHED:
+                self._refresh.set()  # a finished training is a new avatar, and so is a live one that can be seen
 
     def _fetch_previews(self, client: Any) -> None:
         for job in self._state.jobs:

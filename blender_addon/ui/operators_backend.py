@@ -6,7 +6,7 @@ from typing import Any
 
 import bpy
 import numpy as np
-from bpy.props import StringProperty
+from bpy.props import EnumProperty, FloatProperty, StringProperty
 
 from .._shared import errors, messages
 from ..services import rig_build
@@ -188,8 +188,45 @@ class EFFIGY_OT_start_training(AskingOperator, bpy.types.Operator):
         self.report({"INFO"}, f"Training {reply.name} is {reply.state}")
 
 
+class EFFIGY_OT_start_live(AskingOperator, bpy.types.Operator):
+    """Train a head while its frames arrive; it can be added to the scene and rendered from its first frames on"""
+
+    bl_idname = "effigy.start_live"
+    bl_label = "Learn Live"
+
+    source: EnumProperty(
+        name="Frames",
+        items=(
+            ("CAPTURE", "The chosen capture, played back", "Show the capture's images one after the other"),
+            ("LISTEN", "A tracker", "Wait for a program on this machine that pushes tracked frames"),
+        ),
+    )
+    address: StringProperty(name="Address", default="tcp://127.0.0.1:47620", description="Where the tracker pushes to")
+    fps: FloatProperty(name="Frames per Second", default=25.0, min=0.1, max=240.0, description="Of the playback")
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        """Needs a connected backend."""
+        return EFFIGY_OT_start_training.poll(context)
+
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        """Ask where frames come from."""
+        return context.window_manager.invoke_props_dialog(self)
+
+    def message(self, context: Any) -> Any:
+        """The live training as the panel and the dialog describe it."""
+        asked = EFFIGY_OT_start_training.message(self, context)
+        listens = self.source == "LISTEN"
+        source, location = ("listen", self.address) if listens else ("capture", asked.capture)
+        return messages.StartOnline(asked.key, asked.name, source, location, video_fps=self.fps)
+
+    def answered(self, context: Any, reply: Any) -> None:
+        """Tell that it began."""
+        self.report({"INFO"}, f"{reply.name} is learning")
+
+
 class EFFIGY_OT_change_job(AskingOperator, bpy.types.Operator):
-    """Pause, resume or cancel this training; what it has learnt so far is kept"""
+    """Pause, resume or cancel this training, whose checkpoint is kept; end or save one that learns live"""
 
     bl_idname = "effigy.change_job"
     bl_label = "Change Job"
@@ -233,6 +270,7 @@ CLASSES = (
     EFFIGY_OT_add_avatar,
     EFFIGY_OT_relink,
     EFFIGY_OT_start_training,
+    EFFIGY_OT_start_live,
     EFFIGY_OT_change_job,
     EFFIGY_OT_open_folder,
 )

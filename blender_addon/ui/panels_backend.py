@@ -115,7 +115,9 @@ class EFFIGY_PT_train(Sidebar, bpy.types.Panel):
             about = state.presets.presets.get(training.preset)
             wrapped(layout, context, about or f"The backend has no preset {training.preset!r}")
         column.prop(training, "name")
-        layout.operator("effigy.start_training", icon="PLAY")
+        row = layout.row(align=True)
+        row.operator("effigy.start_training", icon="PLAY")
+        row.operator("effigy.start_live", icon="REC")
         self._draw_synthesis(context)
         if state is not None:
             for job in state.jobs[:SHOWN_JOBS]:
@@ -137,15 +139,20 @@ class EFFIGY_PT_train(Sidebar, bpy.types.Panel):
     def _draw_job(self, context: Any, job: messages.JobInfo, preview: messages.JobPreview | None) -> None:
         box = self.layout.box()
         row = box.row()
+        live = job.kind == "online"
         row.label(text=f"{job.name}: {job.state}", icon=STATE_ICONS.get(job.state, "QUESTION"))
         for action, icon, states in (
             ("pause", "PAUSE", ("queued", "running")),
             ("resume", "PLAY", ("paused", "failed")),
+            ("save", "FILE_TICK", ("running", "paused") if live else ()),
+            ("stop", "SNAP_FACE", ("running", "paused") if live else ()),
             ("cancel", "X", UNFINISHED),
         ):
-            if job.state in states:
+            if job.state in states and not (live and job.state == "failed"):
                 button = row.operator("effigy.change_job", text="", icon=icon)
                 button.job_id, button.action = job.job_id, action
+        if live and job.avatar_id:
+            row.operator("effigy.add_avatar", text="", icon="ADD").avatar_id = job.avatar_id
         if job.report_folder:
             row.operator("effigy.open_folder", text="", icon="FILE_FOLDER").folder = job.report_folder
         if job.state in UNFINISHED and job.steps:

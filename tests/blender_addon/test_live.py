@@ -1,0 +1,77 @@
+"""An avatar that is still learning, added to a scene and rendered by the EFFIGY engine of a real Blender."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import uuid
+
+import numpy as np
+import pytest
+
+from shared import messages
+from shared.client import BackendClient
+
+from . import shots
+from .conftest import ROOT, backend_python
+
+TIMEOUT_S = 60.0
+MAKE = "import sys; from pathlib import Path; from tests.tiny import tiny_capture as t; t(Path(sys.argv[1]), 48, 40, 1, 600)"
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("live") / "tiny"
+    done = subprocess.run([backend_python(), "-c", MAKE, folder], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return str(folder)
+
+
+def job_when(client: BackendClient, job_id: str, good):
+    until = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < until:
+        job = next(job for job in client.request(messages.ListJobs()).jobs if job.job_id == job_id)
+        if good(job):
+            return job
+        time.sleep(0.1)
+    raise AssertionError(job)
+
+
+def test_the_engine_renders_an_avatar_that_learns(addon, backend, capture: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("EFFIGY_ADDRESS", backend.address)
+    overrides = {"snapshot_every": "1"}
+    asked = messages.StartOnline(
+        uuid.uuid4().hex, "Ada", "capture", capture, preset="online_tiny", overrides=overrides, video_fps=1.0
+    )
+    with BackendClient(backend.address, key=os.environ.get("EFFIGY_KEY", "")) as client:
+        job = client.request(asked, timeout_s=TIMEOUT_S)
+        live = job_when(client, job.job_id, lambda job: job.avatar_id).avatar_id
+        assert live == f"live-{job.job_id}"
+        shots.set_up(addon, avatar_id=live)
+        addon.context.scene.render.film_transparent = True
+        pictures = []
+        for index in range(4):
+            pictures.append(shots.render_exr(tmp_path / f"{index}.exr")["Combined"])
+            time.sleep(0.3)
+        for picture in pictures:
+            assert np.isfinite(picture).all()
+            assert picture[..., 3].max() > 0.5
+        assert any(np.abs(a - b).max() > 0 for a, b in zip(pictures, pictures[1:])), "it went on learning"
+        assert addon.ops.effigy.change_job(job_id=job.job_id, action="stop") == {"FINISHED"}
+        ended = job_when(client, job.job_id, lambda job: job.state == "done")
+        with pytest.raises(RuntimeError, match=f"is the avatar '{ended.avatar_id}'"):
+            addon.ops.render.render()
+    addon.ops.effigy.add_avatar(avatar_id=ended.avatar_id)
+
+
+def test_a_live_training_is_started_from_blender(addon, backend, capture: str, monkeypatch) -> None:
+    monkeypatch.setenv("EFFIGY_ADDRESS", backend.address)
+    training = addon.context.scene.effigy.training
+    training.source, training.folder, training.name = "FOLDER", capture, "Eve"
+    assert addon.ops.effigy.start_live(source="CAPTURE", fps=2.0) == {"FINISHED"}
+    with BackendClient(backend.address) as client:
+        job = next(job for job in client.request(messages.ListJobs()).jobs if job.name == "Eve")
+        assert job.kind == "online"
+        assert addon.ops.effigy.change_job(job_id=job.job_id, action="cancel") == {"FINISHED"}
+        job_when(client, job.job_id, lambda job: job.state == "cancelled")
