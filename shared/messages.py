@@ -148,8 +148,9 @@ class StartOnline:
 
     source: 'capture' (location: a name or folder, replayed), 'video' (location: a file, track: the poses beside it) or
     'listen' (location: the loopback address where a tracker pushes frames). mask: a second video with the person in
-    white, where the first has no alpha. camera: the only camera of a capture to replay, empty for all. video_fps:
-    frames a second of a replay, 0 as recorded. preset: empty for what suits the backend's device. It is an avatar from the start: JobInfo.avatar_id names it.
+    white, where the first has no alpha. camera: the only camera of a capture to replay, empty for all. preset: empty
+    for what suits the backend's device. video_fps: frames a second of a replay, 0 as recorded.
+    It is an avatar from the start: JobInfo.avatar_id names it.
     """
 
     key: str

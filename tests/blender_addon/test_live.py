@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import time
@@ -17,7 +18,7 @@ from . import shots
 from .conftest import ROOT, backend_python
 
 TIMEOUT_S = 60.0
-MAKE = "import sys; from pathlib import Path; from tests.tiny import tiny_capture as t; t(Path(sys.argv[1]), 48, 40, 1, 600)"
+MAKE = "import sys; from tests.tiny import Path, tiny_capture; tiny_capture(Path(sys.argv[1]), 48, 40, 1, 600)"
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_the_engine_renders_an_avatar_that_learns(addon, backend, capture: str, 
         for picture in pictures:
             assert np.isfinite(picture).all()
             assert picture[..., 3].max() > 0.5
-        assert any(np.abs(a - b).max() > 0 for a, b in zip(pictures, pictures[1:])), "it went on learning"
+        assert any(np.abs(a - b).max() > 0 for a, b in itertools.pairwise(pictures)), "it went on learning"
         assert addon.ops.effigy.change_job(job_id=job.job_id, action="stop") == {"FINISHED"}
         ended = job_when(client, job.job_id, lambda job: job.state == "done")
         with pytest.raises(RuntimeError, match=f"is the avatar '{ended.avatar_id}'"):
