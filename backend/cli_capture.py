@@ -80,7 +80,7 @@ def check_capture_command(arguments: argparse.Namespace) -> int:
 
 
 def list_captures(arguments: argparse.Namespace) -> int:
-    """Embedded captures and, with a folder, the recordings in it (or it itself)."""
+    """Embedded captures and, with a folder, the recordings in it, two folders deep (or it itself)."""
     from avatars.captures.opening import LAYOUTS, embedded_captures, layout_of
     from shared.errors import BadCapture
 
@@ -89,7 +89,8 @@ def list_captures(arguments: argparse.Namespace) -> int:
         folder = arguments.folder.expanduser()
         if not folder.is_dir():
             raise BadCapture(f"there is no folder {folder}", do="Check the path")
-        for path in [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]:
+        outer = _folders(folder)
+        for path in [folder, *outer, *(inner for one in outer for inner in _folders(one))]:
             layout = layout_of(path)
             if layout:
                 rows.append({"name": os.fspath(path), "layout": layout, "about": LAYOUTS[layout].title})
@@ -101,6 +102,10 @@ def list_captures(arguments: argparse.Namespace) -> int:
         table.add_row(escape(row["name"]), row["layout"], escape(row["about"]))
     Console().print(table)
     return 0
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def capture_info(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +97,15 @@ class Capture:
     def training_frames(self) -> tuple[int, ...]:
         """Frames that at least one training image shows, in order."""
         return tuple(sorted({image.frame for image in self.images if image.split == "train"}))
+
+    def numbers_digest(self) -> str:
+        """SHA-256 of motion, cameras and static offset: two captures with equal pictures may be read differently."""
+        found = hashlib.sha256()
+        for values in (self.motion.rotations, self.motion.translations, self.motion.expressions, self.vertex_offset):
+            found.update(b"-" if values is None else np.ascontiguousarray(values).tobytes())
+        for camera in self.cameras:
+            found.update(camera.K.tobytes() + camera.world_from_camera.tobytes())
+        return found.hexdigest()
 
 
 def scaled_camera(camera: Camera, size: tuple[int, int]) -> Camera:

@@ -132,7 +132,7 @@ def check_capture(capture: Capture, frames: int = 8) -> CaptureCheck:
     inner = [(one, _mean([item.overlap(one) for item in fine])) for one in intrinsic_candidates(best)]
     findings += [_lens(capture, best, inner), _pairing(capture, posed, fine, best)]
     coverage = measure_coverage(capture)
-    findings.append(_shown(coverage))
+    findings.append(_shown(coverage, wrong_cameras=best != capture.reading))
     best = max(inner, key=lambda pair: pair[1])[0] if findings[-3].state == "bad" else best
     fits = tuple(dict(coarse + inner).items())
     drawn = _sheet(capture, posed, views[:SHEET_PICTURES], best, dict(fits), findings)
@@ -302,7 +302,9 @@ def _same_recording(capture: Capture, index: int, frame: int) -> bool:
     return other is None or other.parent == own.parent
 
 
-def _shown(coverage: Coverage) -> Finding:
+def _shown(coverage: Coverage, *, wrong_cameras: bool) -> Finding:
+    if wrong_cameras:
+        return Finding("coverage", "doubtful", "not known while the cameras are read wrongly", "Check again afterwards")
     yaw = f"yaw {min(coverage.yaw, default=0)} to {max(coverage.yaw, default=0) + 15}"
     pitch = f"pitch {min(coverage.pitch, default=0)} to {max(coverage.pitch, default=0) + 15} degrees"
     found = f"{yaw}, {pitch}, {coverage.active} expressions move"

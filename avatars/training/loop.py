@@ -120,7 +120,8 @@ class Run:
         values = dataclasses.asdict(self.config)
         values.pop("reporting")
         names = [(image.file.name, image.camera, image.frame, image.split) for image in self.capture.images]
-        described = json.dumps([values, self.capture.name, self.capture.template.as_json(), names], sort_keys=True)
+        capture = [self.capture.name, self.capture.template.as_json(), self.capture.numbers_digest()]
+        described = json.dumps([values, *capture, names], sort_keys=True)
         return hashlib.sha256(described.encode()).hexdigest()
 
     def go(self, wanted: Callable[[], str]) -> str:

@@ -82,6 +82,8 @@ def test_list_and_info(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = {Path(row["name"]).name: row["layout"] for row in json.loads(capsys.readouterr().out)}
     assert (rows["bala"], rows["tiny"]) == ("insta", "effigy")
     assert "other" not in rows
+    assert main(["capture", "list", str(data.parent), "--json"]) == 0
+    assert str(data / "bala") in {row["name"] for row in json.loads(capsys.readouterr().out)}
     assert main(["capture", "list"]) == 0
     assert main(["capture", "list", str(data / "none")]) == 2
     capsys.readouterr()

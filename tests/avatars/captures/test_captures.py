@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,12 @@ def test_unknown_names_are_refused() -> None:
     with pytest.raises(BadCapture, match="there is no capture"):
         open_capture("demo_heat")
     assert all(open_capture(name).images for name in embedded_captures())
+
+
+def test_a_capture_read_otherwise_is_another(recorded: Path) -> None:
+    capture = open_capture(recorded)
+    assert capture.numbers_digest() == open_capture(recorded).numbers_digest()
+    turned = tuple(replace(camera, K=camera.K * 1.001) for camera in capture.cameras)
+    assert replace(capture, cameras=turned).numbers_digest() != capture.numbers_digest()
+    offset = np.zeros((2, 3), np.float32)
+    assert replace(capture, vertex_offset=offset).numbers_digest() != capture.numbers_digest()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from avatars.captures.capture import Capture
 from avatars.captures.check import CaptureCheck, check_capture, check_folder
@@ -155,6 +155,25 @@ def test_equal_names_of_other_frames_are_known_from_instas_own_cameras(
     assert (state, do) == ("bad", caught.value.do)
     assert "pictures and frames of bala are off by 1" in found
     assert open_capture(insta[0]).notes[1] == "transforms.json has the tracker's cameras"
+
+
+def test_hair_and_clothes_outside_the_template_do_no_harm(
+    insta: tuple[Path, insta_files.Truth], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(insta[0], tmp_path / "bala"))
+    for path in (folder / "images").iterdir():
+        picture = Image.open(path)
+        mask = picture.getchannel("A").filter(ImageFilter.MaxFilter(7))  # about 3 px around a head of 20
+        picture.putalpha(mask)
+        picture.save(path)
+    check = check_capture(open_capture(folder), 4)
+    assert 0.6 < check.fits[0][1] < 0.85
+    assert finding(check, "camera axes")[0] == "ok"
+    assert finding(check, "pairing")[0] == "ok"
+    wrong = written_otherwise(open_capture(folder), Reading("camera_from_world", "opengl"))
+    found = finding(check_capture(wrong, 4), "camera axes")[1]
+    assert "as world to camera, OpenGL axes, y up" in found
+    assert finding(check_capture(wrong, 4), "coverage")[1].startswith("not known")
 
 
 def test_masks_that_are_empty_or_cover_everything_are_named(
