@@ -130,7 +130,7 @@ def _motion(arguments: argparse.Namespace, detail: AvatarDetail, avatar_of: Call
         return read_motion(path, detail)
     if avatar_of is None:
         raise BadConfig("Another person's motion is carried over in this process only", do="Leave --server out")
-    return driven_by(arguments.motion, avatar_of(), transfer, None, Console(stderr=True)).motion
+    return driven_by(arguments, avatar_of(), transfer, None, Console(stderr=True)).motion
 
 
 def check_options(arguments: argparse.Namespace) -> None:

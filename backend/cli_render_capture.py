@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +39,9 @@ def add_transfer_options(parser: argparse.ArgumentParser) -> None:
         "--clip", type=float, help="1 stays within the avatar's training, 1.5 half as far beyond, 0 holds nothing"
     )
     group.add_argument("--neutral", type=int, metavar="FRAME", help="the source's neutral frame (default: its median)")
+    group.add_argument(
+        "--source-camera", metavar="NAME", help="the source's camera (default: --camera, or the frontal)"
+    )
     group.add_argument("--smooth", type=float, metavar="HZ", help="One-Euro filter's cutoff for a still head")
 
 
@@ -61,13 +63,14 @@ def transfer_of(arguments: argparse.Namespace) -> Transfer | None:
 
 
 def driven_by(
-    name_or_path: str, avatar: Any, transfer: Transfer | None, camera: Camera | None, console: Console
+    arguments: argparse.Namespace, avatar: Any, transfer: Transfer | None, camera: Camera | None, console: Console
 ) -> Reenactment:
     """The avatar's motion for a source, with a line for each thing that could not be carried over."""
     from avatars.rgb_head.reenact import reenacted
     from avatars.rgb_head.sources import read_source
 
-    found = reenacted(read_source(name_or_path, avatar.rig()), avatar, transfer, camera=camera)
+    seen_by = arguments.source_camera or arguments.camera or ""
+    found = reenacted(read_source(arguments.motion, avatar.rig(), seen_by), avatar, transfer, camera=camera)
     for note in found.notes:
         console.print(note, soft_wrap=True, highlight=False)
     return found
@@ -75,8 +78,9 @@ def driven_by(
 
 def render_capture(arguments: argparse.Namespace) -> int:
     """Render the capture's frames into OUTPUT/render_image/00000.png …, and a video where one is asked for."""
-    from avatars.evaluation.frames import check_same_rig, over, render_shots
+    from avatars.evaluation.frames import Shot, capture_shots, check_same_rig, over, render_shots
     from avatars.rgb_head.reenact import pinned
+    from avatars.training.views import frontal_image
 
     console = Console(stderr=True)
     _check(arguments)
@@ -92,11 +96,12 @@ def render_capture(arguments: argparse.Namespace) -> int:
     avatar, capture = open_chosen(choice, device)
     images = _images(capture, arguments)
     longest = max(arguments.size) if arguments.size else max(_size(capture.cameras[0]))
-    shots = capture_views(capture, images, longest)
+    shots = capture_shots(capture, images, longest)
     motion = capture.motion
     if arguments.motion is not None:
-        motion = driven_by(arguments.motion, avatar, transfer, shots[0].camera, console).motion
-        shots = [type(shots[0])(frame, shots[0].camera) for frame in range(len(motion))]
+        lens = shots[images.index(frontal_image(capture, images))].camera
+        motion = driven_by(arguments, avatar, transfer, lens, console).motion
+        shots = [Shot(frame, lens) for frame in range(len(motion))]
         avatar = pinned(avatar)
     else:
         check_same_rig(avatar, capture)
@@ -123,13 +128,6 @@ def render_capture(arguments: argparse.Namespace) -> int:
                 one.result()
     print(folder)
     return 0
-
-
-def capture_views(capture: Capture, images: Sequence[int], longest_px: int) -> list[Shot]:
-    """The capture's own views, in its order."""
-    from avatars.evaluation.frames import capture_shots
-
-    return capture_shots(capture, images, longest_px)
 
 
 def swung(shots: list[Shot], centre: NDArray[np.float64], arguments: argparse.Namespace) -> list[Shot]:

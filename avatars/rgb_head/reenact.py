@@ -234,10 +234,18 @@ def _placed(source: Source, rotations: Floats, rig: Rig, camera: Camera) -> Floa
     assert source.camera is not None
     to_source = source.camera.camera_from_world()
     places = head_places(theirs, source.motion.rotations) + source.motion.translations
-    K = source.camera.K * (camera.width_px / source.camera.width_px)
+    K = _fitted(source.camera, camera.width_px, camera.height_px)
     seen = matched_places(places @ to_source[:3, :3].T + to_source[:3, 3], K, camera.K, _relative_size(ours, theirs))
     world = seen @ camera.world_from_camera[:3, :3].T + camera.world_from_camera[:3, 3]
     return world - head_places(ours, rotations)
+
+
+def _fitted(camera: Camera, width_px: int, height_px: int) -> Floats:
+    """K of a camera whose picture is laid into the middle of another size, as large as it fits."""
+    scale = min(width_px / camera.width_px, height_px / camera.height_px)
+    K = camera.K * np.array([[scale], [scale], [1.0]])
+    K[:2, 2] += (np.array((width_px, height_px)) - scale * np.array((camera.width_px, camera.height_px))) / 2
+    return K
 
 
 def head_places(skeleton: Skeleton, rotations: NDArray[np.floating]) -> Floats:

@@ -14,6 +14,7 @@ from avatars.captures.opening import embedded_captures, open_capture
 from avatars.rgb_head.head_template import HeadTemplate
 from avatars.rgb_head.reenact import Skeleton, Source
 from avatars.templates.template import Template
+from avatars.training.views import frontal_image
 from shared.errors import BadCapture
 from shared.npz import read_npz
 from shared.types import Motion, Rig
@@ -30,14 +31,14 @@ FLAME_JOINTS = {
 Arrays = dict[str, NDArray[np.generic]]
 
 
-def read_source(name_or_path: str, rig: Rig) -> Source:
+def read_source(name_or_path: str, rig: Rig, camera: str = "") -> Source:
     """A source by the name or folder of a capture, or from an .npz. Raises BadCapture.
 
-    rig: the avatar's; a motion of ours that names no joints is of this rig.
+    rig: the avatar's; a motion of ours that names no joints is of this rig. camera: as in `capture_source`.
     """
     path = Path(name_or_path).expanduser()
     if name_or_path in embedded_captures() or path.is_dir():
-        return capture_source(open_capture(name_or_path))
+        return capture_source(open_capture(name_or_path), camera)
     try:
         size = path.stat().st_size
         content = path.read_bytes() if size <= MAX_FILE_BYTES else b""
@@ -61,16 +62,23 @@ def read_source(name_or_path: str, rig: Rig) -> Source:
     )
 
 
-def capture_source(capture: Capture) -> Source:
-    """A recorded person's motion, seen by the camera of the first image."""
+def capture_source(capture: Capture, camera: str = "") -> Source:
+    """A recorded person's motion, seen by the camera of that name, or by the one that looks most into the face."""
     reference, arrays, offset = capture.template, capture.template.open(), capture.vertex_offset
     moved = None if offset is None else torch.from_numpy(np.array(offset, np.float32))
     head = HeadTemplate.make(Template(arrays), reference.preset, reference.shape, moved)
     skeleton = Skeleton(arrays.joint_names, arrays.parents, head.joints.numpy())
-    camera = capture.cameras[capture.images[0].camera]
+    images = images_of_camera(capture, camera) or tuple(range(len(capture.images)))
+    lens = capture.cameras[capture.images[frontal_image(capture, images)].camera]
     return Source(
-        f"capture {capture.name!r}", capture.motion, capture.joint_names, capture.expression_names, camera, skeleton
+        f"capture {capture.name!r}", capture.motion, capture.joint_names, capture.expression_names, lens, skeleton
     )
+
+
+def images_of_camera(capture: Capture, camera: str) -> tuple[int, ...]:
+    """Indices of the images that the camera of that name took."""
+    names, images = capture.camera_names, capture.images
+    return tuple(index for index, image in enumerate(images) if names[image.camera] == camera)
 
 
 def _ours(name: str, arrays: Arrays, rig: Rig) -> Source:

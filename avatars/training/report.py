@@ -21,7 +21,7 @@ from avatars.rendering.cameras import CameraBatch
 from avatars.rendering.rasterise import rasterise
 from avatars.training.evaluation import measure, metric_names, picture
 from avatars.training.figures import contact_sheet, coverage_figure, loss_figure, psnr_figure
-from avatars.training.views import coverage, notable_images, view_angles_deg
+from avatars.training.views import coverage, frontal_image, notable_images, view_angles_deg
 
 if TYPE_CHECKING:
     from avatars.training.loop import Run
@@ -89,9 +89,7 @@ def write_results(
 
 def front_preview(avatar: Avatar, capture: Capture, device: torch.device) -> NDArray[np.uint8]:
     """The avatar at rest through the camera that looks most into its face, [H, W, 4] uint8 sRGB straight alpha."""
-    images = capture.split("train")
-    angles = view_angles_deg(capture, images)
-    index = images[int(np.linalg.norm(angles, axis=1).argmin())]
+    index = frontal_image(capture, capture.split("train"))
     camera = capture.camera_of(index, capture.train_size(PREVIEW_PX))
     translation = capture.motion.translations[capture.images[index].frame]
     with torch.no_grad():

@@ -38,6 +38,11 @@ def view_angles_deg(capture: Capture, images: Sequence[int]) -> NDArray[np.float
     return np.array(angles, np.float64).reshape(-1, 2)
 
 
+def frontal_image(capture: Capture, images: Sequence[int]) -> int:
+    """The one of `images` that looks most into the face."""
+    return images[int(np.linalg.norm(view_angles_deg(capture, images), axis=1).argmin())]
+
+
 def coverage(angles_deg: NDArray[np.float64]) -> dict[str, float]:
     """Range of yaw and pitch, and how many 15-degree cells of that range hold at least one picture."""
     if not len(angles_deg):
