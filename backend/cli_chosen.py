@@ -59,8 +59,21 @@ def open_chosen(choice: Chosen, device: str) -> tuple[Any, Any]:
     from avatars.avatar_folder import load_avatar
     from avatars.captures.opening import open_capture
 
-    avatar = load_avatar(choice.folder, device)
-    return avatar, open_capture(choice.capture or trained_from(choice.folder))
+    if choice.result is not None and not choice.folder.is_dir():
+        return _original_avatar(choice, device), open_capture(choice.capture)
+    return load_avatar(choice.folder, device), open_capture(choice.capture or trained_from(choice.folder))
+
+
+def _original_avatar(choice: Chosen, device: str) -> Any:
+    """The avatar of a folder that RGBAvatar itself left: model.ply, shaped by the tracker's files of the subject."""
+    from avatars.formats.importing import import_avatar
+    from avatars.rgb_head.avatar import RgbHeadAvatar
+
+    assert choice.result is not None
+    beside = choice.result / "flame_param.npz"
+    avatar = import_avatar(choice.result, flame_param=beside if beside.is_file() else Path(choice.capture)).avatar
+    assert isinstance(avatar, RgbHeadAvatar)  # of a model.ply
+    return RgbHeadAvatar(avatar.model.moved_to(device))
 
 
 def trained_from(folder: Path) -> str:

@@ -102,6 +102,8 @@ def report_size_px(choice: Chosen, capture: Any) -> int:
 
     camera = capture.cameras[0]
     recorded = max(camera.width_px, camera.height_px)
+    if not choice.folder.is_dir():  # a model.ply of RGBAvatar's
+        return int(recorded)
     try:
         return int(read_description(choice.folder)["training"]["evaluation"]["size_px"])
     except (KeyError, TypeError, ValueError):

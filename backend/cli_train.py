@@ -211,7 +211,7 @@ def _train_into_folder(
     device = resolve_device(arguments.device)
     use_cores(usable_cores())
     with _progress(console) as (progress, task), _pause_on_interrupt() as interrupted:
-        state = train_into(
+        state, notes = train_into(
             result,
             preset,
             overrides,
@@ -220,6 +220,8 @@ def _train_into_folder(
             lambda: "pause" if interrupted.is_set() else "",
             resume=arguments.resume,
         )
+    for note in notes:
+        console.print(note, soft_wrap=True, highlight=False)
     if state == "done":
         console.print(f"Result: {result.path}", soft_wrap=True)
         return 0

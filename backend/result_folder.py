@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from backend.library import SUFFIX
-from shared.errors import BadConfig, EnvironmentFailed, NotFound
+from shared.errors import BadAvatar, BadConfig, BadTemplate, EnvironmentFailed, NotFound
 
-CONFIG, SETTINGS, MODEL = "config.yaml", "settings.json", "model.ply"
+CONFIG, PRESET, SETTINGS, MODEL = "config.yaml", "preset.yaml", "settings.json", "model.ply"
 WORK_NAME_FORMAT = "%Y-%m-%d_%H-%M-%S"
 
 
@@ -51,15 +51,16 @@ def train_into(
     wanted: Callable[[], str],
     *,
     resume: bool = False,
-) -> str:
-    """Train the subject's capture into its result folder; returns 'done', 'paused' or 'cancelled'.
+) -> tuple[str, list[str]]:
+    """Train the subject's capture into its result folder; returns 'done', 'paused' or 'cancelled', and what to say.
 
     What an earlier run left there is deleted first, as the original does, but only once configuration and capture were
-    read; resume keeps it and goes on. Leaves SUBJECT.avatar, report/, config.yaml (a copy) and settings.json (every
-    value as it was used). Raises BadConfig, BadCapture, BadTemplate, EnvironmentFailed.
+    read; resume keeps it and goes on. Leaves SUBJECT.avatar, report/, settings.json (every
+    value as it was used), and config.yaml with model.ply as RGBAvatar reads them: a copy of its own configuration
+    where that was given; else that is preset.yaml. Raises BadConfig, BadCapture, BadTemplate, EnvironmentFailed.
     """
     from avatars.captures.opening import open_capture
-    from avatars.training.config import config_file, load_config
+    from avatars.training.config import config_file, load_config, original_config
     from avatars.training.loop import CHECKPOINTS, train
     from avatars.training.tensorboard import check_tensorboard
 
@@ -68,12 +69,13 @@ def train_into(
         check_tensorboard()
     capture = open_capture(result.data)
     content = source.read_bytes()  # before anything is deleted: it may lie in the folder itself
+    copied = CONFIG if original_config(preset) is not None else PRESET
     settings = {"subject": result.subject, "capture": str(result.data)}
     try:
         if result.path.exists() and not resume:
             delete_result(result.path)
         result.path.mkdir(parents=True, exist_ok=True)
-        (result.path / CONFIG).write_bytes(content)
+        (result.path / copied).write_bytes(content)
         document = settings | {"config": dataclasses.asdict(config)}
         (result.path / SETTINGS).write_text(json.dumps(document, indent=1), encoding="utf-8")
     except OSError as error:
@@ -83,9 +85,29 @@ def train_into(
             do="Choose another output_dir",
         ) from error
     ended = train(config, capture, result.path, name=result.subject, device=device, on_event=on_event, wanted=wanted)
-    if ended.state == "done":
-        shutil.rmtree(result.path / CHECKPOINTS, ignore_errors=True)
-    return ended.state
+    if ended.state != "done":
+        return ended.state, []
+    shutil.rmtree(result.path / CHECKPOINTS, ignore_errors=True)
+    return ended.state, _write_as_rgbavatar(result)
+
+
+def _write_as_rgbavatar(result: ResultFolder) -> list[str]:
+    """model.ply, whose head it is, and config.yaml where there is none; what could not go along, in sentences."""
+    from avatars.avatar_folder import load_avatar
+    from avatars.formats.exporting import export_rgbavatar_folder
+
+    beside = result.path / ".rgbavatar"
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        notes = export_rgbavatar_folder(load_avatar(result.avatar), beside)
+        for file in beside.iterdir():
+            if file.name != CONFIG or not (result.path / CONFIG).is_file():
+                file.replace(result.path / file.name)
+        return notes
+    except (BadAvatar, BadTemplate) as error:  # a head that is not FLAME's has no such file
+        return [f"{MODEL} was not written: {error}"]
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def finished_result(output_dir: str, subject: str, work_name: str) -> ResultFolder:

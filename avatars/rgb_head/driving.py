@@ -142,9 +142,10 @@ def rgbavatar_layout(joint_names: Sequence[str], expression_names: Sequence[str]
 
 
 def expression_layout(joint_names: Sequence[str], expression_names: Sequence[str]) -> DrivingLayout:
-    """Expressions only, as RGBAvatar drives multi-view captures (method page 2.3)."""
+    """Expressions only, without eyelids, as RGBAvatar drives multi-view captures (method page 2.3)."""
     del joint_names
-    return DrivingLayout((DrivingField("expressions", tuple(expression_names)),))
+    names = tuple(name for name in expression_names if not name.startswith("eyelid_"))
+    return DrivingLayout((DrivingField("expressions", names),))
 
 
 LAYOUTS = {"head": head_layout, "rgbavatar": rgbavatar_layout, "expressions": expression_layout}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,23 @@ def test_training_follows_the_original_file(place: Path) -> None:
     assert avatar.model.layout.size() == 129
     assert avatar.model.blendshapes == 4
     assert read_description(result / "bala.avatar")["template"]["id"] == "flame2020_rgbavatar"
+
+
+def test_a_folder_that_the_original_left_has_the_same_numbers(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """model.ply and config.yaml alone; whose head it is comes from the tracker's files."""
+    ours, theirs = place / "output" / "bala" / "run1", place / "output" / "bala" / "theirs"
+    theirs.mkdir()
+    for name in ("model.ply", "config.yaml"):
+        shutil.copy(ours / name, theirs / name)
+    assert (ours / "flame_param.npz").is_file()
+    told = []
+    for work_name in ("run1", "theirs"):
+        command = ["evaluate", "--subject", "bala", "--work_name", work_name, "--output_dir", str(place / "output")]
+        assert main([*command, "--device", "cpu"]) == 0
+        told.append([line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.startswith("all")])
+    assert told[0] == told[1] != []
+    command = ["render", "--subject", "bala", "--work_name", "theirs", "--output_dir", str(place / "output")]
+    assert main([*command, "--frames", "1", "--device", "cpu"]) == 0
 
 
 def test_numbers_of_every_frame(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,8 @@ def output(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_result_folder_holds_what_the_original_leaves(output: Path, data: Path) -> None:
     result = output / "bala" / "first"
     assert describe_avatar(result / "bala.avatar").problem == ""
-    assert "description:" in (result / "config.yaml").read_text()
+    assert "description:" in (result / "preset.yaml").read_text()
+    assert not (result / "model.ply").exists()  # the open template is not FLAME
     settings = json.loads((result / "settings.json").read_text())
     assert (settings["subject"], settings["capture"]) == ("bala", str(data / "bala"))
     assert settings["config"]["schedule"]["images"] == 6
