@@ -308,6 +308,8 @@ def _shown(coverage: Coverage, *, wrong_cameras: bool) -> Finding:
     yaw = f"yaw {min(coverage.yaw, default=0)} to {max(coverage.yaw, default=0) + 15}"
     pitch = f"pitch {min(coverage.pitch, default=0)} to {max(coverage.pitch, default=0) + 15} degrees"
     found = f"{yaw}, {pitch}, {coverage.active} expressions move"
+    if "jaw_deg" in coverage.ranges:
+        found += f", the jaw opens to {coverage.ranges['jaw_deg'][1]:.0f} degrees"
     if coverage.held_out_beyond > 0.02:
         found += f", {coverage.held_out_beyond:.0%} of the held-out numbers lie beyond those of training"
     if coverage.missing:

@@ -71,7 +71,9 @@ def read_insta(folder: Path, pairing: Literal["", "name", "order"] = "") -> Capt
     check_intrinsics(K, first, frames, options.reading)
     notes += check_transforms(folder, K, [image for image, _ in pairs], frames, options)
     check_size(pairs[0][0], image_size(pairs[0][0]), size)
-    check_mask(pairs[0][0])
+    masks = _masks(folder, options.masks, [image for image, _ in pairs])
+    if not options.masks:
+        check_mask(pairs[0][0])
     reference = flame_reference(folder.name, "2020", options.template, TEMPLATES)
     reference = _shaped(reference, first)
     if any(not np.allclose(frame.shape, first.shape, atol=1e-4) for frame in frames):
@@ -95,7 +97,7 @@ def read_insta(folder: Path, pairing: Literal["", "name", "order"] = "") -> Capt
         cameras=(Camera(*size, K, world_from_camera),),
         camera_names=("00",),
         images=tuple(
-            CaptureImage(image, 0, row, "train" if row < train else "test", parameters=checkpoint)
+            CaptureImage(image, 0, row, "train" if row < train else "test", masks[row], checkpoint)
             for row, (image, checkpoint) in enumerate(pairs)
         ),
         provenance={"capture": folder.name, "layout": "INSTA with metrical-tracker frames", "images": pictures.name},
@@ -131,6 +133,21 @@ def neck_retarget(
     to the neck and the joints below it; the stump of the shoulders only shifts (method page 2.6).
     """
     return R, t + (R @ necks[..., None])[..., 0] - necks
+
+
+def _masks(folder: Path, name: str, images: Sequence[Path]) -> list[Path | None]:
+    """The mask of each picture in the folder the user named, None each without one. Raises BadCapture."""
+    if not name:
+        return [None] * len(images)
+    found = {path.stem: path for path in numbered_files(folder / name, PICTURES)}
+    missing = [image.name for image in images if image.stem not in found]
+    if missing:
+        raise BadCapture(
+            f"{folder.name}/{name} lacks masks of {len(missing)} of {len(images)} pictures",
+            found=f"none for {missing[0]}",
+            expected="files named like the pictures",
+        )
+    return [found[image.stem] for image in images]
 
 
 def _shaped(reference: TemplateReference, frame: MetricalFrame) -> TemplateReference:

@@ -165,5 +165,5 @@ def check_mask(image: Path) -> None:
             f"image {image.parent.name}/{image.name} has no mask",
             found="a picture without alpha",
             expected="RGBA pictures whose alpha is 0 outside the head",
-            do="Run INSTA's generate.sh, which mattes the pictures, and use the images it writes",
+            do="Use the pictures INSTA's generate.sh writes, or name a folder of masks in effigy.json",
         )

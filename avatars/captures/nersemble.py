@@ -76,6 +76,8 @@ def read_nersemble(folder: Path) -> Capture:
         pictures = [picture for split in SPLIT_FILES for picture in _pictures(folder, split, options)]
     except KeyError as error:
         raise BadCapture(f"a frame in the transforms of {folder.name} lacks {error.args[0]!r}") from error
+    except (TypeError, ValueError) as error:
+        raise BadCapture(f"a frame in the transforms of {folder.name} is damaged", found=str(error)[:120]) from error
     pictures, notes = _held_out(folder, pictures, options)
     rows = _frame_rows(pictures)
     parameters = [_parameters(path, with_offset=row == 0) for row, path in enumerate(rows)]

@@ -20,7 +20,8 @@ class CaptureOptions:
     """How to read an INSTA or NeRSemble folder.
 
     test_frames: INSTA only, the last so many frames are held out (method page 3.3). images: the folder of pictures,
-    INSTA's 'images.HQ' is twice as large. pairing: pictures and tracked frames are paired by name; 'checked' refuses
+    INSTA's 'images.HQ' is twice as large. masks: INSTA only, a folder of one-channel masks named like the pictures, ''
+    where pictures bring their own alpha. pairing: pictures and tracked frames are paired by name; 'checked' refuses
     names that look shifted against each other, 'name' accepts them, 'order' pairs the first with the first.
     template: id of the template, '' for the one the layout is made for. held_out_camera: NeRSemble only, index of the
     camera kept back where there is no transforms_val.json, -1 for none. reading: how camera numbers are meant, for
@@ -29,6 +30,7 @@ class CaptureOptions:
 
     test_frames: int = 350
     images: str = "images"
+    masks: str = ""
     fps: float = 25.0
     pairing: Literal["checked", "name", "order"] = "checked"
     template: str = ""

@@ -164,6 +164,23 @@ def test_options_choose_split_rate_and_names(folder: Path) -> None:
     assert (capture.subject, capture.licence) == ("Bala", "INSTA, research only")
 
 
+def test_masks_may_lie_in_a_folder_of_their_own(folder: Path) -> None:
+    (folder / "parts").mkdir()
+    wanted = open_capture(folder).rgba(2)
+    for path in (folder / "images").iterdir():
+        picture = Image.open(path)
+        picture.getchannel("A").save(folder / "parts" / path.name)
+        picture.convert("RGB").save(path)
+    (folder / "effigy.json").write_text('{"masks": "parts"}')
+    np.testing.assert_array_equal(open_capture(folder).rgba(2), wanted)
+    (folder / "parts" / "00003.png").unlink()
+    with pytest.raises(BadCapture, match=r"bala/parts lacks masks of 1 of 6 pictures \(found none for 00003.png"):
+        open_capture(folder)
+    (folder / "effigy.json").write_text('{"masks": "part"}')
+    with pytest.raises(BadCapture, match="no folder part in bala"):
+        open_capture(folder)
+
+
 def change_frame(folder: Path, name: str, change: Callable[[dict[str, Any]], None]) -> None:
     path = folder / "checkpoint" / name
     with torch.serialization.safe_globals([]):

@@ -218,11 +218,13 @@ def test_dynamic_offsets_are_left_out(export: Path, nersemble: Truth) -> None:
         (lambda e: (e / "transforms_train.json").write_text("{}"), "has no list of frames"),
         (lambda e: rewrite(e, "train", lambda d: d.update(frames=[])), "transforms_train.json of UNION10"),
         (lambda e: rewrite(e, "train", every(lambda f: f.pop("file_path"))), "lacks 'file_path'"),
+        (lambda e: rewrite(e, "train", every(lambda f: f.update(timestep_index=[1]))), "is damaged (found int()"),
+        (lambda e: rewrite(e, "train", every(lambda f: f.update(w=float("nan")))), "is damaged (found cannot convert"),
     ],
     ids=[
         "no masks", "no mask path", "no parameters path", "size swapped", "size swapped, no angle", "K unlike",
         "no matrix", "skewed", "outside", "other template", "other FLAME", "not finite", "no neck", "no parameters",
-        "damaged", "no JSON", "no frames", "empty", "no file path",
+        "damaged", "no JSON", "no frames", "empty", "no file path", "no time", "no width",
     ],
 )  # fmt: skip
 def test_bad_exports_are_one_sentence(export: Path, change: Callable[[Path], Any], sentence: str) -> None:
