@@ -8,7 +8,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-GAUSSIANS_A_BLOCK, WARPS, MOST_AT_ONCE = 64, 2, 16
+GAUSSIANS_A_BLOCK, WARPS, MOST_AT_ONCE, PRODUCT_BLOCK = 128, 4, 4, 64
 _SH0: tl.constexpr = tl.constexpr(0.28209479177387814)
 
 
@@ -63,6 +63,24 @@ def _blended(values, deltas, psi, n, b, live, there, count, SHAPES: tl.constexpr
 
 
 @triton.jit
+def _three(values, at, live):
+    """Three numbers of each Gaussian [BLOCK]."""
+    x, y = tl.load(values + at * 3, mask=live, other=0.0), tl.load(values + at * 3 + 1, mask=live, other=0.0)
+    return x, y, tl.load(values + at * 3 + 2, mask=live, other=0.0)
+
+
+@triton.jit
+def _turned(fw, fx, fy, fz, quats, at, live):
+    """The Hamilton product of f with stored quaternions [BLOCK]."""
+    w, x = tl.load(quats + at * 4, mask=live, other=0.0), tl.load(quats + at * 4 + 1, mask=live, other=0.0)
+    y, z = tl.load(quats + at * 4 + 2, mask=live, other=0.0), tl.load(quats + at * 4 + 3, mask=live, other=0.0)
+    turned_w = fw * w - fx * x - fy * y - fz * z
+    turned_x = fw * x + fx * w + fy * z - fz * y
+    turned_y = fw * y - fx * z + fy * w + fz * x
+    return turned_w, turned_x, turned_y, fw * z + fx * y - fy * x + fz * w
+
+
+@triton.jit
 def _store(out, at, x, y, z, live):
     tl.store(out + at * 3, x, mask=live)
     tl.store(out + at * 3 + 1, y, mask=live)
@@ -89,6 +107,7 @@ def place(
     sizes,
     covers,
     shades,
+    inverses,
     faces,
     count,
     batches,
@@ -115,7 +134,8 @@ def place(
     my += tl.load(row + 3, mask=both) * px + tl.load(row + 4, mask=both) * py + tl.load(row + 5, mask=both) * pz
     mz += tl.load(row + 6, mask=both) * px + tl.load(row + 7, mask=both) * py + tl.load(row + 8, mask=both) * pz
     rw, rx, ry, rz = _blended_turn(rotations, rotation_deltas, psi, n, b, live, there, count, SHAPES)
-    rw, rx, ry, rz, _ = _unit_quaternion(rw, rx, ry, rz)
+    rw, rx, ry, rz, inverse = _unit_quaternion(rw, rx, ry, rz)
+    tl.store(inverses + at, inverse, mask=both)
     fw, fx = tl.load(row + 9, mask=both), tl.load(row + 10, mask=both)
     fy, fz = tl.load(row + 11, mask=both), tl.load(row + 12, mask=both)
     qw = fw * rw - fx * rx - fy * ry - fz * rz
@@ -143,34 +163,15 @@ def place(
 
 
 @triton.jit
-def _spread(deltas, d_deltas, psi, part, gx, gy, gz, n, b, live, there, count, later, SHAPES: tl.constexpr, BLOCKS):
-    """Gradients of blended [BATCH, BLOCK] passed on to deltas [K, N, 3] and, summed over this block, to psi."""
-    for k in range(SHAPES):
-        weight = tl.load(psi + b * SHAPES + k, mask=there, other=0.0)[:, None]
-        at = k * count + n
-        dx, dy, dz = tl.sum(weight * gx, axis=0), tl.sum(weight * gy, axis=0), tl.sum(weight * gz, axis=0)
-        if later:  # a second group of the batch adds to the first
-            dx += tl.load(d_deltas + at * 3, mask=live, other=0.0)
-            dy += tl.load(d_deltas + at * 3 + 1, mask=live, other=0.0)
-            dz += tl.load(d_deltas + at * 3 + 2, mask=live, other=0.0)
-        _store(d_deltas, at, dx, dy, dz, live)
-        x, y, z = _first(deltas, at, live)
-        tl.store(part + (b * SHAPES + k) * BLOCKS, tl.sum(x * gx + y * gy + z * gz, axis=1), mask=there)
-
-
-@triton.jit
 def place_backward(
     rows,
     face,
     hidden,
-    rotations,
-    scales,
-    opacities,
-    colours,
-    psi,
-    position_deltas,
-    rotation_deltas,
-    colour_deltas,
+    quats,
+    sizes,
+    covers,
+    shades,
+    inverses,
     g_means,
     g_quats,
     g_sizes,
@@ -181,146 +182,91 @@ def place_backward(
     d_scales,
     d_opacities,
     d_colours,
-    d_psi,
-    d_position_deltas,
-    d_rotation_deltas,
-    d_colour_deltas,
+    d_moved,
+    d_turned,
+    d_tinted,
     faces,
     count,
-    batches,
-    blocks,
-    SHAPES: tl.constexpr,
-    GROUPS: tl.constexpr,
-    BATCH: tl.constexpr,
+    BATCHES: tl.constexpr,
+    BLENDED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Gradients of `place`: sums over the batch for attributes and deltas; d_psi [3, B, K, blocks] has to be summed."""
-    block = tl.program_id(0)
-    n = block * BLOCK + tl.arange(0, BLOCK)
+    """Gradients of `place` from what it returned: summed over the batch for attributes, [B, N] for what was blended."""
+    n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     live = n < count
-    which = tl.load(face + n, mask=live, other=0)[None, :]
+    which = tl.load(face + n, mask=live, other=0)
     zero = tl.zeros([BLOCK], tl.float32)
     sum_px, sum_py, sum_pz = zero, zero, zero
     sum_rw, sum_rx, sum_ry, sum_rz = zero, zero, zero, zero
     sum_s0, sum_s1, sum_s2, sum_o = zero, zero, zero, zero
     sum_r, sum_g, sum_b = zero, zero, zero
-    for group in tl.static_range(GROUPS):
-        b = group * BATCH + tl.arange(0, BATCH)
-        there = b < batches
-        both = live[None, :] & there[:, None]
-        at = b[:, None] * count + n[None, :]
-        row = rows + (b[:, None] * faces + which) * 24
-        gx = tl.load(g_means + at * 3, mask=both, other=0.0)
-        gy = tl.load(g_means + at * 3 + 1, mask=both, other=0.0)
-        gz = tl.load(g_means + at * 3 + 2, mask=both, other=0.0)
-        px = tl.load(row, mask=both, other=0.0) * gx
-        px += tl.load(row + 3, mask=both, other=0.0) * gy + tl.load(row + 6, mask=both, other=0.0) * gz
-        py = tl.load(row + 1, mask=both, other=0.0) * gx
-        py += tl.load(row + 4, mask=both, other=0.0) * gy + tl.load(row + 7, mask=both, other=0.0) * gz
-        pz = tl.load(row + 2, mask=both, other=0.0) * gx
-        pz += tl.load(row + 5, mask=both, other=0.0) * gy + tl.load(row + 8, mask=both, other=0.0) * gz
-        sum_px += tl.sum(px, axis=0)
-        sum_py += tl.sum(py, axis=0)
-        sum_pz += tl.sum(pz, axis=0)
-        part = d_psi + block
-        third = batches * SHAPES * blocks
-        if SHAPES > 0:
-            _spread(
-                position_deltas,
-                d_position_deltas,
-                psi,
-                part,
-                px,
-                py,
-                pz,
-                n,
-                b,
-                live,
-                there,
-                count,
-                group > 0,
-                SHAPES,
-                blocks,
-            )
-        red, green, blue = _blended(colours, colour_deltas, psi, n, b, live, there, count, SHAPES)
-        cr = tl.where(red * _SH0 + 0.5 >= 0, tl.load(g_shades + at * 3, mask=both, other=0.0) * _SH0, 0.0)
-        cg = tl.where(green * _SH0 + 0.5 >= 0, tl.load(g_shades + at * 3 + 1, mask=both, other=0.0) * _SH0, 0.0)
-        cb = tl.where(blue * _SH0 + 0.5 >= 0, tl.load(g_shades + at * 3 + 2, mask=both, other=0.0) * _SH0, 0.0)
-        sum_r += tl.sum(cr, axis=0)
-        sum_g += tl.sum(cg, axis=0)
-        sum_b += tl.sum(cb, axis=0)
-        if SHAPES > 0:
-            _spread(
-                colour_deltas,
-                d_colour_deltas,
-                psi,
-                part + third,
-                cr,
-                cg,
-                cb,
-                n,
-                b,
-                live,
-                there,
-                count,
-                group > 0,
-                SHAPES,
-                blocks,
-            )
-        rw, rx, ry, rz = _blended_turn(rotations, rotation_deltas, psi, n, b, live, there, count, SHAPES)
-        rw, rx, ry, rz, inverse = _unit_quaternion(rw, rx, ry, rz)
-        fw, fx = tl.load(row + 9, mask=both, other=0.0), -tl.load(row + 10, mask=both, other=0.0)
-        fy, fz = -tl.load(row + 11, mask=both, other=0.0), -tl.load(row + 12, mask=both, other=0.0)
-        qw = tl.load(g_quats + at * 4, mask=both, other=0.0)
-        qx = tl.load(g_quats + at * 4 + 1, mask=both, other=0.0)
-        qy = tl.load(g_quats + at * 4 + 2, mask=both, other=0.0)
-        qz = tl.load(g_quats + at * 4 + 3, mask=both, other=0.0)
-        uw = fw * qw - fx * qx - fy * qy - fz * qz
-        ux = fw * qx + fx * qw + fy * qz - fz * qy
-        uy = fw * qy - fx * qz + fy * qw + fz * qx
-        uz = fw * qz + fx * qy - fy * qx + fz * qw
+    for batch in range(BATCHES):
+        at = batch * count + n
+        row = rows + (batch * faces + which) * 24
+        gx, gy, gz = _three(g_means, at, live)
+        px = tl.load(row) * gx + tl.load(row + 3) * gy + tl.load(row + 6) * gz
+        py = tl.load(row + 1) * gx + tl.load(row + 4) * gy + tl.load(row + 7) * gz
+        pz = tl.load(row + 2) * gx + tl.load(row + 5) * gy + tl.load(row + 8) * gz
+        # Turned back by the triangle's frame, the gradient meets the local quaternion, which has unit length too.
+        fw, fx, fy, fz = tl.load(row + 9), -tl.load(row + 10), -tl.load(row + 11), -tl.load(row + 12)
+        rw, rx, ry, rz = _turned(fw, fx, fy, fz, quats, at, live)
+        uw, ux, uy, uz = _turned(fw, fx, fy, fz, g_quats, at, live)
         along = uw * rw + ux * rx + uy * ry + uz * rz
+        inverse = tl.load(inverses + at, mask=live, other=0.0)
         uw, ux = (uw - along * rw) * inverse, (ux - along * rx) * inverse
         uy, uz = (uy - along * ry) * inverse, (uz - along * rz) * inverse
-        sum_rw += tl.sum(uw, axis=0)
-        sum_rx += tl.sum(ux, axis=0)
-        sum_ry += tl.sum(uy, axis=0)
-        sum_rz += tl.sum(uz, axis=0)
-        for k in range(SHAPES):
-            weight = tl.load(psi + b * SHAPES + k, mask=there, other=0.0)[:, None]
-            to = (k * count + n) * 4
-            dw, dx = tl.sum(weight * uw, axis=0), tl.sum(weight * ux, axis=0)
-            dy, dz = tl.sum(weight * uy, axis=0), tl.sum(weight * uz, axis=0)
-            if group > 0:
-                dw += tl.load(d_rotation_deltas + to, mask=live, other=0.0)
-                dx += tl.load(d_rotation_deltas + to + 1, mask=live, other=0.0)
-                dy += tl.load(d_rotation_deltas + to + 2, mask=live, other=0.0)
-                dz += tl.load(d_rotation_deltas + to + 3, mask=live, other=0.0)
-            tl.store(d_rotation_deltas + to, dw, mask=live)
-            tl.store(d_rotation_deltas + to + 1, dx, mask=live)
-            tl.store(d_rotation_deltas + to + 2, dy, mask=live)
-            tl.store(d_rotation_deltas + to + 3, dz, mask=live)
-            pull = uw * tl.load(rotation_deltas + to, mask=live, other=0.0)[None, :]
-            pull += ux * tl.load(rotation_deltas + to + 1, mask=live, other=0.0)[None, :]
-            pull += uy * tl.load(rotation_deltas + to + 2, mask=live, other=0.0)[None, :]
-            pull += uz * tl.load(rotation_deltas + to + 3, mask=live, other=0.0)[None, :]
-            tl.store(part + 2 * third + (b * SHAPES + k) * blocks, tl.sum(pull, axis=1), mask=there)
-        if group + 1 < GROUPS:
-            tl.debug_barrier()  # the next group adds to what other threads of this block have stored
-        sum_s0 += tl.sum(tl.load(g_sizes + at * 3, mask=both, other=0.0), axis=0)
-        sum_s1 += tl.sum(tl.load(g_sizes + at * 3 + 1, mask=both, other=0.0), axis=0)
-        sum_s2 += tl.sum(tl.load(g_sizes + at * 3 + 2, mask=both, other=0.0), axis=0)
-        sum_o += tl.sum(tl.load(g_covers + at, mask=both, other=0.0), axis=0)
-    cover = tl.sigmoid(tl.load(opacities + n, mask=live, other=0.0))
-    shown = tl.load(hidden + n, mask=live, other=1) == 0
-    tl.store(d_opacities + n, tl.where(shown, sum_o * cover * (1 - cover), 0.0), mask=live)
+        red, green, blue = _three(shades, at, live)
+        cr, cg, cb = _three(g_shades, at, live)
+        cr, cg = tl.where(red > 0, cr * _SH0, 0.0), tl.where(green > 0, cg * _SH0, 0.0)
+        cb = tl.where(blue > 0, cb * _SH0, 0.0)
+        if BLENDED:
+            _store(d_moved, at, px, py, pz, live)
+            tl.store(d_turned + at * 4, uw, mask=live)
+            tl.store(d_turned + at * 4 + 1, ux, mask=live)
+            tl.store(d_turned + at * 4 + 2, uy, mask=live)
+            tl.store(d_turned + at * 4 + 3, uz, mask=live)
+            _store(d_tinted, at, cr, cg, cb, live)
+        g0, g1, g2 = _three(g_sizes, at, live)
+        s0, s1, s2 = _three(sizes, at, live)
+        cover = tl.load(covers + at, mask=live, other=0.0)  # 0 where hidden
+        sum_o += tl.load(g_covers + at, mask=live, other=0.0) * cover * (1 - cover)
+        sum_s0 += g0 * s0
+        sum_s1 += g1 * s1
+        sum_s2 += g2 * s2
+        sum_px += px
+        sum_py += py
+        sum_pz += pz
+        sum_rw += uw
+        sum_rx += ux
+        sum_ry += uy
+        sum_rz += uz
+        sum_r += cr
+        sum_g += cg
+        sum_b += cb
+    tl.store(d_opacities + n, sum_o, mask=live)
     _store(d_positions, n, sum_px, sum_py, sum_pz, live)
     tl.store(d_rotations + n * 4, sum_rw, mask=live)
     tl.store(d_rotations + n * 4 + 1, sum_rx, mask=live)
     tl.store(d_rotations + n * 4 + 2, sum_ry, mask=live)
     tl.store(d_rotations + n * 4 + 3, sum_rz, mask=live)
-    s0 = tl.exp(tl.load(scales + n * 3, mask=live, other=0.0))
-    s1 = tl.exp(tl.load(scales + n * 3 + 1, mask=live, other=0.0))
-    s2 = tl.exp(tl.load(scales + n * 3 + 2, mask=live, other=0.0))
-    _store(d_scales, n, sum_s0 * s0, sum_s1 * s1, sum_s2 * s2, live)
+    _store(d_scales, n, sum_s0, sum_s1, sum_s2, live)
     _store(d_colours, n, sum_r, sum_g, sum_b, live)
+
+
+@triton.jit
+def products(left, right, out, lefts, rights, length, LEFT: tl.constexpr, RIGHT: tl.constexpr, BLOCK: tl.constexpr):
+    """left [L, length] times right [R, length] transposed, each program over 16 blocks of columns: [runs, LEFT, RIGHT].
+
+    The products are summed outside. LEFT and RIGHT: powers of two from 16 on. Float32 throughout.
+    """
+    l, r = tl.arange(0, LEFT), tl.arange(0, RIGHT)
+    start = tl.program_id(0) * 16 * BLOCK
+    total = tl.zeros([LEFT, RIGHT], tl.float32)
+    for part in range(16):
+        at = start + part * BLOCK + tl.arange(0, BLOCK)
+        inside = (at < length)[None, :]
+        a = tl.load(left + l[:, None] * length + at[None, :], mask=inside & (l < lefts)[:, None], other=0.0)
+        b = tl.load(right + r[:, None] * length + at[None, :], mask=inside & (r < rights)[:, None], other=0.0)
+        total += tl.dot(a, tl.trans(b), input_precision="ieee")
+    place = out + tl.program_id(0) * LEFT * RIGHT + l[:, None] * RIGHT + r[None, :]
+    tl.store(place, total)

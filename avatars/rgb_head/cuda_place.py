@@ -71,23 +71,23 @@ class _Place(torch.autograd.Function):
     def forward(
         ctx: Any, rows: Tensor, face: Tensor, barycentrics: Tensor, hidden: Tensor, *parts: Tensor | None
     ) -> tuple[Tensor, ...]:
-        from avatars.rgb_head.cuda_kernels import GAUSSIANS_A_BLOCK, WARPS
+        from avatars.rgb_head.cuda_kernels import GAUSSIANS_A_BLOCK, MOST_AT_ONCE, WARPS
         from avatars.rgb_head.cuda_kernels import place as kernel
 
         attributes, blend = parts[:5], parts[5:]
         batch, count = len(rows), len(face)
-        shapes = ((3,), (4,), (3,), (), (3,))
+        shapes = ((3,), (4,), (3,), (), (3,), ())
         out = tuple(rows.new_empty(batch, count, *shape) for shape in shapes)
         psi = blend[0]
-        group = _group(batch)
+        group = min(MOST_AT_ONCE, 1 << max(batch - 1, 0).bit_length())  # more would not fit into registers
         if batch * count:
             kernel[(-(-count // GAUSSIANS_A_BLOCK), -(-batch // group))](
                 rows, face, barycentrics, hidden, *attributes, *(rows if part is None else part for part in blend),
                 *out, rows.shape[1], count, batch,
                 SHAPES=0 if psi is None else psi.shape[1], BATCH=group, BLOCK=GAUSSIANS_A_BLOCK, num_warps=WARPS,
             )  # fmt: skip
-        ctx.save_for_backward(rows, face, hidden, *parts[1:])
-        return out
+        ctx.save_for_backward(rows, face, hidden, *blend, *out[1:])
+        return out[:5]
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
@@ -95,34 +95,40 @@ class _Place(torch.autograd.Function):
         from avatars.rgb_head.cuda_kernels import GAUSSIANS_A_BLOCK, WARPS
         from avatars.rgb_head.cuda_kernels import place_backward as kernel
 
-        rows, face, hidden, rotations, scales, opacities, colours, *blend = ctx.saved_tensors
+        rows, face, hidden, psi, *rest = ctx.saved_tensors
+        deltas, out = rest[:3], rest[3:]
         batch, count = len(rows), len(face)
-        psi = blend[0]
-        new, blocks, group = rotations.new_empty, -(-count // GAUSSIANS_A_BLOCK), _group(batch)
+        new = rows.new_empty
         base = (new(count, 3), new(count, 4), new(count, 3), new(count), new(count, 3))
-        shared: tuple[Tensor | None, ...] = (None, None, None, None)
-        if psi is not None:
-            sums = psi.new_empty(3, batch, psi.shape[1], blocks)
-            shared = (sums, *(torch.empty_like(delta) for delta in blend[1:]))
+        pulls = () if psi is None else tuple(new(batch, count, size) for size in (3, 4, 3))
         if count * batch:
-            kernel[(blocks,)](
-                rows, face, hidden, rotations, scales, opacities, colours,
-                *(rows if part is None else part for part in blend),
-                *(gradient.contiguous() for gradient in gradients),
-                *base, *(rows if part is None else part for part in shared),
-                rows.shape[1], count, batch, blocks, SHAPES=0 if psi is None else psi.shape[1],
-                GROUPS=-(-batch // group), BATCH=group, BLOCK=GAUSSIANS_A_BLOCK, num_warps=WARPS,
+            kernel[(-(-count // GAUSSIANS_A_BLOCK),)](
+                rows, face, hidden, *out, *(gradient.contiguous() for gradient in gradients),
+                *base, *(pulls or (rows, rows, rows)), rows.shape[1], count,
+                BATCHES=batch, BLENDED=psi is not None, BLOCK=GAUSSIANS_A_BLOCK, num_warps=WARPS,
             )  # fmt: skip
-        if shared[0] is not None:
-            shared = (shared[0].sum((0, -1)), *shared[1:])
-        return None, None, None, None, *base, *shared
+        if psi is None:
+            return None, None, None, None, *base, None, None, None, None
+        by_delta = tuple(
+            torch.mm(psi.T, pull.flatten(1)).view_as(delta) for pull, delta in zip(pulls, deltas, strict=True)
+        )
+        by_psi = torch.zeros_like(psi)
+        for pull, delta in zip(pulls, deltas, strict=True):
+            by_psi += long_products(pull.flatten(1), delta.flatten(1))
+        return None, None, None, None, *base, by_psi, *by_delta
 
 
-def _group(batch: int) -> int:
-    """How many frames one program holds in its registers: a power of two, at most 16."""
-    from avatars.rgb_head.cuda_kernels import MOST_AT_ONCE
+def long_products(left: Tensor, right: Tensor) -> Tensor:
+    """left [L, M] times right [R, M] transposed, for a few rows of great length: [L, R] float32."""
+    from avatars.rgb_head.cuda_kernels import PRODUCT_BLOCK, products
 
-    return min(MOST_AT_ONCE, 1 << max(batch - 1, 0).bit_length())
+    lefts, rights = len(left), len(right)
+    tall, wide = (max(16, 1 << max(size - 1, 0).bit_length()) for size in (lefts, rights))
+    runs = -(-left.shape[1] // (16 * PRODUCT_BLOCK))
+    sums = left.new_zeros(max(runs, 1), tall, wide)
+    if left.numel() and right.numel():
+        products[(runs,)](left, right, sums, lefts, rights, left.shape[1], LEFT=tall, RIGHT=wide, BLOCK=PRODUCT_BLOCK)
+    return sums.sum(0)[:lefts, :rights]
 
 
 def place(
