@@ -31,8 +31,13 @@ class Avatar(Protocol):
     def proxy(self) -> ProxyMesh:
         """A light skinned mesh standing for it in Blender."""
 
-    def pose(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> PosedGaussians:
-        """World Gaussians for rotations [B, J, 3] rad, translations [B, 3] m and expressions [B, E]."""
+    def pose(
+        self, rotations: Tensor, translations: Tensor, expressions: Tensor, *, normals: bool = True
+    ) -> PosedGaussians:
+        """World Gaussians for rotations [B, J, 3] rad, translations [B, 3] m and expressions [B, E].
+
+        Without `normals` they may be left out, which saves the time.
+        """
 
     def template(self) -> TemplateReference:
         """Which template it hangs on, and whose shape of it."""

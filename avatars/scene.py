@@ -42,7 +42,9 @@ class Posable(Protocol):
     def captured_irradiance(self) -> Tensor | None:
         """[9, 3] irradiance coefficients of the light of the capture, None where unknown."""
 
-    def pose(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> PosedGaussians:
+    def pose(
+        self, rotations: Tensor, translations: Tensor, expressions: Tensor, *, normals: bool = True
+    ) -> PosedGaussians:
         """Gaussians in model axes."""
 
 
@@ -75,10 +77,10 @@ class _Actor:
         tensors = (torch.as_tensor(np.array(values, np.float32), device=device) for values in places)
         return _Actor(item.avatar, *tensors)
 
-    def posed(self, frame: int) -> PosedGaussians:
+    def posed(self, frame: int, *, normals: bool) -> PosedGaussians:
         """In the world, at one sub-frame."""
         one = slice(frame, frame + 1)
-        posed = self.avatar.pose(self.rotations[one], self.translations[one], self.expressions[one])
+        posed = self.avatar.pose(self.rotations[one], self.translations[one], self.expressions[one], normals=normals)
         return posed.transformed(self.world_from_avatar[one])
 
     def model_normals(self, normals: Tensor, frame: int) -> Tensor:
@@ -242,7 +244,7 @@ def render_scene(
         camera = CameraBatch(
             lens.K[frame, None], lens.camera_from_world[frame, None], lens.width_px, lens.height_px, lens.near_m
         )
-        sets = [actor.posed(frame).seen_from(camera.positions()) for actor in actors]
+        sets = [actor.posed(frame, normals="normal" in layers.slices).seen_from(camera.positions()) for actor in actors]
         image = rasterise(concatenate(sets), camera, layers.features(sets))
         alpha, here = image.alpha[0], image.depth[0]
         found = {name: image.features[0, ..., place] for name, place in layers.slices.items()}

@@ -43,10 +43,12 @@ class GaussianHeadAvatar:
         model = self.model
         return bound_proxy(model.head, model.binding, model.colours().clamp(0, 1), torch.sigmoid(model.opacities))
 
-    def pose(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> PosedGaussians:
+    def pose(
+        self, rotations: Tensor, translations: Tensor, expressions: Tensor, *, normals: bool = True
+    ) -> PosedGaussians:
         """World Gaussians for rotations [B, J, 3] rad, translations [B, 3] m and expressions [B, E]."""
         with torch.no_grad():
-            return self.model.pose(rotations, translations, expressions)
+            return self.model.pose(rotations, translations, expressions, normals=normals)
 
     def template(self) -> TemplateReference:
         """Which template it hangs on, and whose shape of it."""

@@ -49,7 +49,9 @@ class GaussianHead:
         names = ("head", "binding", "skin_triangles", "positions", "rotations", "scales", "opacities", "sh")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
-    def pose(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> PosedGaussians:
+    def pose(
+        self, rotations: Tensor, translations: Tensor, expressions: Tensor, *, normals: bool = True
+    ) -> PosedGaussians:
         """World Gaussians for rotations [B, J, 3] rad, translations [B, 3] m and expressions [B, E]."""
         vertices = self.head.posed_vertices(rotations, translations, expressions)
         surface = anchors(self.binding, vertices, "edge")
@@ -66,7 +68,7 @@ class GaussianHead:
             scales=size * torch.exp(self.scales),
             opacities=torch.sigmoid(self.opacities).expand(batch, -1),
             colours=self.colours().expand(batch, -1, -1),
-            normals=smooth_normals(self.binding, vertices, self.skin_triangles),
+            normals=smooth_normals(self.binding, vertices, self.skin_triangles) if normals else None,
             view_colours=view_colours,
         )
 

@@ -30,7 +30,7 @@ class RgbHeadAvatar:
         self.half_deltas = half_deltas
         self.rest_pose: NDArray[np.float32] = model.rest_pose
         self.captured_irradiance: Tensor | None = model.captured_irradiance
-        self._graphed = GraphedPose(model)
+        self._graphed: dict[bool, GraphedPose] = {}
 
     def rig(self) -> Rig:
         """The skeleton and expressions it is driven by."""
@@ -40,12 +40,16 @@ class RgbHeadAvatar:
         """A light skinned mesh standing for it in Blender."""
         return head_proxy(self.model)
 
-    def pose(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> PosedGaussians:
+    def pose(
+        self, rotations: Tensor, translations: Tensor, expressions: Tensor, *, normals: bool = True
+    ) -> PosedGaussians:
         """World Gaussians for rotations [B, J, 3] rad, translations [B, 3] m and expressions [B, E]."""
         with torch.no_grad():
             if len(rotations) == 1 and usable(rotations.device, self.model.frame):
-                return self._graphed(rotations, translations, expressions)
-            return self.model.pose(rotations, translations, expressions)
+                if normals not in self._graphed:
+                    self._graphed[normals] = GraphedPose(self.model, normals=normals)
+                return self._graphed[normals](rotations, translations, expressions)
+            return self.model.pose(rotations, translations, expressions, normals=normals)
 
     def template(self) -> TemplateReference:
         """Which template it hangs on, and whose shape of it."""

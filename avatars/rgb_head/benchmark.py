@@ -164,7 +164,7 @@ class _Bench:
 
         def render() -> None:
             with torch.no_grad():
-                found = self.avatar.pose(*pose)
+                found = self.avatar.pose(*pose, normals=False)
                 rasterise(found, self._one, found.colours, background=backgrounds[:1], depth=False, finite=cuda)
 
         raw_ms = _median_ms(both, seconds, self.device)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from avatars.gaussians.posed import PosedGaussians
+from avatars.rgb_head.cuda_pose import CudaPose
+from avatars.rgb_head.cuda_pose import usable as knows
 from avatars.rgb_head.model import RgbHead
 
 WARM_UP_CALLS = 3
@@ -18,8 +20,9 @@ class GraphedPose:
     a copy: the next call writes over the graph's own tensors. For one thread.
     """
 
-    def __init__(self, model: RgbHead) -> None:
-        self.model = model
+    def __init__(self, model: RgbHead, *, normals: bool) -> None:
+        self.model, self.normals = model, normals
+        self.fused = CudaPose(model) if knows(model) else None
         self.graph: torch.cuda.CUDAGraph | None = None
         self.inputs: tuple[Tensor, ...] = ()
         self.outputs: tuple[Tensor, ...] = ()
@@ -36,17 +39,23 @@ class GraphedPose:
         torch._foreach_copy_(found, list(self.outputs))
         return PosedGaussians(*found)
 
+    def _posed(self) -> PosedGaussians:
+        if self.fused is None:
+            return self.model.pose(*self.inputs, normals=self.normals)
+        vertices, weights = self.fused(*self.inputs)
+        return self.model.placed(vertices, weights, normals=self.normals)
+
     def _record(self, given: tuple[Tensor, ...]) -> None:
         self.inputs = tuple(value.detach().clone() for value in given)
-        aside = torch.cuda.Stream(given[0].device)
-        aside.wait_stream(torch.cuda.current_stream(given[0].device))
+        here, aside = torch.cuda.current_stream(given[0].device), torch.cuda.Stream(given[0].device)
+        aside.wait_stream(here)
         with torch.cuda.stream(aside):  # compiles kernels and fills caches, which cannot be recorded
             for _ in range(WARM_UP_CALLS):
-                self.model.pose(*self.inputs)
-        torch.cuda.current_stream(given[0].device).wait_stream(aside)
+                self._posed()
+        here.wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            posed = self.model.pose(*self.inputs)
-        assert posed.normals is not None
-        self.outputs = (posed.means, posed.quats, posed.scales, posed.opacities, posed.colours, posed.normals)
+            posed = self._posed()
+        outputs = (posed.means, posed.quats, posed.scales, posed.opacities, posed.colours, posed.normals)
+        self.outputs = tuple(output for output in outputs if output is not None)
         self.graph = graph

@@ -187,9 +187,14 @@ class RgbHead(nn.Module):
             return face_rows(self.binding, vertices, every, self.frame)
         return anchors(self.binding, vertices if frames is None else vertices[frames], self.frame)
 
-    def pose(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> PosedGaussians:
+    def pose(
+        self, rotations: Tensor, translations: Tensor, expressions: Tensor, *, normals: bool = True
+    ) -> PosedGaussians:
         """World Gaussians for rotations [B, J, 3] rad, translations [B, 3] m and expressions [B, E]."""
         vertices = self.head.posed_vertices(rotations, translations, expressions)
-        weights = self.weights(self.theta(rotations, translations, expressions))
-        normals = smooth_normals(self.binding, vertices, self.skin_triangles)
-        return self.place(self.surface(vertices), weights, hide_unseen=True, normals=normals)
+        return self.placed(vertices, self.weights(self.theta(rotations, translations, expressions)), normals=normals)
+
+    def placed(self, vertices: Tensor, weights: Tensor, *, normals: bool) -> PosedGaussians:
+        """World Gaussians on posed vertices [B, V, 3] m for ψ [B, K], as the avatar shows them."""
+        smooth = smooth_normals(self.binding, vertices, self.skin_triangles) if normals else None
+        return self.place(self.surface(vertices), weights, hide_unseen=True, normals=smooth)

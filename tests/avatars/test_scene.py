@@ -30,7 +30,9 @@ class Ball:
     radius_m: float = 0.3
     opacity: float = 0.95
 
-    def pose(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> PosedGaussians:
+    def pose(
+        self, rotations: Tensor, translations: Tensor, expressions: Tensor, *, normals: bool = True
+    ) -> PosedGaussians:
         frames, count = len(rotations), 600
         where = rotations.device
         index = torch.arange(count, device=where) + 0.5
@@ -179,7 +181,9 @@ def test_captured_shading_turns_with_the_avatar() -> None:
 class InsideOut(Ball):
     """A ball whose normals point inwards, so that those that are seen point away from the camera."""
 
-    def pose(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> PosedGaussians:
+    def pose(
+        self, rotations: Tensor, translations: Tensor, expressions: Tensor, *, normals: bool = True
+    ) -> PosedGaussians:
         posed = super().pose(rotations, translations, expressions)
         return replace(posed, normals=-posed.normals)
 

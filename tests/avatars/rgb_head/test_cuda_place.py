@@ -11,6 +11,8 @@ from avatars.gaussians.binding import anchors
 from avatars.gaussians.frames import FrameKind
 from avatars.rgb_head import cuda_place
 from avatars.rgb_head.avatar import RgbHeadAvatar
+from avatars.rgb_head.cuda_pose import CudaPose
+from avatars.rgb_head.cuda_pose import usable as knows
 from avatars.rgb_head.initial import RgbHeadConfig, new_head
 from avatars.rgb_head.model import ATTRIBUTES, DELTAS, RgbHead
 from avatars.templates.opening import TemplateReference, embedded_template
@@ -89,6 +91,7 @@ def test_a_recorded_pose_is_the_pose_again_and_again() -> None:
     arrays = model.head.template.arrays
     draw = torch.Generator().manual_seed(4)
     kept = []
+    assert knows(model)  # the fused kernels are what is recorded
     for _ in range(3):
         turned = 0.2 * torch.randn(1, len(arrays.joint_names), 3, generator=draw).cuda()
         shifted = 0.1 * torch.randn(1, 3, generator=draw).cuda()
@@ -99,3 +102,21 @@ def test_a_recorded_pose_is_the_pose_again_and_again() -> None:
         for name in ("means", "quats", "scales", "opacities", "colours", "normals"):
             torch.testing.assert_close(getattr(found, name), getattr(wanted, name), atol=1e-5, rtol=1e-4)
     assert not torch.equal(kept[0][0].means, kept[1][0].means)
+
+
+@pytest.mark.parametrize("theta", ["head", "rgbavatar"])
+def test_vertices_and_weights_of_many_frames(theta: str) -> None:
+    arrays = embedded_template("bust")
+    reference = TemplateReference(arrays.template_id, arrays.digest, "bust", "man")
+    config = RgbHeadConfig(target_gaussians=300, blendshapes=5, theta=theta)
+    model = new_head(reference, config, seed=0).moved_to("cuda")
+    draw = torch.Generator().manual_seed(5)
+    turned = 0.3 * torch.randn(6, len(arrays.joint_names), 3, generator=draw)
+    turned[0, 2] = 0
+    shifted = 0.1 * torch.randn(6, 3, generator=draw)
+    moved = torch.rand(6, len(arrays.expression_names), generator=draw)
+    pose = [part.cuda() for part in (turned, shifted, moved)]
+    with torch.no_grad():
+        vertices, weights = CudaPose(model)(*pose)
+        torch.testing.assert_close(vertices, model.head.posed_vertices(*pose), atol=2e-6, rtol=0)
+        torch.testing.assert_close(weights, model.weights(model.theta(*pose)), atol=2e-6, rtol=1e-5)
