@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,3 +34,26 @@ def flame_template(flame_2020: FlameFiles) -> TemplateArrays:
     from avatars.templates.flame import read_flame
 
     return read_flame(flame_2020.model, uv=flame_2020.uv, eyelids=flame_2020.eyelids, teeth="rgbavatar")
+
+
+@pytest.fixture(scope="session")
+def flame_folder(
+    tmp_path_factory: pytest.TempPathFactory, flame_2020: FlameFiles, flame_template: TemplateArrays
+) -> Path:
+    """A data folder with flame2020_rgbavatar, flame2020_gaussian_avatars and no other FLAME."""
+    from avatars.templates.flame import read_flame
+    from avatars.templates.installed import install
+
+    home = tmp_path_factory.mktemp("flame_home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EFFIGY_HOME", str(home))
+        install(flame_template)
+        install(read_flame(flame_2020.model, uv=flame_2020.uv, teeth="gaussian_avatars"))
+    return home
+
+
+@pytest.fixture
+def flame_home(flame_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same folder, in use."""
+    monkeypatch.setenv("EFFIGY_HOME", str(flame_folder))
+    return flame_folder

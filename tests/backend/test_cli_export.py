@@ -10,34 +10,12 @@ import pytest
 
 from avatars.formats.splat_ply import read_splat_ply
 from avatars.formats.spz import read_spz
-from avatars.templates.flame import read_flame
-from avatars.templates.installed import install
 from backend.cli import main
 from backend.cli_export import default_name, frame_range
 from backend.library import Library
 from shared.errors import BadConfig
 from tests.avatars.formats.gaussian_avatars_files import write_model_folder
 from tests.avatars.formats.rgbavatar_files import config_text, network_numbers, random_fields, write_fields
-from tests.flame_files import write_flame_files
-
-
-@pytest.fixture(scope="module")
-def flame_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with FLAME in both extensions."""
-    home = tmp_path_factory.mktemp("home")
-    files = write_flame_files(tmp_path_factory.mktemp("flame"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EFFIGY_HOME", str(home))
-        install(read_flame(files.model, uv=files.uv, eyelids=files.eyelids, teeth="rgbavatar"))
-        install(read_flame(files.model, uv=files.uv, teeth="gaussian_avatars"))
-    return home
-
-
-@pytest.fixture
-def home(flame_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same, in use."""
-    monkeypatch.setenv("EFFIGY_HOME", str(flame_folder))
-    return flame_folder
 
 
 def fails(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -49,7 +27,9 @@ def fails(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return said.err
 
 
-def test_rgbavatar_in_and_out_of_the_library(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rgbavatar_in_and_out_of_the_library(
+    tmp_path: Path, flame_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     packed = network_numbers(129, 5)
     model = write_fields(tmp_path / "model.ply", random_fields(len(packed), 5, 10032, packed))
     (tmp_path / "config.yaml").write_text(config_text(129, 5))
@@ -58,9 +38,9 @@ def test_rgbavatar_in_and_out_of_the_library(tmp_path: Path, home: Path, capsys:
     said = capsys.readouterr()
     assert said.out == "bala\n"
     assert "mean head" in said.err
-    (summary,) = Library(home / "library").summaries()
+    (summary,) = Library(flame_home / "library").summaries()
     assert (summary.avatar_id, summary.method, summary.problem) == ("bala", "rgb_head", "")
-    described = json.loads((home / "library" / "bala.avatar" / "avatar.json").read_text())
+    described = json.loads((flame_home / "library" / "bala.avatar" / "avatar.json").read_text())
     assert described["provenance"]["imported_from"] == "RGBAvatar"
     assert described["consent"] == "given"
     assert "FLAME" in described["licence"]
@@ -68,11 +48,11 @@ def test_rgbavatar_in_and_out_of_the_library(tmp_path: Path, home: Path, capsys:
     assert main(["export", "bala", "--format", "rgbavatar", "--output", str(out)]) == 0
     assert (out / "model.ply").read_bytes() == model.read_bytes()
     assert "exists already" in fails(["export", "bala", "--format", "rgbavatar", "--output", str(out)], capsys)
-    assert not [path for path in home.iterdir() if path.name.startswith(".import")]
+    assert not [path for path in flame_home.iterdir() if path.name.startswith(".import")]
 
 
 def test_gaussian_avatars_posed_by_its_own_motion(
-    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, flame_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = write_model_folder(tmp_path / "306", frames=3)
     assert main(["import", str(tmp_path / "306")]) == 0

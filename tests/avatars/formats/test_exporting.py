@@ -34,6 +34,7 @@ from shared.types import Motion, Pose
 from tests.avatars.formats.gaussian_avatars_files import write_model_folder
 from tests.avatars.formats.rgbavatar_files import config_text
 from tests.avatars.formats.test_rgbavatar_head import SHAPE, driven, flame_pose, own_head, written
+from tests.insta_files import frame_document, make_truth
 from tests.tiny import tiny_head
 
 
@@ -83,6 +84,19 @@ def test_whose_head_it_is_must_be_said(tmp_path: Path) -> None:
         read_person(tmp_path)
     with pytest.raises(BadAvatar, match="--config belongs to RGBAvatar"):
         import_avatar(tmp_path / "306", config=tmp_path / "config.yaml")
+
+
+@pytest.mark.usefixtures("flame_home")
+def test_a_tracked_frame_says_whose_head_it_is(tmp_path: Path) -> None:
+    reference = reference_of("flame2020_rgbavatar")
+    truth = make_truth(reference, 1, (16, 16))
+    folder = tmp_path / "bala"
+    (folder / "checkpoint").mkdir(parents=True)
+    torch.save(frame_document(truth, 0, "00000"), folder / "checkpoint" / "00000.frame")
+    path, _, _ = written(tmp_path)
+    for source in (folder, folder / "checkpoint", folder / "checkpoint" / "00000.frame"):
+        shape = import_avatar(path, flame_param=source).avatar.template().shape
+        np.testing.assert_allclose(shape, truth.shape.astype(np.float32), atol=0)
 
 
 @pytest.mark.usefixtures("flame_home")
