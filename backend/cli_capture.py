@@ -30,6 +30,9 @@ def add_capture(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     check.add_argument("--frames", type=int, default=8, help="how many pictures to look at (default 8)")
     check.add_argument("--output", type=Path, help=f"folder for {SHEET} and {REPORT} (default: the current one)")
     check.add_argument("--json", action="store_true", help="JSON on standard output instead of a table")
+    check.add_argument(
+        "--fix", action="store_true", help="write the reading that fits into the folder's effigy.json and check again"
+    )
     check.set_defaults(run=check_capture_command)
     listed = actions.add_parser("list", help="embedded captures, and the recordings in a folder")
     listed.add_argument("folder", nargs="?", type=Path, help="a folder that holds recordings")
@@ -46,12 +49,18 @@ def check_capture_command(arguments: argparse.Namespace) -> int:
     from PIL import Image
 
     from avatars.captures.check import check_folder
+    from avatars.captures.options import OPTIONS, amend_options
     from avatars.files import disk_failure, write_atomically
     from shared.errors import BadConfig
 
     if arguments.frames < 1:
         raise BadConfig("--frames is too small", found=str(arguments.frames), expected="at least 1")
     checked = check_folder(arguments.folder, arguments.frames)
+    written: dict[str, Any] = {}
+    while arguments.fix and checked.options() and checked.options() != written:
+        written = checked.options()
+        amend_options(Path(arguments.folder).expanduser(), written)
+        checked = check_folder(arguments.folder, arguments.frames)
     document = checked.as_json()
     output = (arguments.output or Path()).expanduser()
     sheet_path, report_path = output / SHEET, output / REPORT
@@ -74,6 +83,8 @@ def check_capture_command(arguments: argparse.Namespace) -> int:
     console.print(table)
     for name, bins in (("yaw", checked.coverage.yaw), ("pitch", checked.coverage.pitch)):
         console.print(_histogram(name, bins))
+    if written:
+        console.print(f"Written to {Path(arguments.folder) / OPTIONS}", soft_wrap=True)
     console.print(f"Sheet: {sheet_path}", soft_wrap=True)
     console.print(f"Report: {report_path}", soft_wrap=True)
     return int(checked.state() == "bad")

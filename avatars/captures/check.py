@@ -6,8 +6,8 @@ The template is drawn over a few pictures in every way the camera numbers could 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from avatars.captures.coverage import Coverage, measure_coverage
 from avatars.captures.insta import read_insta
 from avatars.captures.laid_over import LaidOver, PosedCapture, View, varied_images
 from avatars.captures.opening import open_capture
+from avatars.captures.options import OPTIONS
 from avatars.captures.overlay import brightness, overlaid, projected, sheet
 from avatars.captures.pairing import ShiftedNames
 from avatars.captures.reading import Reading, camera_from_flame, candidates, intrinsic_candidates, intrinsics
@@ -27,7 +28,8 @@ from shared.errors import BadCapture
 State = Literal["ok", "doubtful", "bad"]
 COARSE_PX, FINE_PX = 160, 512
 BETTER, SAME, HALF_PIXEL_GAIN, SHIFT_GAIN = 0.03, 0.01, 0.002, 0.01
-FITS, LAID_OVER = 0.55, 0.3
+FITS, LAID_OVER, EXACT = 0.55, 0.3, 0.95
+"""Overlap above which template and mask surely belong together, above which they may, and with no hair at all."""
 FULL_MASK, EMPTY_MASK = 0.97, 0.01
 WIDEST_DEG, NARROWEST_DEG = 75.0, 5.0
 NEAREST_M, FARTHEST_M = 0.15, 6.0
@@ -42,12 +44,16 @@ KINDS_OF_K = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. state: ok, doubtful (training is possible) or bad (mend it first)."""
+    """One thing that was looked at.
+
+    state: ok, doubtful (training is possible) or bad (mend it first). options: what effigy.json should say to mend it.
+    """
 
     name: str
     state: State
     found: str
     do: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +75,14 @@ class CaptureCheck:
         """The worst of the findings."""
         states = [finding.state for finding in self.findings]
         return "bad" if "bad" in states else "doubtful" if "doubtful" in states else "ok"
+
+    def options(self) -> dict[str, Any]:
+        """What effigy.json should say so that the findings are mended, all of them together."""
+        found: dict[str, Any] = {}
+        for finding in self.findings:
+            for key, value in finding.options.items():
+                found[key] = found.get(key, {}) | value if isinstance(value, Mapping) else value
+        return found
 
     def as_json(self) -> dict[str, Any]:
         """Everything but the sheet."""
@@ -109,8 +123,11 @@ def _paired_both_ways(folder: Path, shifted: ShiftedNames, frames: int) -> Captu
     overlaps = ", ".join(f"by {way} {check.fits[0][1]:.3f}" for way, check in checks.items())
     rest = [finding for finding in checks[best].findings if finding.name != "pairing"]
     own = next(finding for finding in checks[best].findings if finding.name == "pairing")
-    advice = shifted.do if own.state == "bad" else f"Put {json.dumps({'pairing': best})} into effigy.json"
-    pairing = Finding("pairing", "bad", f"{shifted.what}; overlap when paired {overlaps}", advice)
+    text = f"{shifted.what}; overlap when paired {overlaps}"
+    if own.state == "bad":
+        pairing = Finding("pairing", "bad", text, shifted.do)
+    else:
+        pairing = Finding("pairing", "bad", text, *_advice(checks[best].layout, {"pairing": best}))
     return replace(checks[best], findings=(pairing, *rest))
 
 
@@ -218,7 +235,7 @@ def _axes(capture: Capture, fits: Sequence[tuple[Reading, float]]) -> Finding:
             "camera axes",
             "bad",
             f"read as {own.sentence()} the template covers {value:.2f} of the masks, as {best.sentence()} {most:.2f}",
-            _advice(capture, {"matrix": best.matrix, "axes": best.axes, "up": best.up}),
+            *_advice(capture.layout, {"reading": {"matrix": best.matrix, "axes": best.axes, "up": best.up}}),
         )
     if value < LAID_OVER:
         return Finding(
@@ -240,10 +257,11 @@ def _axes(capture: Capture, fits: Sequence[tuple[Reading, float]]) -> Finding:
     return Finding("camera axes", "ok", found)
 
 
-def _advice(capture: Capture, reading: dict[str, str]) -> str:
-    if capture.layout == "effigy":
-        return "Export the capture again with cameras as docs/formats.md says"
-    return f"Put {json.dumps({'reading': reading})} into effigy.json"
+def _advice(layout: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What to do, in words and as options."""
+    if layout == "effigy":
+        return "Export the capture again with cameras as docs/formats.md says", {}
+    return f"Put {json.dumps(options)} into {OPTIONS} (or check again with --fix)", options
 
 
 def _lens(capture: Capture, own: Reading, fits: Sequence[tuple[Reading, float]]) -> Finding:
@@ -257,14 +275,14 @@ def _lens(capture: Capture, own: Reading, fits: Sequence[tuple[Reading, float]])
         "half_pixel": "half a pixel off",
     }
     found = f"K {plain[own.intrinsics]}: overlap {value:.3f}"
-    gain = HALF_PIXEL_GAIN if "half_pixel" in (best.intrinsics, own.intrinsics) else BETTER
-    if most - value > gain:
+    subtle = "half_pixel" in (best.intrinsics, own.intrinsics)  # hair on one side alone gains as much
+    if most - value > (HALF_PIXEL_GAIN if subtle else BETTER) and (not subtle or most > EXACT):
         state: State = "doubtful" if best.intrinsics == "half_pixel" else "bad"
         return Finding(
             "camera matrix K",
             state,
             f"{found}; {KINDS_OF_K[best.intrinsics]} {most:.3f}",
-            _advice(capture, {"intrinsics": best.intrinsics}),
+            *_advice(capture.layout, {"reading": {"intrinsics": best.intrinsics}}),
         )
     return Finding("camera matrix K", "ok", found)
 

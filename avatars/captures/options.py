@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from avatars.captures.reading import Reading
+from avatars.files import write_atomically
 from avatars.training.typed import from_mapping
 from shared.errors import BadCapture, BadConfig
 
@@ -65,6 +67,19 @@ def read_options(folder: Path, reading: Reading) -> CaptureOptions:
             expected="at least 1 and above 0",
         )
     return options
+
+
+def amend_options(folder: Path, changes: Mapping[str, Any]) -> None:
+    """Add `changes` to the options in `folder`, in one step; groups are merged.
+
+    Raises BadCapture where the file there is damaged, EnvironmentFailed where the disk refuses.
+    """
+    path = folder / OPTIONS
+    values = json_object(path, MAX_OPTIONS_BYTES) if path.is_file() else {}
+    for key, value in changes.items():
+        before = values.get(key)
+        values[key] = before | value if isinstance(before, dict) and isinstance(value, Mapping) else value
+    write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
 
 
 def small_file(path: Path, most: int) -> bytes:

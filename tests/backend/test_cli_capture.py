@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,24 @@ def test_check_as_json_and_its_status(
         assert '{"reading": {"matrix": "camera_from_world", "axes": "opencv", "up": "y"}}' in axes["do"]
     finally:
         options.unlink(missing_ok=True)
+
+
+def test_fix_writes_what_fits_and_keeps_the_rest(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two mistakes at once: names off by one, and cameras read with wrong axes."""
+    folder = Path(shutil.copytree(data / "bala", tmp_path / "bala"))
+    for path in sorted((folder / "images").iterdir(), reverse=True):
+        path.rename(path.with_name(f"{int(path.stem) + 1:05d}.png"))
+    (folder / "effigy.json").write_text('{"fps": 30, "reading": {"axes": "opengl"}}')
+    command = ["capture", "check", str(folder), "--frames", "3", "--output", str(tmp_path / "out")]
+    assert main(command) == 1
+    assert main([*command, "--fix"]) == 0
+    assert "Written to" in capsys.readouterr().out
+    written = json.loads((folder / "effigy.json").read_text())
+    assert (written["fps"], written["pairing"], written["reading"]["axes"]) == (30, "order", "opencv")
+    assert sorted(path.name for path in folder.glob("*effigy*")) == ["effigy.json"]
+    assert main(command) == 0
 
 
 def test_what_cannot_be_read_is_one_sentence_and_leaves_nothing(

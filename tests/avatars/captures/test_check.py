@@ -38,6 +38,11 @@ def finding(check: CaptureCheck, name: str) -> tuple[str, str, str]:
     return found.state, found.found, found.do
 
 
+def asked_for(do: str) -> str:
+    """The JSON a finding asks to put into effigy.json."""
+    return do.removeprefix("Put ").partition(" into effigy.json")[0]
+
+
 def written_otherwise(capture: Capture, truth: Reading) -> Capture:
     """The capture that comes out when files are written as `truth` says and read as `capture.reading` says."""
     cameras = []
@@ -72,8 +77,8 @@ def test_every_other_convention_is_found_by_its_overlap(nersemble: nersemble_fil
     assert state == "bad"
     assert found.startswith("read as camera to world, OpenGL axes, y up")
     assert truth.sentence() in found
-    asked = json.loads(do.removeprefix("Put ").removesuffix(" into effigy.json"))
-    assert asked == {"reading": {"matrix": truth.matrix, "axes": truth.axes, "up": truth.up}}
+    asked = json.loads(asked_for(do))
+    assert asked == {"reading": {"matrix": truth.matrix, "axes": truth.axes, "up": truth.up}} == check.options()
     assert max(value for _, value in check.fits) > 0.9
     assert check.state() == "bad"
 
@@ -98,7 +103,7 @@ def test_what_the_check_asks_for_mends_the_folder(insta: tuple[Path, insta_files
         torch.save(document, folder / "checkpoint" / f"{index:05d}.frame")
     state, _, do = finding(check_capture(open_capture(folder), 4), "camera axes")
     assert state == "bad"
-    (folder / "effigy.json").write_text(do.removeprefix("Put ").removesuffix(" into effigy.json"))
+    (folder / "effigy.json").write_text(asked_for(do))
     again = check_capture(open_capture(folder), 4)
     assert finding(again, "camera axes")[0] == "ok"
 
@@ -129,7 +134,7 @@ def test_names_off_by_one_are_tried_both_ways(insta: tuple[Path, insta_files.Tru
     state, found, do = finding(check, "pairing")
     assert state == "bad"
     assert found.startswith("bala/images and bala/checkpoint are off by 1; overlap when paired by order 0.9")
-    (folder / "effigy.json").write_text(do.removeprefix("Put ").removesuffix(" into effigy.json"))
+    (folder / "effigy.json").write_text(asked_for(do))
     assert finding(check_folder(folder, 4), "pairing")[0] == "ok"
 
 
