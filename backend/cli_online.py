@@ -22,7 +22,7 @@ from backend.cli_lists import add_client_options, client_of
 from backend.cli_train import overrides_of
 from backend.following import newest_job
 from backend.online_run import check_online, default_preset, open_source, told
-from backend.result_folder import SETTINGS, ResultFolder, delete_result, result_folder
+from backend.result_folder import SETTINGS, ResultFolder, delete_result, result_folder, write_as_rgbavatar
 from shared.client import BackendClient
 from shared.errors import BadConfig, Cancelled, EffigyError, EnvironmentFailed, WorkerFailed
 from shared.messages import ChangeJob, JobInfo, StartOnline
@@ -190,12 +190,15 @@ def _learn_here(arguments: argparse.Namespace, asked: StartOnline, subject: str,
         if not session.status.learner.images:
             raise EffigyError("Nothing was learned, so nothing was saved", found=told(session.status)[0])
         session.save(result.avatar, subject)
+        notes = write_as_rgbavatar(result)
     finally:
         session.close()
         if log is not None:
             log.finish({})
         if not session.status.learner.images:
             shutil.rmtree(result.path, ignore_errors=True)
+    for note in notes:
+        console.print(note, soft_wrap=True, highlight=False)
     for reason, count in session.status.left_out.items():
         console.print(f"{count} frames left out: {reason}")
     console.print(f"Result: {result.path}", soft_wrap=True)

@@ -88,10 +88,10 @@ def train_into(
     if ended.state != "done":
         return ended.state, []
     shutil.rmtree(result.path / CHECKPOINTS, ignore_errors=True)
-    return ended.state, _write_as_rgbavatar(result)
+    return ended.state, write_as_rgbavatar(result)
 
 
-def _write_as_rgbavatar(result: ResultFolder) -> list[str]:
+def write_as_rgbavatar(result: ResultFolder) -> list[str]:
     """model.ply, whose head it is, and config.yaml where there is none; what could not go along, in sentences."""
     from avatars.avatar_folder import load_avatar
     from avatars.formats.exporting import export_rgbavatar_folder

@@ -1,4 +1,4 @@
-"""What a live training leaves beside the avatar: config.yaml, sample.txt, step2frame.txt and speed.txt (page 6.2)."""
+"""Files beside the avatar of a live training: online.yaml, sample.txt, step2frame.txt and speed.txt (page 6.2)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 
 from avatars.online.config import OnlineConfig
 
-CONFIG, SAMPLES, NEWEST, SPEED = "config.yaml", "sample.txt", "step2frame.txt", "speed.txt"
+CONFIG, SAMPLES, NEWEST, SPEED = "online.yaml", "sample.txt", "step2frame.txt", "speed.txt"
 
 
 class StepLog(Protocol):

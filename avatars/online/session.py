@@ -23,6 +23,7 @@ from avatars.online.store import StoredFrame, stacked
 from avatars.rendering.rasterise import Rasterised, rasterise
 from avatars.rgb_head.avatar import RgbHeadAvatar
 from avatars.rgb_head.trainer import FAINT
+from avatars.warm_up import compile_kernels
 from shared.errors import EffigyError
 
 POLL_S = 0.1
@@ -165,6 +166,10 @@ class Session:
     def _feed(self) -> None:
         """Take frames until there are no more; make the learner when the first one has come."""
         try:
+            if torch.device(self.device).type == "cpu":
+                compile_kernels()
+            if self.source.subject is not None:  # known before its first frame: nothing is made while the clock runs
+                self.learner = self._made(self.source.subject)
             while not self._ending.is_set() and not self.source.ended():
                 frame = self.source.next(POLL_S)
                 if frame is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ class _Pictures:
             raise BadCapture(f"there is no video {path}")
         # ffmpeg's own VP9 and VP8 decoders leave alpha out; libvpx does not.
         decoder = ["-c:v", "libvpx-vp9"] if path.suffix.lower() == ".webm" and kind == "rgba" else []
-        self._stream: Iterator[Any] | Any = imageio_ffmpeg.read_frames(
+        self._stream: Generator[Any] = imageio_ffmpeg.read_frames(
             str(path), pix_fmt=kind, bits_per_pixel=8 * self._channels, input_params=decoder
         )
         try:
@@ -134,5 +134,5 @@ class _Pictures:
         return np.frombuffer(content, np.uint8).reshape(self.size[1], self.size[0], self._channels)
 
     def close(self) -> None:
-        with suppress(AttributeError, OSError):
+        with suppress(OSError):
             self._stream.close()

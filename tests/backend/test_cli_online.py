@@ -29,7 +29,7 @@ def test_a_subject_is_replayed_into_its_result_folder(capture: Path, tmp_path: P
     assert main([*options, "--set", "post_process_images=20"]) == 0
     result = tmp_path / "ada" / "first"
     assert load_avatar(result / "ada.avatar").method == "rgb_head"
-    names = {"ada.avatar", "config.yaml", "settings.json", "sample.txt", "step2frame.txt", "speed.txt"}
+    names = {"ada.avatar", "online.yaml", "settings.json", "sample.txt", "step2frame.txt", "speed.txt"}
     assert {path.name for path in result.iterdir()} == names
     assert json.loads((result / "settings.json").read_text())["capture"] == str(capture)
     (result / "left_over.txt").write_text("of an earlier run")

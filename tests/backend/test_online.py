@@ -120,7 +120,7 @@ def test_an_avatar_is_seen_while_it_learns_and_becomes_an_ordinary_one(
     assert done.avatar_id.startswith("Live_Person-")
     assert load_avatar(home / "library" / f"{done.avatar_id}.avatar").rig().joint_names == detail.rig.joint_names
     report = Path(done.report_folder)
-    assert {"config.yaml", "sample.txt", "step2frame.txt", "speed.txt"} == {path.name for path in report.iterdir()}
+    assert {"online.yaml", "sample.txt", "step2frame.txt", "speed.txt"} == {path.name for path in report.iterdir()}
     with pytest.raises(NotFound, match=f"finished learning and is the avatar '{done.avatar_id}'"):
         picture(client, detail)
     with pytest.raises(NotFound, match="finished learning"):

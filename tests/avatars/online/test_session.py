@@ -55,7 +55,7 @@ def test_a_replay_becomes_an_avatar(capture_folder: Path, tmp_path: Path) -> Non
     assert len(digest) == 64
     assert avatar.method == "rgb_head"
     files = {path.name for path in (tmp_path / "run").iterdir()}
-    assert files == {"Ada.avatar", "config.yaml", "sample.txt", "step2frame.txt", "speed.txt"}
+    assert files == {"Ada.avatar", "online.yaml", "sample.txt", "step2frame.txt", "speed.txt"}
     samples = [list(map(int, line.split())) for line in (tmp_path / "run" / "sample.txt").read_text().splitlines()]
     newest = [int(line) for line in (tmp_path / "run" / "step2frame.txt").read_text().splitlines()]
     assert len(samples) == len(newest) == status.learner.steps
@@ -63,7 +63,7 @@ def test_a_replay_becomes_an_avatar(capture_folder: Path, tmp_path: Path) -> Non
     assert newest == sorted(newest)
     assert newest[-1] == 11
     assert f"iterations: {status.learner.steps}" in (tmp_path / "run" / "speed.txt").read_text()
-    assert load_online_config(str(tmp_path / "run" / "config.yaml")) == session.config
+    assert load_online_config(str(tmp_path / "run" / "online.yaml")) == session.config
 
 
 def test_it_learns_what_it_is_shown(capture_folder: Path) -> None:
