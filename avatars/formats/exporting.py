@@ -203,7 +203,7 @@ def _write_frame(avatar: Avatar, pose: Pose, path: Path, form: str, axes: Axes, 
         torch.from_numpy(np.array(value))[None].to(device)
         for value in (pose.rotations, pose.translation, pose.expression)
     ]
-    splats = splats_of(avatar.pose(*drive))
+    splats = splats_of(avatar.pose(*drive, normals=False))
     if form == "spz":
         write_spz(path, splats.in_axes("y-up"))
     else:

@@ -23,6 +23,7 @@ from avatars.scene import SceneInstance, render_scene
 from avatars.templates.rotations import matrices_from_axis_angle
 from shared.types import Camera
 from tests.avatars.formats.gaussian_avatars_files import write_model_folder
+from tests.avatars.formats.rgbavatar_files import config_text
 from tests.avatars.formats.test_rgbavatar_head import written
 from tests.tiny import tiny_head
 
@@ -120,14 +121,16 @@ def test_colours_of_degree_0_are_the_same_from_everywhere(tmp_path: Path, flame_
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("kind", ["rgbavatar", "gaussian_avatars"])
+@pytest.mark.parametrize("kind", ["rgbavatar", "one layer", "gaussian_avatars"])
 def test_imported_heads_pose_alike_on_the_gpu(tmp_path: Path, flame_home: Path, kind: str) -> None:
     from avatars.gaussian_head.avatar import load_gaussian_head
     from avatars.rgb_head.avatar import load_rgb_head
 
     del flame_home
-    if kind == "rgbavatar":
-        path, _, _ = written(tmp_path)
+    if kind != "gaussian_avatars":
+        mlp = kind == "rgbavatar"
+        path, _, _ = written(tmp_path, blendshapes=5, count=0 if mlp else 1500, mlp=mlp)
+        (tmp_path / "config.yaml").write_text(config_text(129, 5, mlp=mlp))
         avatar, load = import_avatar(path, mean_shape=True).avatar, load_rgb_head
     else:
         write_model_folder(tmp_path / "306")
