@@ -7,6 +7,7 @@ since a network asked for what it never saw tears the face.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import BadCapture
 from .types import Float32, frozen_array
 
+CALM_SHARE = 0.1
 LEAST_SPREAD = 0.05
 """Numbers of θ that hardly moved in training count as if they had moved this much."""
 
@@ -24,9 +26,10 @@ LEAST_SPREAD = 0.05
 class DrivingStatistics:
     """What θ did over an avatar's training.
 
-    neutral, mean, sigma, low, high: [D]; neutral is the median, low and high the 1st and 99th percentile. components:
-    [K, D] orthonormal rows, the principal directions of (θ - mean) / spread; component_low, component_high: [K]
-    percentiles along them. residual: how far from their span 99 % of training was. K may be 0: no projection then.
+    neutral, mean, sigma, low, high: [D]; neutral as in `neutral_of`, low and high the 1st and 99th percentile.
+    components: [K, D] orthonormal rows, the principal directions of (θ - mean) / spread of the face; component_low,
+    component_high: [K] percentiles along them. residual: how far from their span 99 % of training was, in the numbers
+    that the components touch. K may be 0: no projection then.
     """
 
     neutral: Float32
@@ -59,12 +62,23 @@ class DrivingStatistics:
         return spread
 
 
-def neutral_of(theta: ArrayLike, frame: int | None = None) -> Float32:
-    """A source's neutral θ [D]: the median over its frames, or the one frame that the user says is neutral."""
-    values = _finite(theta)
+def neutral_of(
+    theta: ArrayLike, resting: ArrayLike, face: Sequence[int], spread: ArrayLike, frame: int | None = None
+) -> Float32:
+    """A person's neutral θ [D], found in θ [T, D]: the mean of the calmest tenth of the frames in the numbers `face`.
+
+    resting: [D], θ of a template at rest; calm is near to it, measured in `spread` [D]. Elsewhere (where head and eyes
+    turn) neutral is `resting` itself: straight ahead means the same for everyone, but trackers do not agree on what a
+    face at rest is. frame: the one that the user says is neutral, in every number.
+    """
+    values, rest = _finite(theta), np.asarray(resting, np.float64)
     if frame is None:
-        middle: Float32 = np.asarray(np.median(values, axis=0), np.float32)
-        return middle
+        columns = list(face)
+        far = np.linalg.norm(((values - rest) / np.asarray(spread, np.float64))[:, columns], axis=1)
+        calm = np.argsort(far, kind="stable")[: max(1, round(len(values) * CALM_SHARE))]
+        neutral: Float32 = rest.astype(np.float32)
+        neutral[columns] = values[calm].mean(0)[columns]
+        return neutral
     if not 0 <= frame < len(values):
         raise BadCapture("the neutral frame is not in the source", found=str(frame), expected=f"0 to {len(values) - 1}")
     chosen: Float32 = values[frame].astype(np.float32)
@@ -102,7 +116,8 @@ def held(theta: NDArray[np.float64], statistics: DrivingStatistics, clip: float)
         return theta
     components = statistics.components.astype(np.float64)
     if len(components):
-        standard = (theta - statistics.mean) / statistics.spread
+        touched = (components != 0).any(0)
+        standard = (theta - statistics.mean) / statistics.spread * touched
         along = standard @ components.T
         beside = standard - along @ components
         middle = (statistics.component_low + statistics.component_high) / 2

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avatars.rgb_head.driving import DrivingRange, measure_range, with_modes
+from avatars.rgb_head.driving import DrivingLayout, DrivingRange, measure_range, with_modes
 from avatars.rgb_head.model import RgbHead
 from avatars.training.optimiser import Optimiser
 
@@ -44,9 +44,9 @@ class RunningRange:
         """Mean, sigma and percentiles of what was kept."""
         return measure_range(torch.stack(self._rows))
 
-    def with_modes(self, found: DrivingRange) -> DrivingRange:
+    def with_modes(self, found: DrivingRange, layout: DrivingLayout) -> DrivingRange:
         """`found` with what another person's motion is held to (`rgb_head.reenact`)."""
-        return with_modes(found, torch.stack(list(self._rows)))
+        return with_modes(found, torch.stack(list(self._rows)), layout)
 
 
 def spread_of(sigma: Tensor) -> Tensor:

@@ -131,7 +131,7 @@ class Session:
                 raise EffigyError("There is nothing to save yet", do="Wait for the first frames")
             avatar = compact(snapshot)
             images = snapshot.images
-        avatar.model.driving_range = learner.range.with_modes(avatar.model.driving_range)
+        avatar.model.driving_range = learner.range.with_modes(avatar.model.driving_range, avatar.model.layout)
         status = self.status
         training = {
             "metrics": {},

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from avatars.templates.rotations import matrices_from_axis_angle, six_numbers
 from shared.errors import BadAvatar, nearest
+from shared.reenact import neutral_of
 
 KINDS = ("expressions", "rotation_6d", "translation")
 AXES = ("model", "y_up")
+FACE_JOINTS = ("jaw",)
 HEAD_JOINTS = ("neck", "head", "jaw", "left_eye", "right_eye")
 
 
@@ -50,6 +52,30 @@ class DrivingLayout:
     def size(self) -> int:
         """Length of θ."""
         return sum(field.size() for field in self.fields)
+
+    def columns(self, kind: str, names: Sequence[str] | None = None) -> list[int]:
+        """Which numbers of θ are of this kind, of these names only where they are given."""
+        found, start = [], 0
+        for field in self.fields:
+            if field.kind == kind:
+                each = field.size() // max(len(field.names), 1)
+                for index, name in enumerate(field.names or ("",)):
+                    if names is None or name in names:
+                        first = start + index * each
+                        found += range(first, first + (each if field.names else field.size()))
+            start += field.size()
+        return found
+
+    def face(self) -> list[int]:
+        """The numbers that move the face itself: expressions, lids and jaw, not where head and eyes turn."""
+        return sorted(self.columns("expressions") + self.columns("rotation_6d", FACE_JOINTS))
+
+    def resting(self) -> Tensor:
+        """θ [size] of a face at rest that looks straight ahead, at the origin."""
+        found = torch.zeros(self.size())
+        turned = self.columns("rotation_6d")
+        found[turned] = torch.tensor((1.0, 0.0, 0.0, 0.0, 1.0, 0.0)).repeat(len(turned) // 6)
+        return found
 
     def check(self, joint_names: Sequence[str], expression_names: Sequence[str]) -> None:
         """Refuse a layout that names what the rig lacks. Raises BadAvatar."""
@@ -154,18 +180,23 @@ LAYOUTS = {"head": head_layout, "rgbavatar": rgbavatar_layout, "expressions": ex
 
 @dataclass(frozen=True, eq=False)
 class DrivingModes:
-    """How the numbers of θ went together in training; what another person's motion is held to (`reenact`).
+    """How θ went in training, whatever the network makes of it: what another person's motion is held to (`reenact`).
 
-    neutral: [size], the median. place_m: [3], the root's median translation. components: [K, size] orthonormal rows,
-    the principal directions of (θ - mean) / max(sigma, LEAST_SPREAD), strongest first; low, high: [K] 1st and 99th
-    percentile along them; residual: [1], how far from their span 99 % of training was.
+    neutral: [size], the person's calm face (`shared.reenact.neutral_of`). mean, sigma, low, high: [size] as in
+    `DrivingRange`. place_m: [3], the root's median translation. components: [K, size] orthonormal rows, the principal
+    directions of (θ - mean) / max(sigma, LEAST_SPREAD) over the numbers of the face, strongest first; along_low,
+    along_high: [K] 1st and 99th percentile along them; residual: [1], how far from their span 99 % of training was.
     """
 
     neutral: Tensor
-    place_m: Tensor
-    components: Tensor
+    mean: Tensor
+    sigma: Tensor
     low: Tensor
     high: Tensor
+    place_m: Tensor
+    components: Tensor
+    along_low: Tensor
+    along_high: Tensor
     residual: Tensor
 
     def to(self, device: str) -> DrivingModes:
@@ -173,7 +204,10 @@ class DrivingModes:
         return DrivingModes(*(getattr(self, name).to(device) for name in MODES))
 
 
-MODES = ("neutral", "place_m", "components", "low", "high", "residual")
+MODES = (
+    *("neutral", "mean", "sigma", "low", "high"),
+    *("place_m", "components", "along_low", "along_high", "residual"),
+)
 MOST_COMPONENTS = 32
 LEAST_SPREAD = 0.05
 
@@ -209,19 +243,30 @@ def measure_range(theta: Tensor) -> DrivingRange:
     return DrivingRange(theta.mean(0), theta.std(0, unbiased=False), *_percentiles(theta))
 
 
-def with_modes(found: DrivingRange, theta: Tensor, translations: Tensor | None = None) -> DrivingRange:
+def with_modes(
+    found: DrivingRange, theta: Tensor, layout: DrivingLayout, translations: Tensor | None = None
+) -> DrivingRange:
     """The range with the modes of θ [T, size] measured. translations: [T, 3] m of the root, zero if left out."""
-    translations = torch.zeros(len(theta), 3) if translations is None else translations
-    mean, sigma = found.mean.to(theta.device), found.sigma.to(theta.device)
-    standard = ((theta - mean) / sigma.clamp_min(LEAST_SPREAD)).double()
+    theta = theta.detach().cpu()
+    places = torch.zeros(len(theta), 3) if translations is None else translations.detach().cpu()
+    measured, face = measure_range(theta), layout.face()
+    spread = measured.sigma.clamp_min(LEAST_SPREAD)
+    standard = torch.zeros(theta.shape, dtype=torch.float64)
+    standard[:, face] = ((theta - measured.mean) / spread)[:, face].double()
     _, directions = torch.linalg.eigh(standard.T @ standard)  # ascending
-    count = min(MOST_COMPONENTS, max(len(theta) - 1, 0), theta.shape[1])
+    count = min(MOST_COMPONENTS, max(len(theta) - 1, 0), len(face))
     components = directions.T.flip(0)[:count]
+    components[:, [column for column in range(theta.shape[1]) if column not in set(face)]] = 0
     along = standard @ components.T
-    low, high = _percentiles(along.float())
     far = torch.quantile((standard - along @ components).norm(dim=1), 0.99).float()
-    neutral, place_m = (torch.quantile(values.double(), 0.5, dim=0).float() for values in (theta, translations))
-    modes = DrivingModes(neutral, place_m, components.float(), low, high, far.reshape(1))
+    modes = DrivingModes(
+        torch.tensor(neutral_of(theta.numpy(), layout.resting().numpy(), face, spread.numpy())),
+        *(measured.mean, measured.sigma, measured.low, measured.high),
+        torch.quantile(places.double(), 0.5, dim=0).float(),
+        components.float(),
+        *_percentiles(along.float()),
+        far.reshape(1),
+    )
     return replace(found, modes=modes.to(str(found.mean.device)))
 
 

@@ -112,9 +112,8 @@ def new_head(
         turned, moved = torch.tensor(rotations), torch.tensor(expressions)
         shifted = torch.zeros(len(turned), 3) if translations is None else torch.tensor(translations)
         theta = layout.vector(turned, shifted, moved, arrays.joint_names, arrays.expression_names)
-        theta_range = (
-            with_modes(measure_range(theta), theta, shifted) if config.standardised else open_range(theta.shape[1])
-        )
+        known = measure_range(theta) if config.standardised else open_range(theta.shape[1])
+        theta_range = with_modes(known, theta, layout, shifted)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = RgbHead(

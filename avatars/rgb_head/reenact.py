@@ -60,7 +60,7 @@ class Transfer:
     """How much of the source arrives.
 
     strength: 1 as much as the source did, relative to its neutral face. clip: how far beyond the avatar's training (1
-    not at all, 0 unlimited). neutral_frame: the source's frame that is neutral; without it, the median of its frames.
+    not at all, 0 unlimited). neutral_frame: the source's frame that is neutral; without it, its calmest frames are.
     smooth_hz: cutoff of a One-Euro filter for a head at rest, 0 for none.
     """
 
@@ -80,15 +80,14 @@ class Reenactment:
 
 def statistics_of(found: DrivingRange, resting: NDArray[np.float32]) -> DrivingStatistics:
     """What the avatar's file says of its training. resting: θ [D] at rest, for files that say nothing of a neutral."""
-    mean, sigma, low, high = (value.cpu().numpy() for value in (found.mean, found.sigma, found.low, found.high))
     modes = found.modes
-    if modes is None:
+    if modes is None:  # of an earlier version, or not trained here
+        mean, sigma, low, high = (value.cpu().numpy() for value in (found.mean, found.sigma, found.low, found.high))
         none, flat = np.zeros((0, len(mean)), np.float32), np.zeros(0, np.float32)
         return DrivingStatistics(resting, mean, sigma, low, high, none, flat, flat, 0.0)
-    neutral, components, first, last = (
-        value.cpu().numpy() for value in (modes.neutral, modes.components, modes.low, modes.high)
-    )
-    return DrivingStatistics(neutral, mean, sigma, low, high, components, first, last, float(modes.residual))
+    parts = (modes.neutral, modes.mean, modes.sigma, modes.low, modes.high)
+    parts += (modes.components, modes.along_low, modes.along_high)
+    return DrivingStatistics(*(value.cpu().numpy() for value in parts), float(modes.residual))
 
 
 def reenacted(
@@ -172,10 +171,10 @@ def _driven(
         with torch.no_grad():
             return model.theta(*values).cpu().numpy()
 
-    resting = theta_of(np.asarray(avatar.rest_pose)[None], np.zeros((1, 3)), np.zeros((1, expressions.shape[1])))[0]
     theta = theta_of(rotations, motion.translations, expressions)
+    resting = layout.resting().numpy()
     statistics = statistics_of(model.driving_range, resting)
-    neutral = neutral_of(theta, transfer.neutral_frame)
+    neutral = neutral_of(theta, resting, layout.face(), statistics.spread, transfer.neutral_frame)
     carried = transferred(theta, neutral, statistics, strength=transfer.strength, clip=transfer.clip)
     if transfer.smooth_hz > 0:
         carried = one_euro(carried, motion.fps, min_cutoff_hz=transfer.smooth_hz)
@@ -279,16 +278,14 @@ def pinned(avatar: Avatar) -> Avatar:
     """
     if not isinstance(avatar, RgbHeadAvatar):
         return avatar
-    model, start, columns = avatar.model, 0, []
-    for part in model.layout.fields:
-        if part.kind == "translation":
-            columns += range(start, start + part.size())
-        start += part.size()
+    model = avatar.model
+    columns = model.layout.columns("translation")
     found = model.driving_range
-    if not columns or not bool((found.low[columns].abs() < UNKNOWN).all()):
+    mean = found.mean if found.modes is None else found.modes.mean
+    if not columns or (found.modes is None and bool((found.low[columns].abs() > UNKNOWN).any())):
         return avatar
     low, high = found.low.clone(), found.high.clone()
-    low[columns] = high[columns] = found.mean[columns]
+    low[columns] = high[columns] = mean[columns]
     still = copy.copy(model)
     still.driving_range = replace(found, low=low, high=high)
     return RgbHeadAvatar(still)

@@ -136,11 +136,12 @@ def head_from_parts(
 
 def _modes(tensors: Mapping[str, Tensor], size: int) -> DrivingModes | None:
     """What avatars of earlier versions do not have."""
-    if "modes.components" not in tensors:
+    if any(f"modes.{name}" not in tensors for name in MODES):
         return None
     count = take_tensor(tensors, "modes.components", torch.float32, (None, size)).shape[0]
-    shapes = {"neutral": (size,), "place_m": (3,), "components": (count, size), "low": (count,), "high": (count,)}
-    shapes["residual"] = (1,)
+    shapes: dict[str, tuple[int, ...]] = {name: (size,) for name in ("neutral", "mean", "sigma", "low", "high")}
+    shapes |= {"place_m": (3,), "components": (count, size), "residual": (1,)}
+    shapes |= {"along_low": (count,), "along_high": (count,)}
     return DrivingModes(*(take_tensor(tensors, f"modes.{name}", torch.float32, shapes[name]) for name in MODES))
 
 

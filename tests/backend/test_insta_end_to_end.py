@@ -57,6 +57,7 @@ def test_training_follows_the_original_file(place: Path) -> None:
     assert isinstance(avatar, RgbHeadAvatar)
     assert avatar.model.layout.size() == 129
     assert avatar.model.blendshapes == 4
+    assert avatar.model.driving_range.modes is not None
     assert read_description(result / "bala.avatar")["template"]["id"] == "flame2020_rgbavatar"
 
 

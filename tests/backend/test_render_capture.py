@@ -36,7 +36,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("render")
     model = tiny_head(GAUSSIANS)
     theta = model.theta(**moving(FRAMES, model))
-    model.driving_range = with_modes(measure_range(theta), theta)  # as if trained on that capture
+    model.driving_range = with_modes(measure_range(theta), theta, model.layout)  # as if trained on that capture
     about = About("tiny", provenance={"capture": "bala"})
     save_avatar(folder / "home/library/tiny.avatar", RgbHeadAvatar(model), about, np.zeros((8, 8, 4), np.uint8))
     tiny_capture(folder / "data" / "bala", size=40, frames=FRAMES, cameras=2, gaussians=GAUSSIANS)

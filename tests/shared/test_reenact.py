@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -59,10 +61,15 @@ def test_along_principal_directions_the_percentiles_hold() -> None:
 
 
 def test_away_from_the_principal_directions_only_so_far_as_training() -> None:
+    components = np.zeros((1, SIZE), np.float32)
+    components[0, 1:] = 1 / np.sqrt(SIZE - 1)
+    one = dataclasses.replace(
+        statistics(), components=components, component_low=np.full(1, -9.0), component_high=np.full(1, 9.0)
+    )
     theta = np.ones((1, SIZE))
-    theta[0, 4] = 1.2  # two spreads from the span, where training went half of one
-    found = transferred(theta, np.ones(SIZE), statistics())
-    assert found[0, 4] == pytest.approx(1.05)
+    theta[0, 4:] = 1.2, 0.8  # 2.8 spreads away from the span, where training went half of one
+    found = transferred(theta, np.ones(SIZE), one)
+    assert np.allclose(found[0], (1, 1, 1, 1, 1 + 0.05 / np.sqrt(2), 1 - 0.05 / np.sqrt(2)), atol=1e-6)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -71,7 +78,7 @@ def test_numbers_that_are_none_are_refused_with_their_frame(bad: float) -> None:
     theta[3, 2] = bad
     for act in (
         lambda: transferred(theta, np.ones(SIZE), statistics()),
-        lambda: neutral_of(theta),
+        lambda: neutral_of(theta, np.ones(SIZE), range(SIZE), np.ones(SIZE)),
         lambda: one_euro(theta, 25.0),
     ):
         with pytest.raises(BadCapture, match="frame 3"):
@@ -82,17 +89,33 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(BadCapture, match="not the avatar's"):
         transferred(np.ones((2, 4)), np.ones(4), statistics())
     with pytest.raises(BadCapture, match="no frames"):
-        neutral_of(np.zeros((0, 3)))
+        neutral_of(np.zeros((0, 3)), np.zeros(3), [0], np.ones(3))
     with pytest.raises(BadCapture, match="neutral frame"):
-        neutral_of(np.zeros((2, 3)), 2)
+        neutral_of(np.zeros((2, 3)), np.zeros(3), [0], np.ones(3), 2)
     with pytest.raises(EffigyError, match="wrong shape"):
         DrivingStatistics(**(vars(statistics()) | {"low": np.zeros(3)}))
 
 
-def test_neutral_is_the_median_or_the_frame_named() -> None:
-    theta = np.array([[0.0], [0.0], [5.0]])
-    assert neutral_of(theta) == [0.0]
-    assert neutral_of(theta, 2) == [5.0]
+def test_neutral_is_the_calmest_face_that_looks_ahead() -> None:
+    """Twenty frames of a face (two numbers) whose rest is 0.1, with a head (the third) that is always turned."""
+    theta = np.full((20, 3), 0.1)
+    theta[:, 2] = 0.7
+    theta[5:, 0] = np.linspace(1, 2, 15)
+    resting, spread = np.zeros(3), np.ones(3)
+    assert np.allclose(neutral_of(theta, resting, [0, 1], spread), (0.1, 0.1, 0.0))
+    assert np.allclose(neutral_of(theta, resting, [0, 1], spread, 19), theta[19])
+
+
+def test_numbers_outside_the_face_are_held_by_themselves() -> None:
+    """A head turned far beyond training does not calm the face down."""
+    theta = np.ones((1, SIZE)) + 0.04
+    theta[0, 5] = 50.0
+    held_face = statistics()
+    components = held_face.components.copy()
+    components[:, 4:] = 0
+    found = transferred(theta, np.ones(SIZE), held_face)
+    assert np.allclose(found[0, :2], 1.04, atol=1e-6)
+    assert found[0, 5] == pytest.approx(1.3)
 
 
 def lens(focal: float, centre: float = 50.0) -> np.ndarray:

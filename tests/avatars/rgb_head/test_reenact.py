@@ -12,7 +12,7 @@ import torch
 from avatars.captures import open_capture
 from avatars.captures.flame_axes import to_model
 from avatars.rgb_head.avatar import RgbHeadAvatar
-from avatars.rgb_head.driving import LAYOUTS, measure_range, open_range, with_modes
+from avatars.rgb_head.driving import LAYOUTS, MODES, DrivingField, DrivingLayout, measure_range, open_range, with_modes
 from avatars.rgb_head.initial import RgbHeadConfig, new_head
 from avatars.rgb_head.model import RgbHead
 from avatars.rgb_head.reenact import Skeleton, Source, Transfer, head_places, motion_of, pinned, reenacted
@@ -60,12 +60,14 @@ def inside(avatar: RgbHeadAvatar, motion: Motion) -> np.ndarray:
     )
     modes = found.modes
     assert modes is not None
-    standard = (theta - found.mean) / found.sigma.clamp_min(0.05)
+    standard = torch.zeros_like(theta)
+    face = model.layout.face()
+    standard[:, face] = ((theta - found.mean) / found.sigma.clamp_min(0.05))[:, face]
     along = standard @ modes.components.T
     beside = (standard - along @ modes.components).norm(dim=1)
     slack = 1e-5
     good = (theta >= found.low - slack).all(1) & (theta <= found.high + slack).all(1)
-    good &= (along >= modes.low - slack).all(1) & (along <= modes.high + slack).all(1)
+    good &= (along >= modes.along_low - slack).all(1) & (along <= modes.along_high + slack).all(1)
     return (good & (beside <= modes.residual + slack)).numpy()
 
 
@@ -179,21 +181,30 @@ def test_statistics_are_stored_and_older_avatars_do_without(avatar: RgbHeadAvata
     kept, found = model.driving_range.modes, again.driving_range.modes
     assert kept is not None
     assert found is not None
-    for name in ("neutral", "place_m", "components", "low", "high", "residual"):
+    for name in MODES:
         assert torch.equal(getattr(kept, name), getattr(found, name)), name
     old = {name: value for name, value in tensors.items() if not name.startswith("modes.")}
     older = RgbHeadAvatar(head_from_parts(avatar.template(), description, old, "cpu"))
     assert older.model.driving_range.modes is None
     wild = Motion(motion.rotations, motion.translations, motion.expressions * 9, 25.0)
     assert reenacted(own(older, wild), older).motion.expressions.max() < motion.expressions.max() + 0.02
-    with pytest.raises(BadAvatar, match=r"modes\.low"):
-        head_from_parts(avatar.template(), description, tensors | {"modes.low": torch.zeros(1)}, "cpu")
+    with pytest.raises(BadAvatar, match=r"modes\.along_low"):
+        head_from_parts(avatar.template(), description, tensors | {"modes.along_low": torch.zeros(1)}, "cpu")
 
 
-def test_an_avatar_without_statistics_is_driven_as_it_comes(avatar: RgbHeadAvatar, motion: Motion) -> None:
+def test_networks_that_read_raw_numbers_are_held_too_and_without_statistics_nothing_is(
+    avatar: RgbHeadAvatar, motion: Motion
+) -> None:
     model: RgbHead = head_from_parts(
         avatar.template(), head_description(avatar.model), head_tensors(avatar.model), "cpu"
     )
+    known = model.driving_range
+    model.driving_range = replace(open_range(model.layout.size()), modes=known.modes)
+    assert model.driving_range.modes is not None
+    raw = RgbHeadAvatar(model)
+    wild = Motion(motion.rotations, motion.translations, motion.expressions * 9, 25.0)
+    assert reenacted(own(raw, wild), raw).motion.expressions.max() < motion.expressions.max() + 0.02
+    assert (pinned(raw) is not raw) == any(part.kind == "translation" for part in model.layout.fields)
     model.driving_range = open_range(model.layout.size())
     free = RgbHeadAvatar(model)
     assert pinned(free) is free
@@ -204,7 +215,8 @@ def test_an_avatar_without_statistics_is_driven_as_it_comes(avatar: RgbHeadAvata
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_statistics_of_very_short_captures(frames: int) -> None:
     theta = torch.arange(frames * 4.0).reshape(frames, 4)
-    modes = with_modes(measure_range(theta), theta).modes
+    layout = DrivingLayout((DrivingField("expressions", ("a", "b", "c", "d")),))
+    modes = with_modes(measure_range(theta), theta, layout).modes
     assert modes is not None
     assert len(modes.components) <= frames
     assert torch.isfinite(modes.components).all()
@@ -214,7 +226,8 @@ def test_principal_directions_are_those_of_the_data() -> None:
     random = torch.Generator().manual_seed(0)
     direction = torch.nn.functional.normalize(torch.tensor([3.0, -1.0, 2.0, 0.5]), dim=0)
     theta = torch.randn(500, 1, generator=random) * direction + 0.001 * torch.randn(500, 4, generator=random)
-    modes = with_modes(measure_range(theta), theta).modes
+    layout = DrivingLayout((DrivingField("expressions", ("a", "b", "c", "d")),))
+    modes = with_modes(measure_range(theta), theta, layout).modes
     assert modes is not None
     spread = theta.std(0, unbiased=False).clamp_min(0.05)
     expected = torch.nn.functional.normalize(direction / spread, dim=0)
