@@ -126,6 +126,7 @@ def settings_text(settings: RgbAvatarSettings) -> str:
                 "init_scaling": 0.0008,
                 "init_opacity": 0.5,
             },
+            "train": {"batch_size": 10},
         },
         sort_keys=False,
     )
