@@ -32,6 +32,8 @@ SHAPES: Mapping[tuple[str, str], tuple[int, ...]] = {
     ("opencv", "K"): (1, 3, 3),
 }
 STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "LongStorage": "<i8", "IntStorage": "<i4"}
+LARGEST = 1e6
+"""No metre, pixel or coefficient is larger."""
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _DAMAGE = (
     OSError,
@@ -178,10 +180,10 @@ def _array(
             do="Track with that version; other trackers need a converter",
         )
     array = value.astype(np.float64)
-    if not np.isfinite(array).all():
+    if not (np.abs(array) < LARGEST).all():
         raise BadCapture(
-            f"{group}.{name} of {path.name} holds values that are not finite",
-            expected="finite numbers",
+            f"{group}.{name} of {path.name} holds values that are not finite, or beyond any measure",
+            expected=f"numbers below {LARGEST:.0e}",
             do="Track that frame again, or delete it with its picture",
         )
     return array

@@ -23,6 +23,7 @@ from avatars.captures.capture import Capture, CaptureImage, check_counts, check_
 from avatars.captures.flame_axes import MODEL_FROM_FLAME_4, to_model
 from avatars.captures.flame_templates import STATIC_OFFSETS, expression_columns, flame_reference, static_offset
 from avatars.captures.images import check_size, image_size
+from avatars.captures.metrical_frame import LARGEST
 from avatars.captures.options import CaptureOptions, json_object, read_options, small_file
 from avatars.captures.reading import NERSEMBLE_READING, camera_from_flame, intrinsics
 from avatars.captures.splits import held_out_end
@@ -76,7 +77,7 @@ def read_nersemble(folder: Path) -> Capture:
         pictures = [picture for split in SPLIT_FILES for picture in _pictures(folder, split, options)]
     except KeyError as error:
         raise BadCapture(f"a frame in the transforms of {folder.name} lacks {error.args[0]!r}") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadCapture(f"a frame in the transforms of {folder.name} is damaged", found=str(error)[:120]) from error
     pictures, notes = _held_out(folder, pictures, options)
     rows = _frame_rows(pictures)
@@ -226,7 +227,7 @@ def _parameters(path: Path, *, with_offset: bool) -> dict[str, NDArray[np.float6
         if name not in arrays:
             raise BadCapture(f"{where} lacks {name!r}", expected=WHO)
         array = arrays[name]
-        fits = array.dtype.kind == "f" and np.isfinite(array).all()
+        fits = array.dtype.kind == "f" and bool((np.abs(array) < LARGEST).all())
         if name == "static_offset":
             flat = array.reshape(-1, 3) if array.size % 3 == 0 else array
             fits = fits and flat.ndim == 2 and len(flat) in STATIC_OFFSETS
@@ -248,14 +249,14 @@ def _cameras(
     folder: Path, pictures: list[_Picture], options: CaptureOptions
 ) -> tuple[tuple[Camera, ...], tuple[str, ...], list[int]]:
     """Every place of every camera once, the names of their cameras, and which of them took each picture."""
-    table: dict[tuple[Any, ...], int] = {}
+    table: dict[tuple[str, str], int] = {}
     cameras: list[Camera] = []
     names: list[str] = []
     seen_by = []
     for picture in pictures:
         entry = picture.entry
-        lens = tuple(entry.get(name) for name in ("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x"))
-        key = (picture.camera, lens, json.dumps(entry.get("transform_matrix")))
+        numbers = ("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "transform_matrix")
+        key = picture.camera, json.dumps([entry.get(name) for name in numbers])
         if key not in table:
             table[key] = len(cameras)
             cameras.append(_camera(folder, picture, options))
@@ -273,7 +274,11 @@ def _camera(folder: Path, picture: _Picture, options: CaptureOptions) -> Camera:
             raise ValueError(f"transform_matrix {list(matrix.shape)}")
         world_from_camera = MODEL_FROM_FLAME_4 @ np.linalg.inv(camera_from_flame(matrix, options.reading))
         return Camera(width, height, _lens(entry, name, width, height, options), world_from_camera)
-    except (TypeError, ValueError, np.linalg.LinAlgError) as error:
+    except KeyError as error:
+        raise BadCapture(
+            f"the camera of {name} lacks {error.args[0]!r}", expected="w, h and transform_matrix"
+        ) from error
+    except (TypeError, ValueError, OverflowError, np.linalg.LinAlgError) as error:
         raise BadCapture(f"the camera of {name} is damaged", found=str(error)[:120]) from error
     except BadCapture:
         raise

@@ -11,7 +11,7 @@ from avatars.captures.capture import Capture
 from avatars.captures.effigy_format import DESCRIPTION, read_effigy_capture
 from avatars.captures.insta import is_insta, read_insta
 from avatars.captures.nersemble import is_nersemble, read_nersemble
-from shared.errors import BadCapture, nearest
+from shared.errors import BadCapture, EffigyError, nearest
 
 DATA = Path(__file__).parent / "data"
 EMBEDDED = {
@@ -75,8 +75,23 @@ def open_capture(name_or_folder: str | Path) -> Capture:
         )
     layout = layout_of(folder)
     if layout:
-        return LAYOUTS[layout].read(folder)
+        return _read(folder, LAYOUTS[layout])
     raise BadCapture(f"there is no capture in {folder}", found=_almost(folder), expected=_signs(), do="Check the path")
+
+
+def _read(folder: Path, layout: Layout) -> Capture:
+    try:
+        return layout.read(folder)
+    except BadCapture:
+        raise
+    except OSError as error:
+        raise BadCapture(
+            f"{error.filename or folder} cannot be read", found=error.strerror or str(error), do="Check its permissions"
+        ) from error
+    except EffigyError as error:  # of a template, a camera or a motion that the files lead to
+        raise BadCapture(
+            f"capture {folder.name} does not fit: {error.what}", found=error.found, expected=error.expected, do=error.do
+        ) from error
 
 
 def _signs() -> str:

@@ -263,6 +263,10 @@ def without_transforms(folder: Path) -> None:
             lambda f: change_frame(f, "00001.frame", lambda d: d["flame"].update(eyes=d["flame"]["eyes"] * 0)),
             "00001.frame holds a 6D rotation that is none",
         ),
+        (
+            lambda f: change_frame(f, "00002.frame", lambda d: d["opencv"].update(t=np.full((1, 3), 1e60))),
+            "opencv.t of 00002.frame holds values that are not finite, or beyond any measure (expected numbers below 1e+06).",
+        ),
         (opaque, "image images/00000.png has no mask (found a picture without alpha;"),
         (shift_pictures, "bala/images and bala/checkpoint are off by 1 (found the first picture 00001.png"),
         (
@@ -283,8 +287,8 @@ def without_transforms(folder: Path) -> None:
     ],
     ids=[
         "size swapped", "transforms swapped", "K unlike", "centre unlike", "another K", "K transposed", "no rotation",
-        "no 6D", "no masks", "off by one", "other FLAME", "no checkpoint", "no images", "unknown option", "no frames",
-        "no object", "no such template", "no such axes",
+        "no 6D", "far away", "no masks", "off by one", "other FLAME", "no checkpoint", "no images", "unknown option",
+        "no frames", "no object", "no such template", "no such axes",
     ],
 )  # fmt: skip
 def test_bad_folders_are_one_sentence(folder: Path, change: Callable[[Path], Any], sentence: str) -> None:

@@ -218,13 +218,14 @@ def test_dynamic_offsets_are_left_out(export: Path, nersemble: Truth) -> None:
         (lambda e: (e / "transforms_train.json").write_text("{}"), "has no list of frames"),
         (lambda e: rewrite(e, "train", lambda d: d.update(frames=[])), "transforms_train.json of UNION10"),
         (lambda e: rewrite(e, "train", every(lambda f: f.pop("file_path"))), "lacks 'file_path'"),
+        (lambda e: rewrite(e, "train", every(lambda f: f.pop("w"))), "the camera of 00000_03.png in transforms_train."),
         (lambda e: rewrite(e, "train", every(lambda f: f.update(timestep_index=[1]))), "is damaged (found int()"),
         (lambda e: rewrite(e, "train", every(lambda f: f.update(w=float("nan")))), "is damaged (found cannot convert"),
     ],
     ids=[
         "no masks", "no mask path", "no parameters path", "size swapped", "size swapped, no angle", "K unlike",
         "no matrix", "skewed", "outside", "other template", "other FLAME", "not finite", "no neck", "no parameters",
-        "damaged", "no JSON", "no frames", "empty", "no file path", "no time", "no width",
+        "damaged", "no JSON", "no frames", "empty", "no file path", "no width", "no time", "width not a number",
     ],
 )  # fmt: skip
 def test_bad_exports_are_one_sentence(export: Path, change: Callable[[Path], Any], sentence: str) -> None:
@@ -232,6 +233,23 @@ def test_bad_exports_are_one_sentence(export: Path, change: Callable[[Path], Any
     with pytest.raises(BadCapture) as caught:
         open_capture(export)
     assert sentence in str(caught.value)
+
+
+def test_anything_may_stand_in_a_frame(export: Path) -> None:
+    """Whatever JSON can hold, in any place of a frame: it is read or refused in a sentence."""
+    path = export / "transforms_train.json"
+    whole = path.read_text()
+    refused = 0
+    for key in json.loads(whole)["frames"][0]:
+        for value in (None, -1, 1e30, float("inf"), "x", "", [1], {"a": 1}):
+            document = json.loads(whole)
+            document["frames"][0][key] = value
+            path.write_text(json.dumps(document))
+            try:
+                open_capture(export)
+            except BadCapture:
+                refused += 1
+    assert refused > 60
 
 
 def test_flame_of_the_wrong_version_is_a_command(
