@@ -65,14 +65,25 @@ def run_head_benchmark(
     """
     for count in counts:
         for size_px in sizes_px:
-            bench = _Bench(count, size_px, losses or {}, device)
+            bench = HeadBench(count, size_px, losses or {}, device)
             for batch in batches:
                 yield bench.row(batch, seconds)
             del bench
 
 
-class _Bench:
-    def __init__(self, count: int, size_px: int, losses: dict[str, float], device: str) -> None:
+class HeadBench:
+    """One head of the embedded template with pictures to learn from, stepped as the training loop does."""
+
+    def __init__(
+        self,
+        count: int,
+        size_px: int,
+        losses: dict[str, float],
+        device: str,
+        *,
+        warm_up: int = WARM_UP_STEPS,
+        deltas_from: int = 0,
+    ) -> None:
         self.device, self.size_px = torch.device(device), size_px
         arrays = embedded_template("bust")
         reference = TemplateReference(arrays.template_id, arrays.digest, arrays.view, "man")
@@ -92,9 +103,9 @@ class _Bench:
         self.model = model
         config = TrainConfig(size_px=size_px, model=shape)
         config = replace(
-            config, losses=replace(config.losses, **losses), schedule=replace(config.schedule, deltas_from=0)
+            config, losses=replace(config.losses, **losses), schedule=replace(config.schedule, deltas_from=deltas_from)
         )
-        self.config, self.objective = config, HeadObjective(config, model)
+        self.config, self.objective = config, HeadObjective(config, model, record=True)
         self.optimiser, self.sampler = Optimiser(self.objective.parameters()), Sampler(POSES, 0)
         self.avatar = RgbHeadAvatar(model)
         model.requires_grad_(True)
@@ -102,7 +113,7 @@ class _Bench:
         with torch.no_grad():
             self.theta, self.vertices = model.theta(*drive), model.head.posed_vertices(*drive)
         self.pictures = self._pictures()
-        for _ in range(WARM_UP_STEPS if self.device.type == "cuda" else 2):
+        for _ in range(warm_up if self.device.type == "cuda" else 2):
             self.step(4)
 
     def _cameras(self, count: int) -> CameraBatch:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-GAUSSIANS_A_BLOCK, WARPS, MOST_AT_ONCE, PRODUCT_BLOCK = 128, 4, 4, 64
+GAUSSIANS_A_BLOCK, WARPS, MOST_AT_ONCE = 128, 4, 4
+PRODUCT_BLOCK, PRODUCT_RUN = 64, 4
 _SH0: tl.constexpr = tl.constexpr(0.28209479177387814)
 
 
@@ -38,7 +39,7 @@ def _blended_turn(rotations, deltas, psi, n, b, live, there, count, SHAPES: tl.c
     x = tl.load(rotations + n * 4 + 1, mask=live, other=0.0)[None, :] + 0.0 * b[:, None]
     y = tl.load(rotations + n * 4 + 2, mask=live, other=0.0)[None, :] + 0.0 * b[:, None]
     z = tl.load(rotations + n * 4 + 3, mask=live, other=0.0)[None, :] + 0.0 * b[:, None]
-    for k in range(SHAPES):
+    for k in tl.range(0, SHAPES, loop_unroll_factor=4):  # keeps more loads under way
         weight = tl.load(psi + b * SHAPES + k, mask=there, other=0.0)[:, None]
         at = deltas + (k * count + n) * 4
         w += weight * tl.load(at, mask=live, other=0.0)[None, :]
@@ -53,7 +54,7 @@ def _blended(values, deltas, psi, n, b, live, there, count, SHAPES: tl.constexpr
     """Positions or colours [BATCH, BLOCK] with their blendshapes."""
     x, y, z = _first(values, n, live)
     x, y, z = x + 0.0 * b[:, None], y + 0.0 * b[:, None], z + 0.0 * b[:, None]
-    for k in range(SHAPES):
+    for k in tl.range(0, SHAPES, loop_unroll_factor=4):  # keeps more loads under way
         weight = tl.load(psi + b * SHAPES + k, mask=there, other=0.0)[:, None]
         dx, dy, dz = _first(deltas, k * count + n, live)
         x += weight * dx
@@ -254,19 +255,30 @@ def place_backward(
 
 
 @triton.jit
-def products(left, right, out, lefts, rights, length, LEFT: tl.constexpr, RIGHT: tl.constexpr, BLOCK: tl.constexpr):
-    """left [L, length] times right [R, length] transposed, each program over 16 blocks of columns: [runs, LEFT, RIGHT].
+def products(
+    left,
+    right,
+    out,
+    lefts,
+    rights,
+    length,
+    LEFT: tl.constexpr,
+    RIGHT: tl.constexpr,
+    RUN: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """left [L, length] times right [R, length] transposed, each program over RUN blocks of columns: [runs, LEFT, RIGHT].
 
-    The products are summed outside. LEFT and RIGHT: powers of two from 16 on. Float32 throughout.
+    The products are summed outside. LEFT and RIGHT: powers of two from 16 on. Three products of tensor cores give float32's precision.
     """
     l, r = tl.arange(0, LEFT), tl.arange(0, RIGHT)
-    start = tl.program_id(0) * 16 * BLOCK
+    start = tl.program_id(0) * RUN * BLOCK
     total = tl.zeros([LEFT, RIGHT], tl.float32)
-    for part in range(16):
+    for part in range(RUN):
         at = start + part * BLOCK + tl.arange(0, BLOCK)
         inside = (at < length)[None, :]
         a = tl.load(left + l[:, None] * length + at[None, :], mask=inside & (l < lefts)[:, None], other=0.0)
         b = tl.load(right + r[:, None] * length + at[None, :], mask=inside & (r < rights)[:, None], other=0.0)
-        total += tl.dot(a, tl.trans(b), input_precision="ieee")
+        total += tl.dot(a, tl.trans(b), input_precision="tf32x3")
     place = out + tl.program_id(0) * LEFT * RIGHT + l[:, None] * RIGHT + r[None, :]
     tl.store(place, total)

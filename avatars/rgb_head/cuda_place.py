@@ -120,14 +120,16 @@ class _Place(torch.autograd.Function):
 
 def long_products(left: Tensor, right: Tensor) -> Tensor:
     """left [L, M] times right [R, M] transposed, for a few rows of great length: [L, R] float32."""
-    from avatars.rgb_head.cuda_kernels import PRODUCT_BLOCK, products
+    from avatars.rgb_head.cuda_kernels import PRODUCT_BLOCK, PRODUCT_RUN, products
 
     lefts, rights = len(left), len(right)
     tall, wide = (max(16, 1 << max(size - 1, 0).bit_length()) for size in (lefts, rights))
-    runs = -(-left.shape[1] // (16 * PRODUCT_BLOCK))
+    runs = -(-left.shape[1] // (PRODUCT_RUN * PRODUCT_BLOCK))
     sums = left.new_zeros(max(runs, 1), tall, wide)
     if left.numel() and right.numel():
-        products[(runs,)](left, right, sums, lefts, rights, left.shape[1], LEFT=tall, RIGHT=wide, BLOCK=PRODUCT_BLOCK)
+        products[(runs,)](
+            left, right, sums, lefts, rights, left.shape[1], LEFT=tall, RIGHT=wide, RUN=PRODUCT_RUN, BLOCK=PRODUCT_BLOCK
+        )
     return sums.sum(0)[:lefts, :rights]
 
 

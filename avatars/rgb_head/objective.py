@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from avatars.gaussians.posed import PosedGaussians
 from avatars.rendering.rasterise import Rasterised, rasterise
 from avatars.rendering.seen_colours import seen_colours
-from avatars.rgb_head.cuda_place import FaceRows
+from avatars.rgb_head.cuda_place import FaceRows, usable
 from avatars.rgb_head.first_look import is_layer
+from avatars.rgb_head.graphed_step import GraphedStep
 from avatars.rgb_head.model import SH0, RgbHead, Surface
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch
@@ -24,13 +26,15 @@ class HeadObjective:
     """The losses of one head being trained. `quiet_steps`: tensor, how many steps ago a Gaussian was first seen.
 
     Frames come as θ [B, D] and their posed surface (`model.surface(vertices)`), pictures as a `Batch` of the same B.
+    record: on CUDA, replay recorded graphs where that can be done; only where no other thread uses the device.
     """
 
-    def __init__(self, config: TrainConfig, model: RgbHead) -> None:
+    def __init__(self, config: TrainConfig, model: RgbHead, *, record: bool = False) -> None:
         self.config, self.model = config, model
+        device = model.positions.device
+        self.graphed = GraphedStep(model) if record and usable(device, model.frame) else None
         binding, wanted = model.binding, config.losses
         table = [wanted.hair_limit_m if is_layer(name) else wanted.offset_limit_m for name in binding.group_names]
-        device = model.positions.device
         self.generator = torch.Generator(device)
         self.start = model.positions.detach().clone()
         self.quiet_steps = torch.zeros((), dtype=torch.int64, device=device)
@@ -85,10 +89,16 @@ class HeadObjective:
         drawn = torch.randn(theta.shape, generator=self.generator, device=theta.device)
         return theta + noise * self.model.driving_range.sigma * drawn
 
+    def _placed(self, theta: Tensor, surface: Surface, at: float) -> tuple[PosedGaussians, Tensor | None]:
+        """Posed Gaussians with gradients, and ψ [B, K] once blendshapes have joined."""
+        if self.graphed is not None and isinstance(surface, FaceRows):
+            return self.graphed(theta, surface, blended=at >= self.config.schedule.deltas_from)
+        weights = self.weights(theta, at)
+        return self.model.place(surface, weights, hide_unseen=False), weights
+
     def losses(self, theta: Tensor, surface: Surface, batch: Batch, at: float) -> dict[str, Tensor]:
         """L1, structural similarity, coverage, and the terms that keep Gaussians where unseen poses need them."""
-        weights = self.weights(self._jittered(theta, at), at)
-        posed = self.model.place(surface, weights, hide_unseen=False)
+        posed, weights = self._placed(self._jittered(theta, at), surface, at)
         drawn = rasterise(
             posed,
             batch.cameras,

@@ -79,7 +79,7 @@ class RgbHeadTrainer:
             self.beginning, self.pictures = Beginning(self.model, torch.nonzero(found)[:, 0], weights), pictures
             self.model = self.model.kept(found)
         self.surfaces: dict[int, Anchors] = {}
-        self.objective = HeadObjective(config, self.model)
+        self.objective = HeadObjective(config, self.model, record=True)
 
     def _surface(self, frames: Tensor) -> Surface:
         """The surface in frames [B]. On the CPU each frame's anchors are kept while they fit, as no mesh is trained."""

@@ -8,11 +8,22 @@ import triton.language as tl
 NUMBERS_A_BLOCK = 1024
 
 
-@triton.jit(do_not_specialize=["count", "rate", "spread"])
-def adam(parameter, gradient, mean, square, count, rate, spread, beta1, beta2, epsilon, BLOCK: tl.constexpr):
-    """rate: learning rate over the first moment's bias; spread: 1 over the root of the second's."""
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    live = at < count
+@triton.jit
+def adam(addresses, blocks, rates, beta1, beta2, epsilon, BLOCK: tl.constexpr):
+    """Each program updates one block [which tensor, first number] of `blocks`.
+
+    addresses [tensors, 5]: where parameter, gradient, mean and square lie, and how many numbers. rates [tensors, 2]:
+    learning rate over the first moment's bias, and 1 over the root of the second's.
+    """
+    which = tl.load(blocks + tl.program_id(0) * 2)
+    at = tl.load(blocks + tl.program_id(0) * 2 + 1) + tl.arange(0, BLOCK)
+    row = addresses + which * 5
+    parameter = tl.load(row).to(tl.pointer_type(tl.float32))
+    gradient = tl.load(row + 1).to(tl.pointer_type(tl.float32))
+    mean = tl.load(row + 2).to(tl.pointer_type(tl.float32))
+    square = tl.load(row + 3).to(tl.pointer_type(tl.float32))
+    live = at < tl.load(row + 4)
+    rate, spread = tl.load(rates + which * 2), tl.load(rates + which * 2 + 1)
     slope = tl.load(gradient + at, mask=live, other=0.0)
     m = tl.load(mean + at, mask=live, other=0.0)
     m += (slope - m) * (1.0 - beta1)

@@ -26,38 +26,38 @@ class Optimiser:
         self.rates = tuple(alike)
         groups = [{"params": members, "lr": rate[0]} for rate, members in alike.items()]
         self.adam = torch.optim.Adam(groups, eps=EPSILON, fused=True)
+        self.on_cuda = cuda_adam.CudaAdam(betas=self.adam.defaults["betas"], epsilon=EPSILON)
 
     def step(self, loss: Tensor, at: float) -> None:
         """One update against the gradient of `loss`, with the rates of position `at` in images."""
         for (start, final, until_images), group in zip(self.rates, self.adam.param_groups, strict=True):
             group["lr"] = log_linear(start, final, at / max(until_images, 1))
+        parameters = [entry.parameter for entry in self.parameters]
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        if all(cuda_adam.usable(parameter) for parameter in parameters):
+            self._step_on_cuda(gradients)
+            return
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.adam.step()
         self.adam.zero_grad(set_to_none=True)
-        loss.backward()
-        if all(cuda_adam.usable(entry.parameter) for entry in self.parameters):
-            self._step_on_cuda()
-        else:
-            self.adam.step()
 
-    def _step_on_cuda(self) -> None:
-        for group in self.adam.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.adam.state[parameter]
-                if not state:
-                    state["step"] = torch.zeros((), dtype=torch.float32)
-                    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-                state["step"] += 1
-                cuda_adam.step(
-                    parameter.detach(),
-                    parameter.grad,
-                    state["exp_avg"],
-                    state["exp_avg_sq"],
-                    steps=int(state["step"]),
-                    rate=group["lr"],
-                    betas=group["betas"],
-                    epsilon=group["eps"],
-                )
+    def _step_on_cuda(self, gradients: Sequence[Tensor | None]) -> None:
+        rates = {parameter: group["lr"] for group in self.adam.param_groups for parameter in group["params"]}
+        updates = []
+        for entry, gradient in zip(self.parameters, gradients, strict=True):
+            if gradient is None:
+                continue
+            state = self.adam.state[entry.parameter]
+            if not state:
+                state["step"] = torch.zeros((), dtype=torch.float32)
+                state["exp_avg"] = torch.zeros_like(entry.parameter)
+                state["exp_avg_sq"] = torch.zeros_like(entry.parameter)
+            state["step"] += 1
+            moments = (state["exp_avg"], state["exp_avg_sq"])
+            tensors = (entry.parameter.detach(), gradient.contiguous(), *moments)
+            updates.append(cuda_adam.Update(*tensors, steps=int(state["step"]), rate=rates[entry.parameter]))
+        self.on_cuda.step(updates)
 
     def state(self) -> dict[str, Tensor]:
         """Parameters and moments by name."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from avatars.rgb_head.benchmark import HeadBench
+from avatars.rgb_head.objective import HeadObjective
 from avatars.training import cuda_adam, cuda_images
 from avatars.training.optimiser import EPSILON
 from avatars.training.ssim import C1, C2, gaussian_taps, ssim_terms
@@ -56,12 +58,43 @@ def test_pictures_over_backgrounds() -> None:
 
 def test_adam_takes_torchs_steps() -> None:
     draw = torch.Generator("cuda").manual_seed(0)
-    wanted = torch.randn(5, 701, generator=draw, device="cuda").requires_grad_()
-    found, mean, square = wanted.detach().clone(), torch.zeros_like(wanted), torch.zeros_like(wanted)
-    adam = torch.optim.Adam([wanted], lr=0.01, eps=EPSILON)
+    shapes, rates = ((5, 701), (3,), (40, 1024)), (0.01, 0.1, 0.001)
+    wanted = [torch.randn(shape, generator=draw, device="cuda").requires_grad_() for shape in shapes]
+    found = [value.detach().clone() for value in wanted]
+    moments = [(torch.zeros_like(value), torch.zeros_like(value)) for value in found]
+    groups = [{"params": [value], "lr": rate} for value, rate in zip(wanted, rates, strict=True)]
+    theirs, mine = torch.optim.Adam(groups, eps=EPSILON), cuda_adam.CudaAdam(betas=(0.9, 0.999), epsilon=EPSILON)
     for steps in range(1, 20):
-        gradient = torch.randn(5, 701, generator=draw, device="cuda") * 10.0 ** (steps % 5 - 3)
-        wanted.grad = gradient
-        adam.step()
-        cuda_adam.step(found, gradient, mean, square, steps=steps, rate=0.01, betas=(0.9, 0.999), epsilon=EPSILON)
-    torch.testing.assert_close(found, wanted.detach(), atol=1e-5, rtol=1e-4)
+        for value in wanted:
+            value.grad = torch.randn(value.shape, generator=draw, device="cuda") * 10.0 ** (steps % 5 - 3)
+        theirs.step()
+        mine.step(
+            [
+                cuda_adam.Update(value, target.grad, *pair, steps=steps, rate=rate)
+                for value, target, pair, rate in zip(found, wanted, moments, rates, strict=True)
+            ]
+        )
+    for value, target in zip(found, wanted, strict=True):
+        torch.testing.assert_close(value, target.detach(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("blended", [False, True])
+def test_recorded_steps_give_the_same_losses_and_gradients(blended: bool) -> None:
+    found = {}
+    for record in (False, True):
+        bench = HeadBench(2000, 64, {"ssim": 0.2, "alpha": 0.1}, "cuda", warm_up=0, deltas_from=0 if blended else 10)
+        objective = HeadObjective(bench.config, bench.model, record=record)
+        batch = bench.pictures.batch(torch.tensor([3, 1, 2]), torch.full((3, 3), 0.3))
+        for _ in range(2):  # the second replay must not see the first one's numbers
+            surface = bench.model.surface(bench.vertices, batch.frames)
+            terms = objective.losses(bench.theta[batch.frames], surface, batch, 1.0)
+            parameters = [entry.parameter for entry in objective.parameters()]
+            total = torch.stack(list(terms.values())).sum()
+            gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+        found[record] = (total.detach().clone(), [None if g is None else g.clone() for g in gradients])
+    torch.testing.assert_close(found[True][0], found[False][0], atol=1e-6, rtol=1e-5)
+    for mine, theirs in zip(found[True][1], found[False][1], strict=True):
+        assert (mine is None) == (theirs is None)
+        if mine is not None:
+            scale = theirs.abs().max().clamp_min(1e-12)
+            torch.testing.assert_close(mine / scale, theirs / scale, atol=1e-3, rtol=0)  # atomic sums differ
