@@ -267,9 +267,10 @@ def products(
     RUN: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """left [L, length] times right [R, length] transposed, each program over RUN blocks of columns: [runs, LEFT, RIGHT].
+    """left [L, length] times right [R, length] transposed, each program over RUN blocks of columns: [.., LEFT, RIGHT].
 
-    The products are summed outside. LEFT and RIGHT: powers of two from 16 on. Three products of tensor cores give float32's precision.
+    The parts are summed outside. LEFT and RIGHT: powers of two from 16 on. Three products on the matrix units give
+    float32's precision.
     """
     l, r = tl.arange(0, LEFT), tl.arange(0, RIGHT)
     start = tl.program_id(0) * RUN * BLOCK
