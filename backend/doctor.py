@@ -51,6 +51,8 @@ def examine(home: Path | None, address: str) -> list[Finding]:
         _cuda,
         lambda: _optional_package("gsplat", "CUDA rasteriser", "pip install 'effigy[cuda]' on a machine with CUDA"),
         lambda: _optional_package("nvdiffrast", "CUDA mesh rasteriser", "see its own page; its licence is its own"),
+        lambda: _optional_package("tensorboard", "training log (train --log)", "pip install 'effigy[log]'"),
+        lambda: _optional_package("imageio-ffmpeg", "films (render --video)", "pip install 'effigy[video]'"),
         lambda: _home(root),
         lambda: _disk(root),
         lambda: _port(address),
