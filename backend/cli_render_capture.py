@@ -38,7 +38,7 @@ def add_transfer_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--clip", type=float, help="1 stays within the avatar's training, 1.5 half as far beyond, 0 holds nothing"
     )
-    group.add_argument("--neutral", type=int, metavar="FRAME", help="the source's neutral frame (default: its calmest)")
+    group.add_argument("--neutral", type=int, metavar="FRAME", help="the source's neutral frame (default: calm ones)")
     group.add_argument(
         "--source-camera", metavar="NAME", help="the source's camera (default: --camera, or the frontal)"
     )

@@ -62,22 +62,20 @@ class DrivingStatistics:
         return spread
 
 
-def neutral_of(
-    theta: ArrayLike, resting: ArrayLike, face: Sequence[int], spread: ArrayLike, frame: int | None = None
-) -> Float32:
-    """A person's neutral θ [D], found in θ [T, D]: the mean of the calmest tenth of the frames in the numbers `face`.
+def neutral_of(theta: ArrayLike, resting: ArrayLike, learned: Sequence[int], frame: int | None = None) -> Float32:
+    """A person's neutral θ [D], found in θ [T, D]: at rest, but in the numbers `learned` the mean of the calmest tenth.
 
-    resting: [D], θ of a template at rest; calm is near to it, measured in `spread` [D]. Elsewhere (where head and eyes
-    turn) neutral is `resting` itself: straight ahead means the same for everyone, but trackers do not agree on what a
-    face at rest is. frame: the one that the user says is neutral, in every number.
+    resting: [D], θ of a template at rest. learned: the numbers of expressions that were learned from scans, such as
+    FLAME's. Trackers put part of a person's own shape into those, so that a calm face is not zero there; a named
+    expression or a turn that is zero means the same for everyone. Calm frames are those nearest to zero.
+    frame: the one that the user says is neutral, in every number.
     """
-    values, rest = _finite(theta), np.asarray(resting, np.float64)
+    values, neutral = _finite(theta), np.array(resting, np.float32)
+    columns = list(learned)
     if frame is None:
-        columns = list(face)
-        far = np.linalg.norm(((values - rest) / np.asarray(spread, np.float64))[:, columns], axis=1)
-        calm = np.argsort(far, kind="stable")[: max(1, round(len(values) * CALM_SHARE))]
-        neutral: Float32 = rest.astype(np.float32)
-        neutral[columns] = values[calm].mean(0)[columns]
+        if columns:
+            calm = np.argsort(np.linalg.norm(values[:, columns] - neutral[columns], axis=1), kind="stable")
+            neutral[columns] = values[calm[: max(1, round(len(values) * CALM_SHARE))]].mean(0)[columns]
         return neutral
     if not 0 <= frame < len(values):
         raise BadCapture("the neutral frame is not in the source", found=str(frame), expected=f"0 to {len(values) - 1}")

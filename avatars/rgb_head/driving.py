@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,6 +18,7 @@ from shared.reenact import neutral_of
 KINDS = ("expressions", "rotation_6d", "translation")
 AXES = ("model", "y_up")
 FACE_JOINTS = ("jaw",)
+LEARNED = re.compile(r"exp\d+")
 HEAD_JOINTS = ("neck", "head", "jaw", "left_eye", "right_eye")
 
 
@@ -69,6 +71,11 @@ class DrivingLayout:
     def face(self) -> list[int]:
         """The numbers that move the face itself: expressions, lids and jaw, not where head and eyes turn."""
         return sorted(self.columns("expressions") + self.columns("rotation_6d", FACE_JOINTS))
+
+    def learned(self) -> list[int]:
+        """The numbers of expressions learned from scans (FLAME's exp000 …), in which a calm face need not be zero."""
+        names = {name for field in self.fields for name in field.names if LEARNED.fullmatch(name)}
+        return self.columns("expressions", tuple(names))
 
     def resting(self) -> Tensor:
         """θ [size] of a face at rest that looks straight ahead, at the origin."""
@@ -260,7 +267,7 @@ def with_modes(
     along = standard @ components.T
     far = torch.quantile((standard - along @ components).norm(dim=1), 0.99).float()
     modes = DrivingModes(
-        torch.tensor(neutral_of(theta.numpy(), layout.resting().numpy(), face, spread.numpy())),
+        torch.tensor(neutral_of(theta.numpy(), layout.resting().numpy(), layout.learned())),
         *(measured.mean, measured.sigma, measured.low, measured.high),
         torch.quantile(places.double(), 0.5, dim=0).float(),
         components.float(),

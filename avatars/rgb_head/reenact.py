@@ -60,7 +60,7 @@ class Transfer:
     """How much of the source arrives.
 
     strength: 1 as much as the source did, relative to its neutral face. clip: how far beyond the avatar's training (1
-    not at all, 0 unlimited). neutral_frame: the source's frame that is neutral; without it, its calmest frames are.
+    not at all, 0 unlimited). neutral_frame: the source's frame that is neutral; without it, see `neutral_of`.
     smooth_hz: cutoff of a One-Euro filter for a head at rest, 0 for none.
     """
 
@@ -174,7 +174,7 @@ def _driven(
     theta = theta_of(rotations, motion.translations, expressions)
     resting = layout.resting().numpy()
     statistics = statistics_of(model.driving_range, resting)
-    neutral = neutral_of(theta, resting, layout.face(), statistics.spread, transfer.neutral_frame)
+    neutral = neutral_of(theta, resting, layout.learned(), transfer.neutral_frame)
     carried = transferred(theta, neutral, statistics, strength=transfer.strength, clip=transfer.clip)
     if transfer.smooth_hz > 0:
         carried = one_euro(carried, motion.fps, min_cutoff_hz=transfer.smooth_hz)

@@ -78,7 +78,7 @@ def test_numbers_that_are_none_are_refused_with_their_frame(bad: float) -> None:
     theta[3, 2] = bad
     for act in (
         lambda: transferred(theta, np.ones(SIZE), statistics()),
-        lambda: neutral_of(theta, np.ones(SIZE), range(SIZE), np.ones(SIZE)),
+        lambda: neutral_of(theta, np.ones(SIZE), range(SIZE)),
         lambda: one_euro(theta, 25.0),
     ):
         with pytest.raises(BadCapture, match="frame 3"):
@@ -89,21 +89,22 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(BadCapture, match="not the avatar's"):
         transferred(np.ones((2, 4)), np.ones(4), statistics())
     with pytest.raises(BadCapture, match="no frames"):
-        neutral_of(np.zeros((0, 3)), np.zeros(3), [0], np.ones(3))
+        neutral_of(np.zeros((0, 3)), np.zeros(3), [0])
     with pytest.raises(BadCapture, match="neutral frame"):
-        neutral_of(np.zeros((2, 3)), np.zeros(3), [0], np.ones(3), 2)
+        neutral_of(np.zeros((2, 3)), np.zeros(3), [0], 2)
     with pytest.raises(EffigyError, match="wrong shape"):
         DrivingStatistics(**(vars(statistics()) | {"low": np.zeros(3)}))
 
 
-def test_neutral_is_the_calmest_face_that_looks_ahead() -> None:
-    """Twenty frames of a face (two numbers) whose rest is 0.1, with a head (the third) that is always turned."""
+def test_neutral_is_calm_in_learned_expressions_and_rest_elsewhere() -> None:
+    """Twenty frames of a face whose learned expressions (two numbers) rest at 0.1; the third is always turned."""
     theta = np.full((20, 3), 0.1)
     theta[:, 2] = 0.7
     theta[5:, 0] = np.linspace(1, 2, 15)
-    resting, spread = np.zeros(3), np.ones(3)
-    assert np.allclose(neutral_of(theta, resting, [0, 1], spread), (0.1, 0.1, 0.0))
-    assert np.allclose(neutral_of(theta, resting, [0, 1], spread, 19), theta[19])
+    resting = np.array((0.0, 0.0, 0.2))
+    assert np.allclose(neutral_of(theta, resting, [0, 1]), (0.1, 0.1, 0.2))
+    assert np.allclose(neutral_of(theta, resting, []), resting)
+    assert np.allclose(neutral_of(theta, resting, [0, 1], 19), theta[19])
 
 
 def test_numbers_outside_the_face_are_held_by_themselves() -> None:

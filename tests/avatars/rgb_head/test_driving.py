@@ -93,3 +93,20 @@ def test_ranges_are_percentiles_and_clip_holds_theta_inside() -> None:
         found.clipped(torch.tensor([[-3.0, 0.4], [0.5, 9.0]])), torch.tensor([[0.01, 0.4], [0.5, 0.99]])
     )
     assert measure_range(torch.tensor([[2.0]])).sigma.item() == 0
+
+
+def test_columns_of_the_face_and_of_learned_expressions() -> None:
+    layout = DrivingLayout(
+        (
+            DrivingField("expressions", ("exp000", "exp001")),
+            DrivingField("rotation_6d", ("neck", "jaw"), "y_up"),
+            DrivingField("expressions", ("eyelid_left",)),
+            DrivingField("translation"),
+        )
+    )
+    assert layout.learned() == [0, 1]
+    assert layout.face() == [0, 1, *range(8, 14), 14]
+    assert layout.columns("translation") == [15, 16, 17]
+    joints, expressions = ("neck", "jaw"), ("exp000", "exp001", "eyelid_left")
+    still = layout.vector(torch.zeros(1, 2, 3), torch.zeros(1, 3), torch.zeros(1, 3), joints, expressions)
+    assert torch.equal(layout.resting(), still[0])
