@@ -17,6 +17,7 @@ from avatars.online.config import OnlineConfig
 from avatars.online.learner import Learner
 from avatars.online.replay import CaptureReplay, subject_of
 from avatars.online.session import Session, draw
+from avatars.online.snapshot import copied
 from avatars.rendering.rasterise import Rasterised, rasterise
 from avatars.rgb_head.model import RgbHead
 from avatars.training.data import Batch, Pictures, load_pictures
@@ -160,9 +161,7 @@ def _copied(session: Session) -> tuple[int, RgbHead]:
     if session.learner is None:
         raise EffigyError("nothing was learned by then", do="Choose later marks")
     with session.learner.read() as snapshot:
-        model = snapshot.avatar.model
-        whole = torch.ones(len(model), dtype=torch.bool, device=model.positions.device)
-        return snapshot.images, model.kept(whole)
+        return snapshot.images, copied(snapshot)
 
 
 def _measured(

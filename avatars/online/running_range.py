@@ -54,6 +54,13 @@ def spread_of(sigma: Tensor) -> Tensor:
     return sigma.clamp_min(LEAST_SPREAD)
 
 
+def own_range(model: RgbHead) -> RgbHead:
+    """The same model with a range of its own: copies of a head share theirs, and this one will change."""
+    now = model.driving_range
+    model.driving_range = DrivingRange(now.mean.clone(), now.sigma.clone(), now.low.clone(), now.high.clone())
+    return model
+
+
 def begin_range(model: RgbHead, found: DrivingRange) -> None:
     """Set the range of a model that has learned nothing."""
     _write(model, found.to(str(model.positions.device)))

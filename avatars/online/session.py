@@ -18,6 +18,7 @@ from avatars.online.config import OnlineConfig
 from avatars.online.frames import FrameSource, Subject
 from avatars.online.learner import Learner, OnlineStatus
 from avatars.online.record import NoRecord, Record
+from avatars.online.running_range import own_range
 from avatars.online.snapshot import Snapshot
 from avatars.online.store import StoredFrame, stacked
 from avatars.rendering.rasterise import Rasterised, rasterise
@@ -198,7 +199,7 @@ def compact(snapshot: Snapshot) -> RgbHeadAvatar:
     """A copy of a snapshot's avatar without Gaussians that no frame has shown or that faded."""
     model = snapshot.avatar.model
     visible = model.seen & (torch.sigmoid(model.opacities.detach()) > FAINT)
-    return RgbHeadAvatar(model.kept(visible))
+    return RgbHeadAvatar(own_range(model.kept(visible)))
 
 
 def about_live(name: str, subject: Subject, training: dict[str, object]) -> About:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from avatars.online.running_range import own_range
 from avatars.rgb_head.avatar import RgbHeadAvatar
 from avatars.rgb_head.model import RANGES, RgbHead
 
@@ -31,7 +32,7 @@ class SnapshotBuffer:
 
     def __init__(self, model: RgbHead) -> None:
         everything = torch.ones(len(model), dtype=torch.bool, device=model.positions.device)
-        self._models = [model.kept(everything) for _ in range(2)]
+        self._models = [own_range(model.kept(everything)) for _ in range(2)]
         self._avatars = [RgbHeadAvatar(copy) for copy in self._models]
         self._about = [(0, 0), (0, 0)]
         self._readers = [0, 0]
@@ -79,10 +80,15 @@ class SnapshotBuffer:
             for mine, theirs in zip(target.parameters(), model.parameters(), strict=True):
                 mine.copy_(theirs)
             target.seen.copy_(model.seen)
-        target.driving_range = type(model.driving_range)(
-            *(getattr(model.driving_range, name).clone() for name in RANGES)
-        )
+            for name in RANGES:  # in place, as all the rest: recorded CUDA graphs read tensors where they lie
+                getattr(target.driving_range, name).copy_(getattr(model.driving_range, name))
         target.rest_pose = self._avatars[place].rest_pose = model.rest_pose
         if model.positions.is_cuda:
             # Readers may use streams of their own; a swap must not overtake the copy.
             torch.cuda.current_stream(model.positions.device).synchronize()
+
+
+def copied(snapshot: Snapshot) -> RgbHead:
+    """A copy of a snapshot's model that outlives it."""
+    model = snapshot.avatar.model
+    return own_range(model.kept(torch.ones(len(model), dtype=torch.bool, device=model.positions.device)))

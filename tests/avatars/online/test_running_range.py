@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from avatars.online.running_range import KEPT_ROWS, RunningRange, begin_range, renormalise, widen_limits
+from avatars.online.snapshot import SnapshotBuffer, copied
 from avatars.rgb_head.driving import DrivingRange
 from avatars.rgb_head.model import RANGES, RgbHead
 from avatars.rgb_head.objective import HeadObjective
@@ -100,3 +101,40 @@ def test_statistics_of_a_long_stream_are_those_of_a_uniform_sample() -> None:
     assert found.low[0] == pytest.approx(0.01, abs=0.01)
     assert found.high[0] == pytest.approx(0.99, abs=0.01)
     assert (found.low[1], found.high[1], found.sigma[1]) == (1, 1, 0)
+
+
+def test_snapshots_have_a_range_of_their_own_that_stays_where_it_lies(model: RgbHead) -> None:
+    buffer = SnapshotBuffer(model)
+    with buffer.read() as first:
+        held = copied(first)
+    pointers = [
+        {getattr(copy.driving_range, name).data_ptr() for name in ("mean", "sigma", "low", "high")}
+        for copy in (*buffer._models, model, held)
+    ]
+    assert len(set.union(*pointers)) == 16, "nobody shares"
+    found = some_range(model.layout.size(), 5)
+    renormalise(model, found)
+    theta = torch.randn(4, model.layout.size())
+    for version in (1, 2, 3):
+        assert buffer.publish(model, version)
+        with buffer.read() as snapshot:
+            assert (snapshot.version, snapshot.images) == (version, version)
+            assert torch.equal(snapshot.avatar.model.weights(theta), model.weights(theta))
+            assert torch.equal(snapshot.avatar.model.driving_range.mean, found.mean)
+    after = [
+        {getattr(copy.driving_range, name).data_ptr() for name in ("mean", "sigma", "low", "high")}
+        for copy in buffer._models
+    ]
+    assert after == pointers[:2]
+    assert (held.driving_range.sigma == 0.2).all(), "a copy keeps what it was copied with"
+
+
+def test_a_version_that_is_being_rendered_is_not_written_over(model: RgbHead) -> None:
+    buffer = SnapshotBuffer(model)
+    with buffer.read() as old:
+        assert buffer.publish(model, 1)
+        assert not buffer.publish(model, 2), "the copy behind is still held"
+        assert (old.version, buffer.version, buffer.skipped) == (0, 1, 1)
+        with buffer.read() as new:
+            assert new.images == 1
+    assert buffer.publish(model, 3)
