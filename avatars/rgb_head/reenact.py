@@ -21,7 +21,7 @@ from shared.types import Camera, Float32, Int32, Motion, Rig
 
 UNKNOWN = 1e30
 """A limit of θ beyond this says that nothing is known of it (`driving.open_range`)."""
-EYES, HEAD_POINTS = ("left_eye", "right_eye"), ("head", "neck")
+EYES, HEAD_POINTS, NECK = ("left_eye", "right_eye"), ("head", "neck"), ("neck",)
 Floats = NDArray[np.float64]
 
 
@@ -227,16 +227,23 @@ def _turned(rotations: Floats, rig: Rig, source: Camera, camera: Camera) -> Floa
 
 
 def _placed(source: Source, rotations: Floats, rig: Rig, camera: Camera) -> Floats:
-    """Translations [T, 3] m that put the avatar's head where the source's was in its picture, and as large."""
+    """Translations [T, 3] m that put the avatar's head where the source's was in its picture, and as large.
+
+    The foot of the neck follows the source from frame to frame, so that shoulders do not sway where a turn was held
+    back; the eyes decide where the whole lies.
+    """
     theirs, ours = source.skeleton, Skeleton.of(rig)
     assert theirs is not None
     assert source.camera is not None
     to_source = source.camera.camera_from_world()
-    places = head_places(theirs, source.motion.rotations) + source.motion.translations
-    K = _fitted(source.camera, camera.width_px, camera.height_px)
-    seen = matched_places(places @ to_source[:3, :3].T + to_source[:3, 3], K, camera.K, _relative_size(ours, theirs))
-    world = seen @ camera.world_from_camera[:3, :3].T + camera.world_from_camera[:3, 3]
-    return world - head_places(ours, rotations)
+    K, size = _fitted(source.camera, camera.width_px, camera.height_px), _relative_size(ours, theirs)
+    necks, eyes = [], []
+    for found, point in ((necks, neck_places), (eyes, head_places)):
+        places = point(theirs, source.motion.rotations) + source.motion.translations
+        seen = matched_places(places @ to_source[:3, :3].T + to_source[:3, 3], K, camera.K, size)
+        world = seen @ camera.world_from_camera[:3, :3].T + camera.world_from_camera[:3, 3]
+        found.append(world - point(ours, rotations))
+    return necks[0] + np.median(eyes[0] - necks[0], axis=0)
 
 
 def _fitted(camera: Camera, width_px: int, height_px: int) -> Floats:
@@ -249,10 +256,18 @@ def _fitted(camera: Camera, width_px: int, height_px: int) -> Floats:
 
 def head_places(skeleton: Skeleton, rotations: NDArray[np.floating]) -> Floats:
     """Middle of the eyes (else the head or neck joint) [T, 3] m for rotations [T, J, 3] rad, without a translation."""
-    names = skeleton.joint_names
-    points = [names.index(name) for name in EYES if name in names]
-    if len(points) < len(EYES):
-        points = [names.index(name) for name in HEAD_POINTS if name in names][:1] or [0]
+    points = [name for name in EYES if name in skeleton.joint_names]
+    return _joint_places(skeleton, rotations, points if len(points) == len(EYES) else HEAD_POINTS)
+
+
+def neck_places(skeleton: Skeleton, rotations: NDArray[np.floating]) -> Floats:
+    """The foot of the neck [T, 3] m, or the root where there is no neck."""
+    return _joint_places(skeleton, rotations, NECK)
+
+
+def _joint_places(skeleton: Skeleton, rotations: NDArray[np.floating], wanted: Sequence[str]) -> Floats:
+    """Mean of the wanted joints that the skeleton has, or its root."""
+    points = [skeleton.joint_names.index(name) for name in wanted if name in skeleton.joint_names] or [0]
     found = []
     for frame in np.asarray(rotations, np.float64):
         _, model_from_joint = joint_transforms(frame, skeleton.rest_joints, skeleton.parents)

@@ -143,3 +143,22 @@ def test_best_median_and_worst_are_different_frames() -> None:
     assert {row for row, rank in rows if rank == "best"} == {26, 27, 28, 29}
     assert len(notable_rows(np.array([20.0]))) == 1
     assert len({row for row, _ in notable_rows(np.arange(5.0))}) == len(notable_rows(np.arange(5.0)))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_cuda_device_measures_the_same(capture: Capture, trained: TrainResult) -> None:
+    from avatars.rgb_head.reenact import pinned, reenacted
+    from avatars.rgb_head.sources import capture_source
+
+    found = {}
+    for device in ("cpu", "cuda"):
+        avatar = load_avatar(trained.avatar_folder, device)
+        motion = reenacted(capture_source(capture), pinned(avatar), camera=capture.cameras[0]).motion
+        measured = measure_avatar(avatar, capture, range(4), Viewing(48), device=device)
+        found[device] = (measured.means(), motion)
+    (here, still), (there, moved) = found["cpu"], found["cuda"]
+    assert there["psnr_db"] == pytest.approx(here["psnr_db"], abs=0.05)
+    assert there["ssim"] == pytest.approx(here["ssim"], abs=1e-3)
+    assert np.allclose(still.expressions, moved.expressions, atol=1e-4)
+    assert np.allclose(still.rotations, moved.rotations, atol=1e-3)

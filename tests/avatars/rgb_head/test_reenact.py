@@ -116,7 +116,8 @@ def test_a_longer_lens_puts_the_head_farther_away(avatar: RgbHeadAvatar, motion:
         places = head_places(Skeleton.of(rig), moved.rotations) + moved.translations
         return (places @ to_camera[:3, :3].T + to_camera[:3, 3])[:, 2]
 
-    assert np.allclose(depth(found), 2 * depth(motion), rtol=1e-3)
+    assert np.median(depth(found)) == pytest.approx(2 * np.median(depth(motion)), rel=5e-3)
+    assert np.allclose(depth(found), 2 * depth(motion), atol=0.05)  # a head is not stretched by turning
 
 
 def test_a_turned_camera_turns_the_head_with_it(avatar: RgbHeadAvatar, motion: Motion) -> None:
