@@ -26,10 +26,10 @@ class Chosen:
     result: Path | None
 
 
-def add_choice(parser: argparse.ArgumentParser) -> None:
-    """Options that `chosen` reads."""
+def add_choice(parser: argparse.ArgumentParser, capture: str) -> None:
+    """Options that `chosen` reads. capture: what --capture is for, in words."""
     parser.add_argument("avatar", nargs="?", metavar="AVATAR", help="an id of the library, or a NAME.avatar folder")
-    parser.add_argument("--capture", help="a capture's name or folder (default: the one it was trained from)")
+    parser.add_argument("--capture", help=capture)
     parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     folder = parser.add_argument_group("as RGBAvatar: the result in <output_dir>/<subject>/<work_name>")

@@ -26,7 +26,9 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "white, means by the capture's own split, values cut to 0..1: the numbers of the training report. With "
         "--subject as RGBAvatar's calculate_metrics.py: over black, means before and after --split -350, not cut.",
     )
-    add_choice(parser)
+    add_choice(
+        parser, "a capture's name or folder (default: the one it was trained from, where that ships with Effigy)"
+    )
     parser.add_argument(
         "--split", help="'capture' (train, test), or an index such as -350: means before and from it on"
     )

@@ -55,7 +55,7 @@ def add_render(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "OUTPUT/render_image/00000.png: the recorded person again, or driven by --motion. Without them through a free "
         "camera, into OUTPUT/frame_0001.png and still.png.",
     )
-    add_choice(parser)
+    add_choice(parser, "a capture's name or folder, to be seen through its cameras")
     parser.add_argument("--avatar", dest="avatar_option", help="the same as AVATAR")
     parser.add_argument("--output", type=Path, help="folder for the pictures (default with --subject: the result's)")
     parser.add_argument(

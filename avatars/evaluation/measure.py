@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,13 +106,18 @@ def compared(
     size, level = capture.train_size(viewing.size_px), BACKGROUNDS[viewing.background]
     shots = capture_shots(capture, images, viewing.size_px)
     with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
+
+        def begun(start: int) -> list[Future[NDArray[np.uint8]]]:
+            return [pool.submit(capture.rgba, index, size) for index in images[start : start + viewing.batch]]
+
+        ahead = begun(0)
         for start, drawn in zip(
             range(0, len(images), viewing.batch),
             render_shots(avatar, capture.motion, shots, device, viewing.batch),
             strict=True,
         ):
-            chosen = images[start : start + viewing.batch]
-            recorded = np.stack(list(pool.map(lambda index: capture.rgba(index, size), chosen)))
+            now, ahead = ahead, begun(start + viewing.batch)
+            recorded = np.stack([picture.result() for picture in now])
             truth = over(torch.from_numpy(recorded).to(device).float() / 255, level)
             model = over(drawn, level)
             yield (model.clamp(0, 1) if viewing.clamp else model), truth

@@ -83,9 +83,10 @@ def test_the_same_work_name_replaces_the_earlier_result(output: Path, data: Path
     result = output / "bala" / "again"
     assert train(data, output, "--work_name", "again") == 0
     (result / "left over.txt").write_text("")
-    assert train(data, output, "--work_name", "again", "--set", "seed=5") == 0
+    assert train(data, output, "--work_name", "again", "--set", "seed=5", "--split", "all") == 0
     assert not (result / "left over.txt").exists()
     assert json.loads((result / "settings.json").read_text())["config"]["seed"] == 5
+    assert json.loads((result / "settings.json").read_text())["config"]["split"] == "all"
 
 
 def test_a_mistake_in_the_command_deletes_nothing(output: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
