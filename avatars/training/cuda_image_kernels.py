@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 
 PIXELS_A_BLOCK, NUMBERS_A_BLOCK, ROW_BLOCK = 512, 2048, 256
-HALO = 5
+TILE_ROWS, TILE_COLUMNS = 16, 64
 
 
 @triton.jit
@@ -65,31 +65,54 @@ def ssim_rows(images, targets, taps, maps, width, channels, total, BLOCK: tl.con
 
 
 @triton.jit
-def ssim_columns(maps, taps, sums, slopes, height, row, total, c1, c2, GRADIENT: tl.constexpr, BLOCK: tl.constexpr):
+def _down(source, taps, start, columns, line, height, row, inside, ROWS: tl.constexpr):
+    """A window along columns over [height, row] numbers: [ROWS, columns] sums, each row of the source read once."""
+    total = tl.zeros([ROWS, columns.shape[0]], tl.float32)
+    for step in range(ROWS + 10):
+        read = start + step - 5
+        values = tl.load(source + read * row + columns, mask=inside & (read >= 0) & (read < height), other=0.0)
+        tap = step - (line - start)
+        weights = tl.load(taps + tap, mask=(tap >= 0) & (tap < 11), other=0.0)
+        total += weights[:, None] * values[None, :]
+    return total
+
+
+@triton.jit
+def ssim_columns(
+    maps,
+    taps,
+    sums,
+    slopes,
+    height,
+    row,
+    total,
+    c1,
+    c2,
+    GRADIENT: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
     """SSIM from row-filtered maps [F, 5, total], summed over each block; slopes [F, 3, total] by mean_x, xx and xy."""
-    maps += tl.program_id(1) * 5 * total
-    slopes += tl.program_id(1) * 3 * total
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    live = at < total
-    line = (at // row) % height
-    zero = tl.zeros([BLOCK], tl.float32)
-    mean_x, mean_y, xx, yy, xy = zero, zero, zero, zero, zero
-    for tap in tl.static_range(11):
-        inside = live & (line + tap >= 5) & (line + tap - 5 < height)
-        place = maps + at + (tap - 5) * row
-        weight = tl.load(taps + tap)
-        mean_x += weight * tl.load(place, mask=inside, other=0.0)
-        mean_y += weight * tl.load(place + total, mask=inside, other=0.0)
-        xx += weight * tl.load(place + 2 * total, mask=inside, other=0.0)
-        yy += weight * tl.load(place + 3 * total, mask=inside, other=0.0)
-        xy += weight * tl.load(place + 4 * total, mask=inside, other=0.0)
+    frame = tl.program_id(2)
+    maps += frame * 5 * total
+    slopes += frame * 3 * total
+    start = tl.program_id(1) * ROWS
+    line, columns = start + tl.arange(0, ROWS), tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    inside = columns < row
+    mean_x = _down(maps, taps, start, columns, line, height, row, inside, ROWS)
+    mean_y = _down(maps + total, taps, start, columns, line, height, row, inside, ROWS)
+    xx = _down(maps + 2 * total, taps, start, columns, line, height, row, inside, ROWS)
+    yy = _down(maps + 3 * total, taps, start, columns, line, height, row, inside, ROWS)
+    xy = _down(maps + 4 * total, taps, start, columns, line, height, row, inside, ROWS)
     a1, a2 = 2 * mean_x * mean_y + c1, 2 * (xy - mean_x * mean_y) + c2
     b1, b2 = mean_x * mean_x + mean_y * mean_y + c1, xx - mean_x * mean_x + yy - mean_y * mean_y + c2
     ssim = a1 * a2 / (b1 * b2)
-    block = tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
+    live = (line < height)[:, None] & inside[None, :]
+    block = (frame * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(0) + tl.program_id(0)
     tl.store(sums + block, tl.sum(tl.where(live, ssim, 0.0)))
     if GRADIENT:
         by_mean = 2 * mean_y * (a2 - a1) / (b1 * b2) - 2 * mean_x * ssim * (1 / b1 - 1 / b2)
+        at = line[:, None] * row + columns[None, :]
         tl.store(slopes + at, by_mean, mask=live)
         tl.store(slopes + total + at, -ssim / b2, mask=live)
         tl.store(slopes + 2 * total + at, 2 * a1 / (b1 * b2), mask=live)
@@ -118,23 +141,17 @@ def slope_rows(slopes, taps, maps, width, channels, total, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def slope_columns(maps, taps, images, targets, gradient, height, row, total, BLOCK: tl.constexpr):
+def slope_columns(maps, taps, images, targets, gradient, height, row, total, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """The gradient of the sum of SSIM by the images, from row-filtered slopes."""
-    images += tl.program_id(1) * total
-    targets += tl.program_id(1) * total
-    gradient += tl.program_id(1) * total
-    maps += tl.program_id(1) * 5 * total
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    live = at < total
-    line = (at // row) % height
-    zero = tl.zeros([BLOCK], tl.float32)
-    first, second, third = zero, zero, zero
-    for tap in tl.static_range(11):
-        inside = live & (line + tap >= 5) & (line + tap - 5 < height)
-        place = maps + at + (tap - 5) * row
-        weight = tl.load(taps + tap)
-        first += weight * tl.load(place, mask=inside, other=0.0)
-        second += weight * tl.load(place + total, mask=inside, other=0.0)
-        third += weight * tl.load(place + 2 * total, mask=inside, other=0.0)
+    frame = tl.program_id(2)
+    maps += frame * 5 * total
+    start = tl.program_id(1) * ROWS
+    line, columns = start + tl.arange(0, ROWS), tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    inside = columns < row
+    first = _down(maps, taps, start, columns, line, height, row, inside, ROWS)
+    second = _down(maps + total, taps, start, columns, line, height, row, inside, ROWS)
+    third = _down(maps + 2 * total, taps, start, columns, line, height, row, inside, ROWS)
+    at = frame * total + line[:, None] * row + columns[None, :]
+    live = (line < height)[:, None] & inside[None, :]
     x, y = tl.load(images + at, mask=live, other=0.0), tl.load(targets + at, mask=live, other=0.0)
     tl.store(gradient + at, first + 2 * x * second + y * third, mask=live)

@@ -59,29 +59,29 @@ def mean_absolute(images: Tensor, targets: Tensor) -> Tensor:
 class _SSIM(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, targets: Tensor, taps: Tensor, c1: float, c2: float) -> Tensor:
-        from avatars.training.cuda_image_kernels import ROW_BLOCK, slope_columns, slope_rows, ssim_columns, ssim_rows
+        from avatars.training import cuda_image_kernels as kernels
 
         images, targets = images.contiguous(), targets.contiguous()
         frames, height, width, channels = images.shape
         row, total = width * channels, images[0].numel()
         gradient = torch.empty_like(images) if ctx.needs_input_grad[0] else None
-        blocks = -(-total // ROW_BLOCK)
-        sums = images.new_empty(frames, blocks)
+        blocks, line = -(-total // kernels.ROW_BLOCK), {"BLOCK": kernels.ROW_BLOCK}
+        tiles = (-(-row // kernels.TILE_COLUMNS), -(-height // kernels.TILE_ROWS))
+        tile = {"ROWS": kernels.TILE_ROWS, "COLUMNS": kernels.TILE_COLUMNS}
+        sums = images.new_empty(frames, tiles[0] * tiles[1])
         some = max(1, MAPS_BYTES // (5 * 4 * total))
         maps = images.new_empty(some, 5, total)
         slopes = images.new_empty(some, 3, total) if gradient is not None else maps
         for first in range(0, frames, some):
             few = slice(first, first + some)
             x, y = images[few], targets[few]
-            grid = (blocks, len(x))
-            ssim_rows[grid](x, y, taps, maps, width, channels, total, BLOCK=ROW_BLOCK)
-            ssim_columns[grid](
-                maps, taps, sums[few], slopes, height, row, total, c1, c2,
-                GRADIENT=gradient is not None, BLOCK=ROW_BLOCK,
-            )  # fmt: skip
+            kernels.ssim_rows[(blocks, len(x))](x, y, taps, maps, width, channels, total, **line)
+            kernels.ssim_columns[(*tiles, len(x))](
+                maps, taps, sums[few], slopes, height, row, total, c1, c2, GRADIENT=gradient is not None, **tile
+            )
             if gradient is not None:
-                slope_rows[grid](slopes, taps, maps, width, channels, total, BLOCK=ROW_BLOCK)
-                slope_columns[grid](maps, taps, x, y, gradient[few], height, row, total, BLOCK=ROW_BLOCK)
+                kernels.slope_rows[(blocks, len(x))](slopes, taps, maps, width, channels, total, **line)
+                kernels.slope_columns[(*tiles, len(x))](maps, taps, x, y, gradient[few], height, row, total, **tile)
         ctx.scale = 1.0 / total
         ctx.save_for_backward(*(() if gradient is None else (gradient,)))
         return sums.sum(1) * ctx.scale
