@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avatars.online.sampler import HeadTurn
 from avatars.rendering.mesh import rasterise_mesh
+from avatars.rgb_head.driving import HEAD_JOINTS
 from avatars.rgb_head.model import RgbHead
 from shared.errors import EffigyError
 from shared.types import Camera
@@ -62,3 +64,13 @@ def mask_iou(
     mask, mesh = alpha[rows][:, columns] > 127, face >= 0
     union = (mask | mesh).sum()
     return float((mask & mesh).sum() / union) if union else 0.0
+
+
+def rest_pose(model: RgbHead, rotations: Sequence[NDArray[np.floating]]) -> NDArray[np.float32]:
+    """The mean of some frames' rotations [J, 3] rad with the head itself straight, as in offline training."""
+    names = model.head.template.arrays.joint_names
+    rest = np.mean(rotations, axis=0)
+    for name in HEAD_JOINTS:
+        if name in names:
+            rest[names.index(name)] = 0
+    return np.asarray(rest, np.float32)

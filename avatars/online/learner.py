@@ -13,20 +13,20 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from avatars.lighting.irradiance import environment_irradiance
 from avatars.online.config import OnlineConfig
 from avatars.online.frames import Subject, TrackedFrame
+from avatars.online.head_pose import rest_pose
 from avatars.online.intake import Intake
 from avatars.online.record import NoRecord, StepLog
 from avatars.online.running_range import RunningRange, begin_range, renormalise, widen_limits
 from avatars.online.sampler import HeadTurn, OnlineSampler
 from avatars.online.snapshot import Snapshot, SnapshotBuffer
 from avatars.online.store import FrameStore, StoredFrame, StorePlan, stacked
-from avatars.rgb_head.driving import HEAD_JOINTS
+from avatars.rgb_head.driving import open_range
 from avatars.rgb_head.initial import new_head
 from avatars.rgb_head.model import RgbHead
 from avatars.rgb_head.objective import HeadObjective
@@ -106,7 +106,7 @@ class Learner:
         self._sampler = OnlineSampler(config.sampler, config.training.seed)
         self._store: FrameStore | None = None
         self._counted = 0  # numbers given to accepted frames
-        self._new_theta: list[Tensor] = []
+        self._new_frames: list[StoredFrame] = []
         self._range_due = config.training.schedule.batch
         self._allowed_steps, self._allowed_ms = 0.0, 0.0
         self._over = self._stop = self._paused = False
@@ -122,8 +122,7 @@ class Learner:
     @property
     def status(self) -> OnlineStatus:
         """Where it is."""
-        with self._wake:
-            return self._status
+        return self._status  # replaced whole, never changed
 
     @property
     def failure(self) -> Exception | None:
@@ -202,7 +201,7 @@ class Learner:
         assert self._store is not None
         number, self._counted = self._counted, self._counted + 1
         self._store.put(number, stored, self._sampler.add(number, turn))
-        self._new_theta.append(stored.theta)
+        self._new_frames.append(stored)
         self._allowed_steps += self.config.max_steps_per_frame
         self._allowed_ms += self.config.max_ms_per_frame
 
@@ -263,7 +262,7 @@ class Learner:
         with self._wake:
             assert self._store is not None
             frames = self._store.chosen(list(self._sampler.ring))
-        self.model.rest_pose = _rest_pose(self.model, frames)
+        self.model.rest_pose = rest_pose(self.model, [frame.pose.rotations for frame in frames])
         self.snapshots.publish(self.model, 0)
         self._show("learning")
 
@@ -329,14 +328,16 @@ class Learner:
     def _follow_range(self, *, first: bool) -> None:
         """Keep the range of θ in step with what came: by doubling counts until range_frames, then its limits only."""
         with self._wake:
-            came, self._new_theta = self._new_theta, []
+            came, self._new_frames = self._new_frames, []
         before = self.range.count
-        for theta in came:
-            self.range.add(theta)
+        for frame in came:
+            self.range.add(frame.theta, frame.pose.translation)
         count = self.range.count
+        standardised = self.config.training.model.standardised
         if first:
-            begin_range(self.model, self.range.measured())
+            begin_range(self.model, self.range.measured() if standardised else open_range(self.model.layout.size()))
             self._range_due = 2 * max(count, 1)
+        if first or not standardised:
             return
         if count >= self._range_due and self._range_due <= self.config.range_frames:
             renormalise(self.model, self.range.measured(), self.optimiser)
@@ -388,13 +389,3 @@ class Learner:
                 losses=dict(self._recent),
                 version=self.snapshots.version,
             )
-
-
-def _rest_pose(model: RgbHead, frames: tuple[StoredFrame, ...]) -> np.ndarray:
-    """The mean pose of the first frames, with the head itself straight, as offline."""
-    names = model.head.template.arrays.joint_names
-    rest = np.mean([frame.rotations for frame in frames], axis=0)
-    for name in HEAD_JOINTS:
-        if name in names:
-            rest[names.index(name)] = 0
-    return np.asarray(rest, np.float32)

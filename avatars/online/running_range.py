@@ -8,45 +8,53 @@ widen: what lay inside keeps its meaning, what lay outside was held at the limit
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from avatars.rgb_head.driving import DrivingLayout, DrivingRange, measure_range, with_modes
+from avatars.rgb_head.driving import LEAST_SPREAD, DrivingLayout, DrivingRange, measure_range, with_modes
 from avatars.rgb_head.model import RgbHead
 from avatars.training.optimiser import Optimiser
 
-LEAST_SPREAD = 0.05
-"""As in `RgbHead.weights`."""
 KEPT_ROWS = 4096
 
 
 class RunningRange:
-    """A uniform sample of the θ that came, of at most 4,096 rows. `changes`: how often the frames doubled."""
+    """A uniform sample of the θ that came, of at most 4,096 rows, with the root's place in each."""
 
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)
-        self._rows: list[Tensor] = []
+        self._rows: list[tuple[Tensor, Tensor]] = []
+        self._lock = threading.Lock()
         self.count = 0
 
-    def add(self, theta: Tensor) -> None:
-        """Take the θ [D] of one more frame."""
-        self.count += 1
-        row = theta.detach().cpu()
-        if len(self._rows) < KEPT_ROWS:
-            self._rows.append(row)
-            return
-        place = int(self._random.integers(self.count))
-        if place < KEPT_ROWS:
-            self._rows[place] = row
+    def add(self, theta: Tensor, translation: NDArray[np.float32]) -> None:
+        """Take the θ [D] and the root's translation [3] m of one more frame."""
+        row = theta.detach().cpu(), torch.from_numpy(np.array(translation, np.float32))
+        with self._lock:
+            self.count += 1
+            if len(self._rows) < KEPT_ROWS:
+                self._rows.append(row)
+                return
+            place = int(self._random.integers(self.count))
+            if place < KEPT_ROWS:
+                self._rows[place] = row
 
     def measured(self) -> DrivingRange:
         """Mean, sigma and percentiles of what was kept."""
-        return measure_range(torch.stack(self._rows))
+        return measure_range(self._table()[0])
 
     def with_modes(self, found: DrivingRange, layout: DrivingLayout) -> DrivingRange:
-        """`found` with what another person's motion is held to (`rgb_head.reenact`)."""
-        return with_modes(found, torch.stack(list(self._rows)), layout)
+        """`found` with the modes of what was kept, for reenactment."""
+        theta, places = self._table()
+        return with_modes(found, theta, layout, places)
+
+    def _table(self) -> tuple[Tensor, Tensor]:
+        with self._lock:
+            return torch.stack([row[0] for row in self._rows]), torch.stack([row[1] for row in self._rows])
 
 
 def spread_of(sigma: Tensor) -> Tensor:

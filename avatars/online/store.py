@@ -6,9 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from avatars.online.frames import TrackedFrame
@@ -16,13 +14,14 @@ from avatars.online.sampler import SamplerConfig
 from avatars.rendering.cameras import CameraBatch
 from avatars.training.data import Batch
 from shared.errors import BadConfig, BadMessage
+from shared.types import Pose
 
 
 @dataclass(frozen=True, eq=False)
 class StoredFrame:
     """rgba [H, W, 4] uint8 premultiplied; theta [D]; vertices [V, 3] m; K [3, 3]; camera_from_world [4, 4].
 
-    rotations: [J, 3] rad of the pose it was made with, on the host.
+    pose: that it was made with.
     """
 
     rgba: Tensor
@@ -30,7 +29,7 @@ class StoredFrame:
     vertices: Tensor
     K: Tensor
     camera_from_world: Tensor
-    rotations: NDArray[np.float32]
+    pose: Pose
     source_number: int
 
     def bytes(self) -> int:
@@ -109,9 +108,7 @@ class FrameStore:
         if self._size is not None and rgba.shape != self._size:
             raise BadMessage("a picture has another size than those before", found=str(list(rgba.shape[:2])))
         self._size = rgba.shape
-        return StoredFrame(
-            rgba, theta, vertices, camera.K[0], camera.camera_from_world[0], frame.pose.rotations, frame.number
-        )
+        return StoredFrame(rgba, theta, vertices, camera.K[0], camera.camera_from_world[0], frame.pose, frame.number)
 
     def put(self, number: int, frame: StoredFrame, released: Sequence[int]) -> None:
         """Keep a frame; `released` are in no set of the sampler any more."""

@@ -25,7 +25,7 @@ train:
 """
 
 
-@pytest.mark.parametrize("name", ["online", "online_cpu", "online_tiny"])
+@pytest.mark.parametrize("name", ["online", "online_rgbavatar", "online_cpu", "online_tiny"])
 def test_presets_learn_blendshapes_from_the_first_image(name: str) -> None:
     config = load_online_config(name)
     assert config.training.schedule.deltas_from == 0
@@ -33,8 +33,8 @@ def test_presets_learn_blendshapes_from_the_first_image(name: str) -> None:
     assert load_online_config(name, {"sampler.pool": "7", "training.seed": "3"}).sampler.pool == 7
 
 
-def test_the_preset_for_cuda_is_the_papers() -> None:
-    config = load_online_config("online")
+def test_a_preset_is_the_papers() -> None:
+    config = load_online_config("online_rgbavatar")
     assert config.sampler == SamplerConfig()
     assert (config.training.schedule.batch, config.training.model.blendshapes) == (10, 20)
     assert (config.training.rates.position, config.training.rates.position_until) == (8e-4, 30000)

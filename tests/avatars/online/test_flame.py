@@ -13,10 +13,12 @@ import torch
 
 from avatars.avatar_folder import load_avatar
 from avatars.captures.opening import open_capture
+from avatars.formats.exporting import export_rgbavatar_folder
 from avatars.online.config import load_online_config
 from avatars.online.replay import CaptureReplay
 from avatars.online.session import Session
 from avatars.online.track import read_track
+from avatars.rgb_head.avatar import RgbHeadAvatar
 from avatars.rgb_head.head_template import HeadTemplate
 from avatars.templates.opening import reference_of
 from avatars.templates.template import Template
@@ -36,6 +38,7 @@ def test_an_insta_folder_is_learned_as_it_is_replayed(home: Path, tmp_path: Path
     write_insta_folder(tmp_path / "bala", reference_of("flame2020_rgbavatar"), frames=8, size=(48, 48))
     capture = open_capture(tmp_path / "bala")
     changes = {"training.model.theta": "rgbavatar", "training.model.frame": "uv", "post_process_images": "8"}
+    changes |= {"training.model.standardised": "false"}
     config = load_online_config("online_tiny", changes)
     session = Session(CaptureReplay(capture, fps=50.0, longest_px=40), config, "cpu")
     session.start()
@@ -51,6 +54,12 @@ def test_an_insta_folder_is_learned_as_it_is_replayed(home: Path, tmp_path: Path
     avatar = load_avatar(tmp_path / "bala.avatar")
     assert avatar.template().template_id == "flame2020_rgbavatar"
     assert avatar.description()["gaussians"] > 50
+    assert isinstance(avatar, RgbHeadAvatar)
+    found = avatar.model.driving_range
+    assert (found.mean == 0).all(), "the network takes θ as it is, as RGBAvatar's does"
+    assert (found.low < -1e30).all()
+    assert found.modes is not None
+    assert export_rgbavatar_folder(avatar, tmp_path / "theirs") is not None
 
 
 def flame_track(folder: Path, truth: Truth, **change: np.ndarray) -> Path:

@@ -15,6 +15,8 @@ from avatars.training.config import TrainConfig
 from avatars.training.optimiser import Optimiser
 from tests.tiny import tiny_head
 
+NAMES = ("mean", "sigma", "low", "high")
+
 
 @pytest.fixture
 def model() -> RgbHead:
@@ -93,7 +95,7 @@ def test_the_tensors_stay_the_same_ones(model: RgbHead) -> None:
 def test_statistics_of_a_long_stream_are_those_of_a_uniform_sample() -> None:
     running = RunningRange(0)
     for index in range(3 * KEPT_ROWS):
-        running.add(torch.tensor([index / (3 * KEPT_ROWS), 1.0]))
+        running.add(torch.tensor([index / (3 * KEPT_ROWS), 1.0]), np.zeros(3))
     found = running.measured()
     assert running.count == 3 * KEPT_ROWS
     assert found.mean[0] == pytest.approx(0.5, abs=0.02)
@@ -108,8 +110,7 @@ def test_snapshots_have_a_range_of_their_own_that_stays_where_it_lies(model: Rgb
     with buffer.read() as first:
         held = copied(first)
     pointers = [
-        {getattr(copy.driving_range, name).data_ptr() for name in ("mean", "sigma", "low", "high")}
-        for copy in (*buffer._models, model, held)
+        {getattr(copy.driving_range, name).data_ptr() for name in NAMES} for copy in (*buffer._models, model, held)
     ]
     assert len(set.union(*pointers)) == 16, "nobody shares"
     found = some_range(model.layout.size(), 5)
@@ -121,10 +122,7 @@ def test_snapshots_have_a_range_of_their_own_that_stays_where_it_lies(model: Rgb
             assert (snapshot.version, snapshot.images) == (version, version)
             assert torch.equal(snapshot.avatar.model.weights(theta), model.weights(theta))
             assert torch.equal(snapshot.avatar.model.driving_range.mean, found.mean)
-    after = [
-        {getattr(copy.driving_range, name).data_ptr() for name in ("mean", "sigma", "low", "high")}
-        for copy in buffer._models
-    ]
+    after = [{getattr(copy.driving_range, name).data_ptr() for name in NAMES} for copy in buffer._models]
     assert after == pointers[:2]
     assert (held.driving_range.sigma == 0.2).all(), "a copy keeps what it was copied with"
 
