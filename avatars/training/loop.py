@@ -124,9 +124,24 @@ class Run:
         described = json.dumps([values, *capture, names], sort_keys=True)
         return hashlib.sha256(described.encode()).hexdigest()
 
+    def prepare(self) -> None:
+        """Decode the pictures of the present stage and, on CUDA, compile and record what steps use; not counted."""
+        begun = time.monotonic()
+        plan = self.config.schedule
+        pictures = self._pictures(stage_size(plan, self.at))
+        if self.device.type == "cuda":
+            rows = torch.arange(plan.batch) % len(pictures)
+            batch = pictures.batch(rows, torch.full((plan.batch, 3), 0.5))
+            parameters = [entry.parameter for entry in self.optimiser.parameters]
+            for at in {0.0, float(plan.deltas_from), float(plan.images - 1)}:  # terms and blendshapes join on the way
+                total = torch.stack(list(self.trainer.losses(batch, at).values())).sum()
+                torch.autograd.grad(total, parameters, allow_unused=True)
+        self.preparation_s += time.monotonic() - begun
+
     def go(self, wanted: Callable[[], str]) -> str:
         """Train to the end of the schedule, or until 'pause' or 'cancel' is wanted; returns how it ended."""
         plan, begun_with = self.config.schedule, self.images
+        self.prepare()
         self.started, self.training = time.monotonic(), True
         while True:
             at = self.at

@@ -22,7 +22,6 @@ from avatars.training.config import TrainConfig, load_config
 from avatars.training.evaluation import BEST_PSNR_DB, EVALUATION_BATCH, METRICS, as_uint8, metric_names, over_white
 from avatars.training.loop import Run
 from avatars.training.lpips import find_lpips
-from avatars.training.schedule import stage_size
 from shared.errors import BadConfig
 
 SHEET_FRAMES, SHEET_PX, LABEL_PX = 8, 320, 16
@@ -84,7 +83,7 @@ def contend(
     """
     with tempfile.TemporaryDirectory() as folder:
         run = Run(config, capture, Path(folder), device, lambda event: None)
-    run._pictures(stage_size(config.schedule, 0))  # decoded before the clock starts
+    run.prepare()
     standings: list[Standing] = []
     waiting = sorted(marks_s)
 
