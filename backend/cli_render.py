@@ -126,8 +126,10 @@ def _motion(arguments: argparse.Namespace, detail: AvatarDetail, avatar_of: Call
     if arguments.motion is None:
         return still_motion(detail)
     path = Path(arguments.motion).expanduser()
-    if transfer is None and (path.suffix == ".npz" and (not path.is_file() or is_own_motion(path))):
-        return read_motion(path, detail)
+    if transfer is None and path.suffix == ".npz" and is_own_motion(path):
+        from avatars.formats.motions import read_motion
+
+        return read_motion(path, detail.rig)
     if avatar_of is None:
         raise BadConfig("Another person's motion is carried over in this process only", do="Leave --server out")
     return driven_by(arguments, avatar_of(), transfer, None, Console(stderr=True)).motion
@@ -225,25 +227,6 @@ def is_own_motion(path: Path) -> bool:
     """Whether an .npz is a motion without names, which is then of the avatar's own rig. Raises EffigyError."""
     arrays = _read(path)
     return all(name in arrays for name in MOTION_ARRAYS) and "expression_names" not in arrays
-
-
-def read_motion(path: Path, detail: AvatarDetail) -> Motion:
-    """A motion of this avatar's rig from an .npz. Raises EffigyError."""
-    arrays = _read(path)
-    missing = [name for name in MOTION_ARRAYS if name not in arrays]
-    if missing:
-        raise EffigyError(f"{path.name} is no motion", found="no " + ", ".join(missing))
-    fps = float(arrays["fps"].reshape(-1)[0]) if arrays.get("fps", np.zeros(0)).size else 25.0
-    motion = Motion(arrays["rotations"], arrays["translations"], arrays["expressions"], fps)
-    found = (motion.rotations.shape[1], motion.expressions.shape[1])
-    wanted = (len(detail.rig.joint_names), len(detail.rig.expression_names))
-    if found != wanted or len(motion) == 0:
-        raise EffigyError(
-            f"{path.name} is a motion of another rig",
-            found=f"{found[0]} joints, {found[1]} expressions, {len(motion)} frames",
-            expected=f"{wanted[0]} joints, {wanted[1]} expressions",
-        )
-    return motion
 
 
 def read_radiance(path: Path) -> NDArray[Any]:
