@@ -109,9 +109,7 @@ def reenacted(
         rotations, expressions = _driven(avatar, rotations, motion, expressions, rig, transfer)
     else:
         expressions = expressions * transfer.strength
-        notes.append(
-            "Nothing is known of this avatar's training: the motion arrives as it is, and --clip does nothing."
-        )
+        notes.append("Nothing is known of this avatar's training: the motion arrives as it is, held to nothing.")
     translations = motion.translations.astype(np.float64)
     if camera is not None and source.camera is not None and source.skeleton is not None:
         rotations = _turned(rotations, rig, source.camera, camera)
