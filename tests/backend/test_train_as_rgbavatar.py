@@ -13,7 +13,7 @@ from avatars.captures import open_capture
 from avatars.training import tensorboard
 from avatars.training.split import trained_on
 from backend.cli import main
-from backend.result_folder import WORK_NAME_FORMAT, result_folder
+from backend.result_folder import WORK_NAME_FORMAT, result_folder, train_into
 from shared.errors import BadConfig, EnvironmentFailed
 from tests.tiny import tiny_capture
 
@@ -101,6 +101,29 @@ def test_a_mistake_in_the_command_deletes_nothing(output: Path, data: Path, caps
     assert "no result of a training" in failed(capsys)
     assert (foreign / "holiday.jpg").exists()
     assert kept.is_dir()
+
+
+def test_a_stopped_run_goes_on_when_asked_to(output: Path, data: Path) -> None:
+    result = result_folder(str(data), str(output), "bala", "stopped")
+    asked: list[int] = []
+
+    def wanted() -> str:
+        asked.append(1)
+        return "pause" if len(asked) > 2 else ""
+
+    overrides = {"schedule.images": "6", "reporting.curve_points": "1"}
+    state, notes = train_into(result, "tiny", overrides, "cpu", lambda told: None, wanted)
+    assert (state, notes) == ("paused", [])
+    (checkpoint,) = (result.path / "checkpoints").iterdir()
+    assert not result.avatar.exists()
+    events: list[str] = []
+    state, _ = train_into(
+        result, "tiny", overrides, "cpu", lambda told: events.append(told.message), lambda: "", resume=True
+    )
+    assert state == "done"
+    assert f"Resumed at {int(checkpoint.name.split('_')[1])} images" in events
+    assert result.avatar.is_dir()
+    assert not (result.path / "checkpoints").exists()
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "."])
