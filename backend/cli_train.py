@@ -54,7 +54,7 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--name", help="the avatar's name (default: the capture's)")
     parser.add_argument("--split", choices=("train", "test", "all"), default="train", help="images to train on")
     parser.add_argument("--log", action="store_true", help="write a TensorBoard log as well")
-    parser.add_argument("--preload", action="store_true", help="accepted; pictures are always held in memory")
+    parser.add_argument("--preload", action="store_true", help="accepted; pictures are in memory wherever they fit")
     parser.add_argument("--again", action="store_true", help="train anew though the same was trained before")
     parser.add_argument("--local", action="store_true", help="train in this process, without a server")
     parser.add_argument("--home", type=Path, help="with --local: data folder (default: $EFFIGY_HOME or ~/.effigy)")

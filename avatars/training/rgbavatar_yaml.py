@@ -258,7 +258,7 @@ def _remarks(values: Mapping[str, Any], file: _File) -> tuple[str, ...]:
     given = {f"{group}.{key}" for group in ("dataset",) for key in values.get(group, {})}
     given |= {f"train.recon.{key}" for key in values.get("train", {}).get("recon", {})}
     told = {
-        "dataset.pin_memory": "pictures stay on the device, and are pinned where they do not fit there",
+        "dataset.pin_memory": "pictures lie on the device, or pinned where they do not fit there",
         "train.recon.use_fast_forward": "a batch is always rendered in one call",
         "train.recon.position_lr_delay_mult": "it has no effect in the original either, whose delay lasts 0 steps",
     }
