@@ -110,8 +110,10 @@ def run_online_benchmark(
     session = Session(source, config, device)
     copies: list[tuple[float, int, RgbHead]] = []
     session.start()
-    while session.status.arrived == 0:
+    while session.status.arrived == 0 and not session.over():
         time.sleep(0.005)
+    if session.failure is not None:
+        raise session.failure
     start = time.monotonic()
     viewer = _Viewer(session, wanted.render_fps) if wanted.render_fps > 0 else None
     for mark in sorted(wanted.seconds):
