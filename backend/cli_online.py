@@ -6,9 +6,6 @@ import argparse
 import contextlib
 import json
 import shutil
-import signal
-import sys
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,6 +18,7 @@ from rich.console import Console
 from backend.cli_lists import add_client_options, client_of
 from backend.cli_train import overrides_of
 from backend.following import newest_job
+from backend.interrupts import first_interrupt
 from backend.online_run import check_online, default_preset, open_source, told
 from backend.result_folder import SETTINGS, ResultFolder, delete_result, result_folder, write_as_rgbavatar
 from shared.client import BackendClient
@@ -173,7 +171,7 @@ def _learn_here(arguments: argparse.Namespace, asked: StartOnline, subject: str,
     if asked.source == "listen":
         console.print(f"Waiting for a tracker at {source.address}")
     try:
-        with _line(console) as show, _end_on_interrupt() as interrupted:
+        with _line(console) as show, first_interrupt("Ending the stream and saving …") as interrupted:
             session.start()
             noted = 0.0
             while not session.over() and not interrupted.is_set():
@@ -227,23 +225,6 @@ def _progress(session: Any, text: str, losses: dict[str, float]) -> Any:
 
     inner = session.status.learner
     return Progress(inner.images, 0, inner.images_per_s, losses, message=text, preview=session.preview())
-
-
-@contextlib.contextmanager
-def _end_on_interrupt() -> Iterator[threading.Event]:
-    """The first Ctrl-C ends the stream, the second the process as usual."""
-    asked = threading.Event()
-
-    def note(*_: object) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        print("\nEnding the stream and saving …", file=sys.stderr)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

@@ -7,9 +7,6 @@ import contextlib
 import hashlib
 import json
 import re
-import signal
-import sys
-import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from backend.cli_lists import add_client_options, client_of
 from backend.following import begin_job, follow_job, pause_job
 from backend.home import open_home
+from backend.interrupts import first_interrupt
 from backend.library import Library
 from backend.result_folder import result_folder, train_into
 from shared.client import BackendClient
@@ -178,7 +176,7 @@ def _train_here(arguments: argparse.Namespace, asked: StartTraining, console: Co
     folder = home.jobs / f"local-{re.sub(r'[^A-Za-z0-9_-]+', '_', asked.name)[:40]}-{asked.key}"
     device = resolve_device(arguments.device)
     use_cores(usable_cores())
-    with _progress(console) as (progress, task), _pause_on_interrupt() as interrupted:
+    with _progress(console) as (progress, task), first_interrupt("Pausing …") as interrupted:
         outcome = run_training(
             asked,
             folder,
@@ -210,7 +208,7 @@ def _train_into_folder(
     result = result_folder(data_dir, output_dir, arguments.subject, arguments.work_name)
     device = resolve_device(arguments.device)
     use_cores(usable_cores())
-    with _progress(console) as (progress, task), _pause_on_interrupt() as interrupted:
+    with _progress(console) as (progress, task), first_interrupt("Pausing …") as interrupted:
         state, notes = train_into(
             result,
             preset,
@@ -227,23 +225,6 @@ def _train_into_folder(
         return 0
     console.print(f"Paused. To go on: the same command with --work_name {result.path.name} --resume", soft_wrap=True)
     return INTERRUPTED
-
-
-@contextlib.contextmanager
-def _pause_on_interrupt() -> Iterator[threading.Event]:
-    """The first Ctrl-C asks for a pause at the next step, the second ends the process as usual."""
-    asked = threading.Event()
-
-    def note(*_: object) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        print("Pausing …", file=sys.stderr)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 # --- showing -----------------------------------------------------------------------------------------------------

@@ -61,6 +61,18 @@ class JobRecord:
             avatar_id=self.avatar_id,
         )
 
+    def ended(self, told: JobInfo) -> JobRecord:
+        """The record after the worker's last word."""
+        return replace(
+            self,
+            state=told.state,
+            step=told.step,
+            steps=told.steps,
+            message=told.message,
+            report_folder=told.report_folder,
+            avatar_id=told.avatar_id,
+        )
+
 
 def new_job_id() -> str:
     """Sortable by time, unique, fit for a folder name: 20261121-101500-1a2b3c."""

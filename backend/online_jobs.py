@@ -181,16 +181,7 @@ class OnlineJobs:
             self._told_end_at_s = time.monotonic()
             self._live[record.job_id] = message
             self._summary = None
-            self._put(
-                replace(
-                    record,
-                    state=message.state,
-                    step=message.step,
-                    message=message.message,
-                    report_folder=message.report_folder,
-                    avatar_id=message.avatar_id,
-                )
-            )
+            self._put(record.ended(message))
         elif isinstance(message, JobInfo):
             self._live[record.job_id] = message
             self._publish(self.info(record.job_id))

@@ -117,17 +117,7 @@ class TrainingJobs:
         elif isinstance(message, JobInfo) and message.state in FINAL_STATES:
             self._told_end_at_s = time.monotonic()
             self._live[record.job_id] = message
-            self._put(
-                replace(
-                    record,
-                    state=message.state,
-                    step=message.step,
-                    steps=message.steps,
-                    message=message.message,
-                    report_folder=message.report_folder,
-                    avatar_id=message.avatar_id,
-                )
-            )
+            self._put(record.ended(message))
         elif isinstance(message, JobInfo):
             if record.step != message.step:  # not worth a line of the journal; kept for the next one
                 self.journal.records[record.job_id] = replace(record, step=message.step, steps=message.steps)

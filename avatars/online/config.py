@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from avatars.online.sampler import SamplerConfig
-from avatars.training.config import Schedule, TrainConfig, check_config
+from avatars.training.config import Schedule, TrainConfig, check_config, read_settings
 from avatars.training.rgbavatar_yaml import is_original, read_original
 from avatars.training.typed import from_mapping, with_overrides
 from shared.errors import BadConfig, nearest
@@ -49,7 +47,7 @@ class OnlineConfig:
 
 def online_presets() -> dict[str, str]:
     """Preset name -> one-line description."""
-    return {path.stem: str(_read(path).get("description", "")) for path in sorted(PRESET_FOLDER.glob("*.yaml"))}
+    return {path.stem: str(read_settings(path).get("description", "")) for path in sorted(PRESET_FOLDER.glob("*.yaml"))}
 
 
 def load_online_config(preset: str, overrides: Mapping[str, str] | None = None) -> OnlineConfig:
@@ -66,7 +64,7 @@ def load_online_config(preset: str, overrides: Mapping[str, str] | None = None) 
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         known = online_presets()
         raise BadConfig(f"there is no online preset {preset!r}{nearest(preset, known)}", expected=", ".join(known))
-    values = _read(path)
+    values = read_settings(path)
     if is_original(values):
         values = _from_original(values, path.name)
     values = with_overrides(values, overrides or {}, OnlineConfig)
@@ -116,13 +114,3 @@ def _with_live_schedule(values: dict[str, Any]) -> None:
             return  # told by from_mapping
         place = inner
     place.setdefault("deltas_from", 0)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadConfig(f"{path.name} cannot be read", found=str(error).replace("\n", " ")) from error
-    if not isinstance(values, dict):
-        raise BadConfig(f"{path.name} holds no settings", expected="names and values")
-    return values

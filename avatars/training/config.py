@@ -143,7 +143,7 @@ def presets() -> dict[str, str]:
     """Preset name -> one-line description."""
     found = {}
     for path in sorted(PRESET_FOLDER.glob("*.yaml")):
-        found[path.stem] = str(_read(path).get("description", ""))
+        found[path.stem] = str(read_settings(path).get("description", ""))
     return found
 
 
@@ -156,7 +156,7 @@ def load_config(preset: str, overrides: Mapping[str, str] | None = None) -> Trai
     40
     """
     path = config_file(preset)
-    values = _read(path)
+    values = read_settings(path)
     settings = read_original(values, path.name).settings if is_original(values) else values
     config = from_mapping(TrainConfig, with_overrides(settings, overrides or {}, TrainConfig), path.stem)
     check_config(config)
@@ -166,7 +166,7 @@ def load_config(preset: str, overrides: Mapping[str, str] | None = None) -> Trai
 def original_config(preset: str) -> OriginalConfig | None:
     """What a file of RGBAvatar's says beyond a `TrainConfig`; None for a preset or a file of ours. Raises BadConfig."""
     path = config_file(preset)
-    values = _read(path)
+    values = read_settings(path)
     return read_original(values, path.name) if is_original(values) else None
 
 
@@ -210,7 +210,8 @@ def check_config(config: TrainConfig) -> None:
         )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """The names and values of a YAML file. Raises BadConfig."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
