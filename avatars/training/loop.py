@@ -125,17 +125,9 @@ class Run:
         return hashlib.sha256(described.encode()).hexdigest()
 
     def prepare(self) -> None:
-        """Decode the pictures of the present stage and, on CUDA, compile and record what steps use; not counted."""
+        """Decode the pictures of the present stage, which is not counted as training."""
         begun = time.monotonic()
-        plan = self.config.schedule
-        pictures = self._pictures(stage_size(plan, self.at))
-        if self.device.type == "cuda":
-            rows = torch.arange(plan.batch) % len(pictures)
-            batch = pictures.batch(rows, torch.full((plan.batch, 3), 0.5))
-            parameters = [entry.parameter for entry in self.optimiser.parameters]
-            for at in {0.0, float(plan.deltas_from), float(plan.images - 1)}:  # terms and blendshapes join on the way
-                total = torch.stack(list(self.trainer.losses(batch, at).values())).sum()
-                torch.autograd.grad(total, parameters, allow_unused=True)
+        self._pictures(stage_size(self.config.schedule, self.at))
         self.preparation_s += time.monotonic() - begun
 
     def go(self, wanted: Callable[[], str]) -> str:
