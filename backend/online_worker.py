@@ -159,7 +159,10 @@ class LiveJob:
                 self.link.send(JobPreview(self.asked.key, self.session.status.learner.images, picture))
             self._previewed_s = time.monotonic()
         if self._listed and now - self._saved_s >= AUTOSAVE_EVERY_S:
-            self.session.save(self.folder / AUTOSAVE, self.asked.name)
+            try:
+                self.session.save(self.folder / AUTOSAVE, self.asked.name)
+            except EffigyError as error:  # a full disk must not end the learning
+                log.error("could not store what was learned: %s", error)
             self._saved_s = time.monotonic()
 
     def _finish(self) -> JobInfo:

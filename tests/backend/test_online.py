@@ -13,7 +13,11 @@ import numpy as np
 import pytest
 
 from avatars.avatar_folder import load_avatar
+from backend.jobs import JobRecord, Journal
 from backend.launcher import RunningServer, running_server
+from backend.library import Library
+from backend.online_jobs import AUTOSAVE, RESULT, LiveDesk, OnlineJobs
+from backend.workers import Worker
 from shared import messages as m
 from shared.client import BackendClient
 from shared.errors import BadCapture, BadConfig, EffigyError, NotAllowed, NotFound
@@ -171,3 +175,44 @@ def test_bad_requests_are_one_sentence(
         client.request(live(capture, "bad", **change), timeout_s=TIMEOUT_S)
     assert "\n" not in str(caught.value)
     assert len(client.request(m.ListJobs()).jobs) == before
+
+
+def test_what_a_learner_stored_before_the_backend_died_is_kept(avatar_folder: Path, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    for job_id in ("stored", "lost", "finished"):
+        journal.put(JobRecord(job_id, job_id, "Ada", "c", "online_tiny", state="running", kind="online"))
+    journal.put(JobRecord("train", "train", "Bob", "c", "tiny", state="running"))
+    shutil.copytree(avatar_folder, tmp_path / "jobs" / "stored" / AUTOSAVE)
+    shutil.copytree(avatar_folder, tmp_path / "library" / "Ada-1.avatar")
+    (tmp_path / "jobs" / "finished").mkdir()
+    (tmp_path / "jobs" / "finished" / RESULT).write_text('{"avatar_id": "Ada-1"}')
+    told: list[m.JobInfo] = []
+    again = Journal(tmp_path / "journal.jsonl")
+    jobs = OnlineJobs(
+        again,
+        Library(tmp_path / "library"),
+        tmp_path / "jobs",
+        LiveDesk(no_worker, lambda *_: None, lambda *_: None, lambda *_: None),
+        no_worker,
+        lambda *_: None,
+        told.append,
+    )
+    assert again.records["train"].state == "queued"
+    ended = {job_id: jobs.info(job_id) for job_id in ("stored", "lost", "finished")}
+    assert {info.state for info in ended.values()} == {"failed"}
+    assert {job_id: info.avatar_id for job_id, info in ended.items()} == {
+        "stored": "Ada",
+        "lost": "",
+        "finished": "Ada-1",
+    }
+    assert load_avatar(tmp_path / "library" / "Ada.avatar").method == "rgb_head"
+    with pytest.raises(NotFound, match="is the avatar 'Ada' of the library now"):
+        jobs.summary("live-stored")
+    with pytest.raises(NotFound, match="was not kept"):
+        jobs.summary("live-lost")
+    with pytest.raises(EffigyError, match="Ada is over"):
+        jobs.change(m.ChangeJob("stored", "resume"))
+
+
+def no_worker(*_: object) -> Worker:
+    raise AssertionError("nothing is started")

@@ -5,17 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import zmq
 
 from avatars.avatar_folder import load_avatar
+from avatars.captures.capture import Capture
 from avatars.captures.opening import open_capture
 from avatars.online.config import OnlineConfig, load_online_config
+from avatars.online.push import PushSource
 from avatars.online.replay import CaptureReplay
 from avatars.online.session import Session, draw
+from shared import wire
+from shared.errors import EffigyError
+from shared.track_messages import TrackBegins, TrackEnds, TrackFrame
 from tests.tiny import tiny_capture
 
 TIMEOUT_S = 60.0
@@ -161,8 +168,6 @@ def test_frames_whose_mesh_lies_elsewhere_are_rejected_and_counted(capture_folde
     good = session.source.next
 
     def moved(timeout_s: float):
-        from dataclasses import replace
-
         frame = good(timeout_s)
         if frame is None or frame.number % 3:
             return frame
@@ -177,8 +182,6 @@ def test_frames_whose_mesh_lies_elsewhere_are_rejected_and_counted(capture_folde
 
 
 def test_a_stream_that_ends_too_soon_leaves_nothing_to_save(capture_folder: Path, tmp_path: Path) -> None:
-    from shared.errors import EffigyError
-
     session = session_of(capture_folder, 200.0, **{"training.schedule.batch": "30", "sampler.ring": "30"})
     session.start()
     wait_for(session.over, session)
@@ -186,3 +189,40 @@ def test_a_stream_that_ends_too_soon_leaves_nothing_to_save(capture_folder: Path
         session.save(tmp_path / "None.avatar", "None")
     session.close()
     assert not (tmp_path / "None.avatar").exists()
+
+
+def test_frames_that_a_tracker_pushes_are_learned_until_it_ends(capture_folder: Path, tmp_path: Path) -> None:
+    capture = open_capture(capture_folder)
+    source = PushSource("tcp://127.0.0.1:0")
+    session = Session(source, load_online_config("online_tiny", {"post_process_images": "20"}), "cpu")
+    session.start()
+    with zmq.Context() as context, context.socket(zmq.PUSH) as push:
+        push.connect(source.address)
+        reference = capture.template
+        shape = np.zeros(0, np.float32)
+        names = reference.template_id, "", reference.view, reference.preset, shape
+        for message in (
+            TrackBegins("Ada", *names, capture.joint_names, capture.expression_names, "CC0-1.0"),
+            *(tracked(capture, number) for number in range(8)),
+            replace(tracked(capture, 3), number=9, image=np.zeros((40, 40), np.uint8)),
+            TrackEnds(),
+        ):
+            push.send_multipart(wire.encode(message))
+    wait_for(session.over, session)
+    status = session.status
+    assert (status.learner.state, status.learner.frames) == ("done", 8)
+    assert status.left_out == {"a picture is not [H, W, 4] uint8": 1}
+    session.save(tmp_path / "Ada.avatar", "Ada")
+    session.close()
+    assert load_avatar(tmp_path / "Ada.avatar").template() == reference
+
+
+def tracked(capture: Capture, number: int) -> TrackFrame:
+    """A training image as a tracker would push it."""
+    index = capture.split("train")[number]
+    camera, pose = capture.camera_of(index), capture.motion.at(capture.images[index].frame)
+    rgba = capture.rgba(index).astype(np.float32)
+    straight = np.where(rgba[..., 3:] > 0, rgba[..., :3] * 255 / np.maximum(rgba[..., 3:], 1), 0)
+    image = np.concatenate((straight, rgba[..., 3:]), -1).clip(0, 255).astype(np.uint8)
+    parts = image, camera.K, camera.world_from_camera, pose.rotations, pose.translation, pose.expression
+    return TrackFrame(number, number / 25, *parts, np.zeros((0, 3), np.float32))
