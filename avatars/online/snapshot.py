@@ -33,7 +33,7 @@ class SnapshotBuffer:
     def __init__(self, model: RgbHead) -> None:
         everything = torch.ones(len(model), dtype=torch.bool, device=model.positions.device)
         self._models = [own_range(model.kept(everything)) for _ in range(2)]
-        self._avatars = [RgbHeadAvatar(copy) for copy in self._models]
+        self._avatars = [RgbHeadAvatar(copy, record=False) for copy in self._models]
         self._about = [(0, 0), (0, 0)]
         self._readers = [0, 0]
         self._front = 0

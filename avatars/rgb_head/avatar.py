@@ -21,13 +21,17 @@ from shared.types import ProxyMesh, Rig
 
 
 class RgbHeadAvatar:
-    """An `avatars.avatar.Avatar`. half_deltas: its blendshapes are stored as float16."""
+    """An `avatars.avatar.Avatar`.
+
+    half_deltas: its blendshapes are stored as float16. record: on CUDA, single frames replay a recorded graph; not where
+    another thread uses the device at the same time, as beside a learner.
+    """
 
     method = RgbHead.method
 
-    def __init__(self, model: RgbHead, *, half_deltas: bool = False) -> None:
+    def __init__(self, model: RgbHead, *, half_deltas: bool = False, record: bool = True) -> None:
         self.model = model.requires_grad_(False)
-        self.half_deltas = half_deltas
+        self.half_deltas, self.record = half_deltas, record
         self.rest_pose: NDArray[np.float32] = model.rest_pose
         self.captured_irradiance: Tensor | None = model.captured_irradiance
         self._graphed: dict[bool, GraphedPose] = {}
@@ -45,7 +49,7 @@ class RgbHeadAvatar:
     ) -> PosedGaussians:
         """World Gaussians for rotations [B, J, 3] rad, translations [B, 3] m and expressions [B, E]."""
         with torch.no_grad():
-            if len(rotations) == 1 and usable(rotations.device, self.model.frame):
+            if self.record and len(rotations) == 1 and usable(rotations.device, self.model.frame):
                 if normals not in self._graphed:
                     self._graphed[normals] = GraphedPose(self.model, normals=normals)
                 return self._graphed[normals](rotations, translations, expressions)
