@@ -23,8 +23,8 @@ from shared.types import ProxyMesh, Rig
 class RgbHeadAvatar:
     """An `avatars.avatar.Avatar`.
 
-    half_deltas: its blendshapes are stored as float16. record: on CUDA, single frames replay a recorded graph; not where
-    another thread uses the device at the same time, as beside a learner.
+    half_deltas: its blendshapes are stored as float16. record: on CUDA, single frames replay a recorded graph; not
+    where another thread uses the device at the same time, as beside a learner.
     """
 
     method = RgbHead.method
