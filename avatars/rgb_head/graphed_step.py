@@ -64,6 +64,10 @@ class GraphedStep:
         if self.refused:
             return module
         sample = (theta.detach().clone(), rows.detach().clone())
+        # Recorded nodes live on in another stream, of which torch would warn; nothing is accumulated here, only asked for.
+        quiet = getattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch", None)
+        if quiet is not None:
+            quiet(False)
         try:
             # Without blendshapes the network and the deltas take no part, hence unused inputs.
             found: nn.Module = torch.cuda.make_graphed_callables(module, sample, allow_unused_input=True)
