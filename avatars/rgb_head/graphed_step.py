@@ -64,7 +64,7 @@ class GraphedStep:
         if self.refused:
             return module
         sample = (theta.detach().clone(), rows.detach().clone())
-        # Recorded nodes live on in another stream, of which torch would warn; nothing is accumulated here, only asked for.
+        # Recorded nodes live on in another stream, of which torch would warn; here nothing is accumulated in them.
         quiet = getattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch", None)
         if quiet is not None:
             quiet(False)
