@@ -47,7 +47,7 @@ class LiveStudio(Studio):
     def avatar(self, avatar_id: str, digest: str = "") -> Any:
         """As in Studio; the live avatar is that of the snapshot held."""
         if avatar_id != self.summary.avatar_id:
-            return super().avatar(avatar_id, digest)
+            return self._beside(avatar_id, digest)
         if digest and digest != self.summary.digest:
             raise BadAvatar(f"Avatar {avatar_id} is not the one that was asked for", do="Link the avatar again")
         return self._snapshot.avatar
@@ -68,6 +68,13 @@ class LiveStudio(Studio):
         model = np.zeros((1, 1, 3), np.uint8) if picture is None else picture[:, : picture.shape[1] // 2]
         preview = np.dstack((model, np.full(model.shape[:2], 255, np.uint8)))
         return AvatarDetail(self.summary, rig, proxy, rest_pose, preview)
+
+    def _beside(self, avatar_id: str, digest: str) -> Any:
+        """An avatar of the library, posed as the live one is: without recorded CUDA graphs."""
+        from avatars.rgb_head.avatar import RgbHeadAvatar
+
+        found = super().avatar(avatar_id, digest)
+        return RgbHeadAvatar(found.model, record=False) if isinstance(found, RgbHeadAvatar) else found
 
     def _learner(self) -> Any:
         if self.session.learner is None:

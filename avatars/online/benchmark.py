@@ -117,7 +117,10 @@ def run_online_benchmark(
     start = time.monotonic()
     viewer = _Viewer(session, wanted.render_fps) if wanted.render_fps > 0 else None
     for mark in sorted(wanted.seconds):
-        time.sleep(max(0.0, start + mark - time.monotonic()))
+        while (left_s := start + mark - time.monotonic()) > 0:
+            time.sleep(min(left_s, 0.2))
+            if session.failure is not None:
+                raise session.failure
         copies.append((mark, *_copied(session)))
         tell(f"{mark:.0f} s: {copies[-1][1]} images learned from {session.status.learner.frames} frames")
     streaming = session.status

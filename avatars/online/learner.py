@@ -214,9 +214,9 @@ class Learner:
             self._wake.notify_all()
 
     def _run(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)  # of this thread; kernels written in Triton go there
         try:
+            if self.device.index is not None:
+                torch.cuda.set_device(self.device)  # of this thread; kernels written in Triton go there
             begun = self._wait_for_work("waiting")
             if begun:
                 self._begin()

@@ -127,16 +127,16 @@ class FrameStore:
 
 def stacked(frames: Sequence[StoredFrame], backgrounds: Tensor) -> tuple[Tensor, Tensor, Batch]:
     """θ [B, D], vertices [B, V, 3] and the pictures of some frames as a batch over `backgrounds` [B, 3]."""
-    rgba = torch.stack([frame.rgba for frame in frames]).float() / 255
+    pixels = torch.stack([frame.rgba for frame in frames])
     cameras = CameraBatch(
         torch.stack([frame.K for frame in frames]),
         torch.stack([frame.camera_from_world for frame in frames]),
-        rgba.shape[2],
-        rgba.shape[1],
+        pixels.shape[2],
+        pixels.shape[1],
     )
     numbers = torch.tensor([frame.source_number for frame in frames])
     return (
         torch.stack([frame.theta for frame in frames]),
         torch.stack([frame.vertices for frame in frames]),
-        Batch(rgba, cameras, numbers, backgrounds),
+        Batch(pixels, cameras, numbers, backgrounds),
     )

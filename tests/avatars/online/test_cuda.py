@@ -30,7 +30,7 @@ def test_it_learns_and_is_rendered_from_another_thread(tmp_path: Path, frame: st
     problems: list[str] = []
 
     def look() -> None:
-        while not session.over():
+        while not session.over() and time.monotonic() < until:
             learner = session.learner
             newest = learner.newest() if learner is not None else None
             if learner is None or newest is None:
@@ -44,15 +44,16 @@ def test_it_learns_and_is_rendered_from_another_thread(tmp_path: Path, frame: st
                 if not torch.equal(before, snapshot.avatar.model.positions):
                     problems.append(f"version {snapshot.version} changed while it was held")
 
-    viewer = threading.Thread(target=look)
+    until = time.monotonic() + 60
+    viewer = threading.Thread(target=look, daemon=True)
     session.start()
     viewer.start()
-    until = time.monotonic() + 120
     while not session.over() and time.monotonic() < until:
         time.sleep(0.01)
     viewer.join(10)
+    assert session.failure is None, session.failure
+    assert session.over(), session.status
     session.close()
-    assert session.failure is None
     assert problems == []
     assert len(errors) > 10
     assert sum(errors[-5:]) < 0.6 * sum(errors[:5])

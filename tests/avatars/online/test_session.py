@@ -20,6 +20,7 @@ from avatars.online.config import OnlineConfig, load_online_config
 from avatars.online.push import PushSource
 from avatars.online.replay import CaptureReplay
 from avatars.online.session import Session, draw
+from avatars.rgb_head.objective import HeadObjective
 from shared import wire
 from shared.errors import EffigyError
 from shared.track_messages import TrackBegins, TrackEnds, TrackFrame
@@ -226,3 +227,43 @@ def tracked(capture: Capture, number: int) -> TrackFrame:
     image = np.concatenate((straight, rgba[..., 3:]), -1).clip(0, 255).astype(np.uint8)
     parts = image, camera.K, camera.world_from_camera, pose.rotations, pose.translation, pose.expression
     return TrackFrame(number, number / 25, *parts, np.zeros((0, 3), np.float32))
+
+
+def test_a_learner_that_breaks_ends_the_run_with_its_error(
+    capture_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> dict[str, torch.Tensor]:
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(HeadObjective, "losses", broken)
+    session = session_of(capture_folder, 100.0)
+    session.start()
+    until = time.monotonic() + TIMEOUT_S
+    while not session.over() and time.monotonic() < until:
+        time.sleep(0.01)
+    session.close()
+    assert session.status.learner.state == "failed"
+    assert "the device is gone" in str(session.failure)
+
+
+def test_values_that_are_not_finite_are_never_shown(capture_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = session_of(capture_folder, 100.0, post_process_images="400")
+    first = HeadObjective.first_colours
+
+    def spoil(self: HeadObjective, *given: object) -> None:
+        first(self, *given)  # type: ignore[arg-type]
+        assert session.learner is not None
+        if session.learner.status.images > 60:
+            self.model.positions.data.fill_(float("nan"))
+
+    monkeypatch.setattr(HeadObjective, "first_colours", spoil)
+    session.start()
+    until = time.monotonic() + TIMEOUT_S
+    while not session.over() and time.monotonic() < until:
+        time.sleep(0.01)
+    session.close()
+    assert "diverged" in str(session.failure)
+    assert session.learner is not None
+    with session.learner.read() as snapshot:
+        assert snapshot.images > 0
+        assert torch.isfinite(snapshot.avatar.model.positions).all()
