@@ -75,6 +75,9 @@ def benchmark_quality(arguments: argparse.Namespace) -> int:
             (arguments.output / "quality.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
             write_sheet(arguments.output / "contact_sheet.png", truth_pictures(first, capture), contenders)
     console.print(f"{capture.name}, {len(capture.split('test'))} held-out pictures, {device_name(device)}")
+    for number, one in enumerate(contenders, 1):
+        if "+" in one.name:
+            console.print(f"{_label(number, one.name)}: {one.name}", highlight=False, soft_wrap=True)
     for mark in [*sorted(arguments.seconds), 0.0]:
         console.print(_table(mark, contenders))
     return 0
@@ -92,6 +95,11 @@ def _warm_up(text: str, capture: Any, device: str) -> None:
     contend("warm-up", variant(small), capture, device, ())
 
 
+def _label(number: int, name: str) -> str:
+    """A preset's name; one with changes is too long for a table and becomes a number."""
+    return f"{number}: {name.partition('+')[0]}+" if "+" in name else name
+
+
 def _table(mark: float, contenders: list[Any]) -> Table:
     table = Table(title=f"after {mark:g} s" if mark else "at the end", title_justify="left")
     names = list(contenders[0].standings[-1].means)
@@ -99,8 +107,8 @@ def _table(mark: float, contenders: list[Any]) -> Table:
         table.add_column(heading, justify="left" if heading == "preset" else "right", overflow="fold")
     from avatars.training.quality import UNITS
 
-    for one in contenders:
+    for number, one in enumerate(contenders, 1):
         standing = next(found for found in one.standings if found.wanted_s == mark)
         numbers = [UNITS[name].format(standing.means[name]) for name in names]
-        table.add_row(one.name, f"{standing.seconds:.1f}", str(standing.images), *numbers)
+        table.add_row(_label(number, one.name), f"{standing.seconds:.1f}", str(standing.images), *numbers)
     return table

@@ -74,6 +74,7 @@ def test_command_measures_each_preset(capture_folder: Path, tmp_path: Path, caps
     assert mark["flip"] == end["flip"]
     printed = capsys.readouterr().out
     assert "after 1000 s" in printed
+    assert f"2: tiny+: {SHORT}+losses.l1=0.5" in printed
     assert f"{end['psnr_db']:.2f}" in printed
     sheet = np.asarray(Image.open(out / "contact_sheet.png"))
     rows = len(quality.sheet_rows(document["held_out"]))
