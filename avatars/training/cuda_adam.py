@@ -39,6 +39,7 @@ class CudaAdam:
     def __init__(self, *, betas: tuple[float, float], epsilon: float) -> None:
         self.betas, self.epsilon = betas, epsilon
         self.places: tuple[int, ...] = ()
+        self.sizes: tuple[int, ...] = ()
         self.addresses = self.blocks = torch.empty(0)
 
     def step(self, updates: Sequence[Update]) -> None:
@@ -51,15 +52,17 @@ class CudaAdam:
         device = updates[0].parameter.device
         rows = [(u.parameter, u.gradient, u.mean, u.square) for u in updates]
         places = tuple(tensor.data_ptr() for row in rows for tensor in row)
+        sizes = tuple(update.parameter.numel() for update in updates)
         if places != self.places:
-            sizes = [update.parameter.numel() for update in updates]
             table = np.array(places, np.int64).reshape(-1, 4)
             self.addresses = _sent(np.column_stack((table, np.array(sizes, np.int64))), device)
+            self.places = places
+        if sizes != self.sizes:
             counts = [-(-size // NUMBERS_A_BLOCK) for size in sizes]
             which = np.repeat(np.arange(len(counts)), counts)
             start = np.concatenate([np.arange(count) for count in counts]) * NUMBERS_A_BLOCK
             self.blocks = _sent(np.column_stack((which, start)).astype(np.int64), device)
-            self.places = places
+            self.sizes = sizes
         beta1, beta2 = self.betas
         scales = [(u.rate / (1 - beta1**u.steps), 1 / (1 - beta2**u.steps) ** 0.5) for u in updates]
         rates = _sent(np.array(scales, np.float32), device)
