@@ -14,8 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from backend.job_table import JobTable
 from backend.jobs import ENDED, JobRecord, Journal, new_job_id, now_text
 from backend.library import Library
 from backend.online_run import LIVE, live_id
@@ -47,8 +46,10 @@ class LiveDesk(RenderDesk):
         """Nothing: see `begin` and `end`."""
 
 
-class OnlineJobs:
+class OnlineJobs(JobTable):
     """start: makes the worker of a job. send: (worker, message). publish: tells clients. folders: one for each job."""
+
+    kind, noun = "online", "live training"
 
     def __init__(
         self,
@@ -60,15 +61,10 @@ class OnlineJobs:
         send: Callable[[Worker, Any], None],
         publish: Callable[[JobInfo], None],
     ) -> None:
-        self.journal, self.library, self.folders, self.desk = journal, library, folders, desk
-        self._start, self._send, self._publish = start, send, publish
-        self.worker: Worker | None = None
+        super().__init__(journal, send, publish)
+        self.library, self.folders, self.desk, self._start = library, folders, desk, start
         self._asked: StartOnline | None = None
-        self._running = ""
         self._summary: AvatarSummary | None = None
-        self._live: dict[str, JobInfo] = {}
-        self._previews: dict[str, JobPreview] = {}
-        self._told_end_at_s: float | None = None
         self._wanted: list[str] = []
         self._ending_since_s: float | None = None
         for record in list(journal.records.values()):
@@ -104,11 +100,6 @@ class OnlineJobs:
             return record.info()
         avatar_id = record.avatar_id or (live_id(job_id) if self._summary is not None else "")
         return replace(live, state=record.state, created=record.created, avatar_id=avatar_id)
-
-    def preview(self, job_id: str) -> JobPreview:
-        """The newest preview picture. Raises NotFound."""
-        self._record(job_id)
-        return self._previews.get(job_id) or JobPreview(job_id, 0, np.zeros((0, 0, 3), np.uint8))
 
     def start(self, asked: StartOnline) -> JobInfo:
         """Begin; the same key again is the same job. Raises EffigyError while another one runs."""
@@ -214,13 +205,7 @@ class OnlineJobs:
 
     def stop(self, grace_s: float) -> None:
         """End the worker for the server's end, with up to grace_s to store what it has learned."""
-        if self.worker is None:
-            return
-        self._send(self.worker, ChangeJob(self._running, "stop"))
-        deadline = time.monotonic() + grace_s
-        while self.worker.ended() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        self.worker.stop()
+        self._leave("stop", grace_s)
 
     def _tell(self, action: str) -> None:
         if self.worker is None:
@@ -253,14 +238,3 @@ class OnlineJobs:
         except EffigyError as error:
             log.error("%s", error)
             return ""
-
-    def _put(self, record: JobRecord) -> JobRecord:
-        self.journal.put(record)
-        self._publish(self.info(record.job_id))
-        return record
-
-    def _record(self, job_id: str) -> JobRecord:
-        record = self.journal.records.get(job_id)
-        if record is None or record.kind != "online":
-            raise NotFound(f"There is no live training {job_id[:80]!r}{nearest(job_id, self.journal.records)}")
-        return record

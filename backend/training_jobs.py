@@ -12,11 +12,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
+from backend.job_table import JobTable
 from backend.jobs import ENDED, JobRecord, Journal, new_job_id, now_text
 from backend.workers import Worker
-from shared.errors import BadMessage, NotFound, nearest
+from shared.errors import BadMessage, nearest
 from shared.messages import ChangeJob, Failure, JobInfo, JobPreview, StartTraining
 
 RESTART_AFTER_S = (1.0, 2.0, 4.0)
@@ -28,7 +27,7 @@ FINAL_STATES = ("done", "paused", "cancelled")
 log = logging.getLogger("effigy.training")
 
 
-class TrainingJobs:
+class TrainingJobs(JobTable):
     """The queue. start: makes the worker of a job. send: (worker, message) to it. publish: tells clients of a job."""
 
     def __init__(
@@ -38,15 +37,11 @@ class TrainingJobs:
         send: Callable[[Worker, Any], None],
         publish: Callable[[JobInfo], None],
     ) -> None:
-        self.journal, self._start, self._send, self._publish = journal, start, send, publish
-        self.worker: Worker | None = None
-        self._running = ""
-        self._told_end_at_s: float | None = None
+        super().__init__(journal, send, publish)
+        self._start = start
         self._wanted = ""
         self._wanted_at_s = 0.0
         self._restart_at_s = 0.0
-        self._live: dict[str, JobInfo] = {}
-        self._previews: dict[str, JobPreview] = {}
 
     # --- what clients ask -------------------------------------------------------------------------------------------
     def info(self, job_id: str) -> JobInfo:
@@ -56,11 +51,6 @@ class TrainingJobs:
         if live is None:
             return record.info()
         return replace(live, state=record.state, message=live.message or record.message, created=record.created)
-
-    def preview(self, job_id: str) -> JobPreview:
-        """The newest preview picture. Raises NotFound."""
-        self._record(job_id)
-        return self._previews.get(job_id) or JobPreview(job_id, 0, np.zeros((0, 0, 3), np.uint8))
 
     def start(self, asked: StartTraining) -> JobInfo:
         """Queue a job; the same key again is the same job."""
@@ -145,13 +135,7 @@ class TrainingJobs:
     def stop(self, grace_s: float) -> None:
         """End the worker for the server's end, with up to grace_s for a last checkpoint. The job stays 'running' in
         the journal, so the next server takes it up again."""
-        if self.worker is None:
-            return
-        self._send(self.worker, ChangeJob(self._running, "pause"))
-        deadline = time.monotonic() + grace_s
-        while self.worker.ended() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        self.worker.stop()
+        self._leave("pause", grace_s)
 
     def _begin(self, job_id: str) -> None:
         record = self._record(job_id)
@@ -196,17 +180,6 @@ class TrainingJobs:
         self._wanted, self._wanted_at_s = action, time.monotonic()
         if self.worker is not None:
             self._send(self.worker, ChangeJob(self._running, action or "resume"))
-
-    def _put(self, record: JobRecord) -> JobRecord:
-        self.journal.put(record)
-        self._publish(self.info(record.job_id))
-        return record
-
-    def _record(self, job_id: str) -> JobRecord:
-        record = self.journal.records.get(job_id)
-        if record is None:
-            raise NotFound(f"There is no job {job_id[:80]!r}{nearest(job_id, self.journal.records)}")
-        return record
 
 
 def _waits(record: JobRecord) -> bool:

@@ -1,0 +1,63 @@
+"""What the tables of training and of live jobs share: records, newest numbers, previews, and the worker's leaving."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from backend.jobs import JobRecord, Journal
+from backend.workers import Worker
+from shared.errors import NotFound, nearest
+from shared.messages import ChangeJob, JobInfo, JobPreview
+
+
+class JobTable(ABC):
+    """One kind of jobs and the worker of the one that runs. send: (worker, message). publish: tells clients."""
+
+    kind = ""
+    """Of the records it answers for; empty: all."""
+    noun = "job"
+
+    def __init__(
+        self, journal: Journal, send: Callable[[Worker, Any], None], publish: Callable[[JobInfo], None]
+    ) -> None:
+        self.journal, self._send, self._publish = journal, send, publish
+        self.worker: Worker | None = None
+        self._running = ""
+        self._told_end_at_s: float | None = None
+        self._live: dict[str, JobInfo] = {}
+        self._previews: dict[str, JobPreview] = {}
+
+    @abstractmethod
+    def info(self, job_id: str) -> JobInfo:
+        """One job with its newest numbers. Raises NotFound."""
+
+    def preview(self, job_id: str) -> JobPreview:
+        """The newest preview picture. Raises NotFound."""
+        self._record(job_id)
+        return self._previews.get(job_id) or JobPreview(job_id, 0, np.zeros((0, 0, 3), np.uint8))
+
+    def _leave(self, action: str, grace_s: float) -> None:
+        """Ask the worker for `action`, give it grace_s to end by itself, and end it."""
+        if self.worker is None:
+            return
+        self._send(self.worker, ChangeJob(self._running, action))
+        deadline = time.monotonic() + grace_s
+        while self.worker.ended() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.worker.stop()
+
+    def _put(self, record: JobRecord) -> JobRecord:
+        self.journal.put(record)
+        self._publish(self.info(record.job_id))
+        return record
+
+    def _record(self, job_id: str) -> JobRecord:
+        record = self.journal.records.get(job_id)
+        if record is None or self.kind not in ("", record.kind):
+            raise NotFound(f"There is no {self.noun} {job_id[:80]!r}{nearest(job_id, self.journal.records)}")
+        return record
