@@ -52,9 +52,7 @@ class GaussianHeadAvatar:
 
     def template(self) -> TemplateReference:
         """Which template it hangs on, and whose shape of it."""
-        head = self.model.head
-        arrays = head.template.arrays
-        return TemplateReference(arrays.template_id, arrays.digest, arrays.view, head.preset, head.shape)
+        return self.model.head.reference()
 
     def tensors(self) -> Mapping[str, Tensor]:
         """Everything that must be stored of it, by name."""

@@ -57,9 +57,7 @@ class RgbHeadAvatar:
 
     def template(self) -> TemplateReference:
         """Which template it hangs on, and whose shape of it."""
-        head = self.model.head
-        arrays = head.template.arrays
-        return TemplateReference(arrays.template_id, arrays.digest, arrays.view, head.preset, head.shape)
+        return self.model.head.reference()
 
     def tensors(self) -> Mapping[str, Tensor]:
         """Everything that must be stored of it, by name."""

@@ -167,7 +167,6 @@ def place(
 def place_backward(
     rows,
     face,
-    hidden,
     quats,
     sizes,
     covers,

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
@@ -16,6 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from avatars.gaussians.binding import UvBinding
 from avatars.gaussians.frames import FrameKind
+from avatars.rendering.has_triton import available
 
 FUSED_KINDS: tuple[FrameKind, ...] = ("uv", "orthonormal")
 
@@ -28,12 +27,6 @@ class FaceRows:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-
-@cache
-def available() -> bool:
-    """Whether Triton is here; torch's CUDA builds for Linux bring it."""
-    return importlib.util.find_spec("triton") is not None
 
 
 def usable(device: torch.device, kind: FrameKind) -> bool:
@@ -86,7 +79,7 @@ class _Place(torch.autograd.Function):
                 *out, rows.shape[1], count, batch,
                 SHAPES=0 if psi is None else psi.shape[1], BATCH=group, BLOCK=GAUSSIANS_A_BLOCK, num_warps=WARPS,
             )  # fmt: skip
-        ctx.save_for_backward(rows, face, hidden, *blend, *out[1:])
+        ctx.save_for_backward(rows, face, *blend, *out[1:])
         return out[:5]
 
     @staticmethod
@@ -95,7 +88,7 @@ class _Place(torch.autograd.Function):
         from avatars.rgb_head.cuda_kernels import GAUSSIANS_A_BLOCK, WARPS
         from avatars.rgb_head.cuda_kernels import place_backward as kernel
 
-        rows, face, hidden, psi, *rest = ctx.saved_tensors
+        rows, face, psi, *rest = ctx.saved_tensors
         deltas, out = rest[:3], rest[3:]
         batch, count = len(rows), len(face)
         new = rows.new_empty
@@ -103,7 +96,7 @@ class _Place(torch.autograd.Function):
         pulls = () if psi is None else tuple(new(batch, count, size) for size in (3, 4, 3))
         if count * batch:
             kernel[(-(-count // GAUSSIANS_A_BLOCK),)](
-                rows, face, hidden, *out, *(gradient.contiguous() for gradient in gradients),
+                rows, face, *out, *(gradient.contiguous() for gradient in gradients),
                 *base, *(pulls or (rows, rows, rows)), rows.shape[1], count,
                 BATCHES=batch, BLENDED=psi is not None, BLOCK=GAUSSIANS_A_BLOCK, num_warps=WARPS,
             )  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from avatars.templates.opening import TemplateReference
 from avatars.templates.rotations import matrices_from_axis_angle
 from avatars.templates.template import Template
 from shared.errors import BadTemplate
@@ -48,6 +49,11 @@ class HeadTemplate:
         offset = vertex_offset.to(vertices)
         moved = joints[0] if template.joint_regressor is None else joints[0] + template.joint_regressor @ offset
         return HeadTemplate(template, preset, shape, vertices[0] + offset, moved, offset)
+
+    def reference(self) -> TemplateReference:
+        """Which template it is, and whose shape of it, as avatars write it down."""
+        arrays = self.template.arrays
+        return TemplateReference(arrays.template_id, arrays.digest, arrays.view, self.preset, self.shape)
 
     def to(self, device: str | torch.device) -> HeadTemplate:
         """The same on another device; the template's buffers move with it."""

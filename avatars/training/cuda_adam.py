@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatars.rgb_head.cuda_place import available
+from avatars.rendering.has_triton import available
 
 
 def usable(parameter: Tensor) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from avatars.rgb_head.cuda_place import available
+from avatars.rendering.has_triton import available
 
 MAPS_BYTES = 36 << 20
 """So many pictures are filtered at once that their maps stay in a large device's cache from one pass to the next."""
