@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from . import engine
-from .services import backend, connection, preferences, properties, synthesis
+from .services import backend, connection, log_text, preferences, properties, synthesis
 from .ui import classes, drawing
 
-PARTS = (properties, preferences, backend, engine, connection, synthesis, drawing, classes)
+PARTS = (log_text, properties, preferences, backend, engine, connection, synthesis, drawing, classes)
 
 
 def register() -> None:

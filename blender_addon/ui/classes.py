@@ -4,14 +4,40 @@ from __future__ import annotations
 
 import bpy
 
-from . import operators_backend, operators_scene, operators_synthesis, panels_backend, panels_scene
+from . import (
+    operators_backend,
+    operators_log,
+    operators_scene,
+    operators_synthesis,
+    panels_animate,
+    panels_backend,
+    panels_camera,
+    panels_edit,
+    panels_library,
+    panels_relight,
+    panels_render,
+    panels_train,
+)
 
-PAGES = (operators_backend, operators_scene, operators_synthesis, panels_backend, panels_scene)
+PAGES = (
+    operators_backend,
+    operators_log,
+    operators_scene,
+    operators_synthesis,
+    panels_backend,
+    panels_library,
+    panels_train,
+    panels_animate,
+    panels_edit,
+    panels_relight,
+    panels_camera,
+    panels_render,
+)
 CLASSES = tuple(kind for page in PAGES for kind in page.CLASSES)
 
 
 def register() -> None:
-    """Register them in the order panels are shown in."""
+    """Register them; the order of the sidebar's parts is the table in `parts`."""
     for kind in CLASSES:
         bpy.utils.register_class(kind)
 
