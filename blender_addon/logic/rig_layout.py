@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._shared import errors, template
 from . import rotations as rot
+from .joint_regions import FEET, HANDS, plain, region_of
 
 Float64 = NDArray[np.float64]
 
@@ -24,7 +25,11 @@ NAMED_BONES: dict[str, tuple[tuple[float, float, float], float]] = {
     "jaw": ((0.0, -0.83, -0.55), 0.09),
     "left_eye": (FORWARD, 0.03),
     "right_eye": (FORWARD, 0.03),
+    "left_foot": (FORWARD, 0.07),
+    "right_foot": (FORWARD, 0.07),
 }
+UPWARD_REGIONS = (HANDS,)
+"""Where the back of the hand is up at rest, a bone's z points up, so that a finger curls about its bone's x."""
 
 
 def bone_tails(joint_names: tuple[str, ...], parents: ArrayLike, rest_joints: ArrayLike) -> Float64:
@@ -55,8 +60,13 @@ def bone_tails(joint_names: tuple[str, ...], parents: ArrayLike, rest_joints: Ar
     return tails
 
 
-def roll_axis(head: ArrayLike, tail: ArrayLike) -> tuple[float, float, float]:
-    """The model axis a bone's local z should lean to: forward, or up for bones that point forward themselves."""
+def roll_axis(name: str, head: ArrayLike, tail: ArrayLike) -> tuple[float, float, float]:
+    """The model axis a bone's local z should lean to, so that knees, elbows and fingers bend about its x.
+
+    Forward, but up for hands and fingers and for bones that point forward themselves.
+    """
+    if region_of(name) in UPWARD_REGIONS or plain(name) == "wrist":
+        return UP
     along = _unit(np.asarray(tail, dtype=np.float64) - np.asarray(head, dtype=np.float64))
     return UP if abs(float(along @ np.asarray(FORWARD))) > 0.7 else FORWARD
 
@@ -87,6 +97,25 @@ def bones_from_pose(
     basis = np.swapaxes(axes, -1, -2) @ matrices @ axes
     root = int(np.flatnonzero(np.asarray(parents) < 0)[0])
     return rot.quaternions_from_matrices(basis), axes[root].T @ np.asarray(translation, dtype=np.float64)
+
+
+def standing_translation(
+    rotations: ArrayLike,
+    joint_names: tuple[str, ...],
+    parents: ArrayLike,
+    rest_joints: ArrayLike,
+    floor_m: float | None,
+) -> Float64:
+    """[3] m that puts a posed body's lower foot on the plane z = 0 above its object's origin; zero for heads.
+
+    floor_m: z of the soles at rest, None where there are no feet.
+    """
+    feet = [joint_names.index(name) for name in FEET if name in joint_names]
+    if floor_m is None or not feet:
+        return np.zeros(3)
+    joints = np.asarray(rest_joints, dtype=np.float64)
+    _, posed = template.joint_transforms(rotations, joints, np.asarray(parents))
+    return np.array([0.0, 0.0, -floor_m - float((posed[feet, 2, 3] - joints[feet, 2]).min())])
 
 
 def missing_bone(bone: str, armature: str) -> None:

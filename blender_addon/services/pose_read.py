@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._shared import messages
-from ..logic import rig_layout
+from ..logic import rig_layout, visemes
 from .rig_info import RigInfo, proxy_of, rig_of
 
 Float64 = NDArray[np.float64]
@@ -102,7 +102,10 @@ def _bone_matrices(evaluated: Any, rig: RigInfo, name: str) -> tuple[Float64, Fl
 
 
 def _expressions(evaluated: Any, rig: RigInfo, depsgraph: Any) -> Float32:
-    """Values [E] of the proxy's shape keys; a muted or deleted one is 0, and so are all where the proxy is gone."""
+    """Values [E] of the proxy's shape keys, those of the visemes spread over the expressions they are made of.
+
+    A muted or deleted key is 0, and so are all where the proxy is gone.
+    """
     values = np.zeros(len(rig.expression_names), np.float32)
     proxy = proxy_of(evaluated)
     if proxy is None or proxy.data.shape_keys is None:
@@ -111,8 +114,14 @@ def _expressions(evaluated: Any, rig: RigInfo, depsgraph: Any) -> Float32:
     raw, muted = np.empty(len(blocks), np.float32), np.empty(len(blocks), np.bool_)
     blocks.foreach_get("value", raw)
     blocks.foreach_get("mute", muted)
+    raw[muted] = 0.0
     for index, name in enumerate(rig.expression_names):
         place = blocks.find(name)
-        if place >= 0 and not muted[place]:
+        if place >= 0:
             values[index] = raw[place]
+    if visemes.speaks(rig.expression_names):
+        places = np.array([blocks.find(name) for name in visemes.VISEMES])
+        spoken = np.where(places >= 0, raw[places], 0.0).astype(np.float32)
+        if spoken.any():
+            values += spoken @ visemes.combinations(rig.expression_names)
     return values

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from ..logic import rig_layout
 from .rig_info import proxy_of, rig_of
+from .rig_override import unlock_expressions
 
 
 def set_pose(armature_object: Any, rotations: ArrayLike, translation: ArrayLike = (0.0, 0.0, 0.0)) -> None:
@@ -30,17 +31,25 @@ def set_pose(armature_object: Any, rotations: ArrayLike, translation: ArrayLike 
 
 
 def reset_pose(armature_object: Any) -> None:
-    """All joints of the avatar at the rest of its template: no rotation, no translation."""
-    set_pose(armature_object, np.zeros((len(rig_of(armature_object).joint_names), 3)))
+    """All joints of the avatar at the rest of its template; a body stands on its object's origin."""
+    set_standing(armature_object, np.zeros((len(rig_of(armature_object).joint_names), 3)))
 
 
 def set_captured_pose(armature_object: Any) -> None:
-    """The pose the avatar was captured in."""
-    set_pose(armature_object, rig_of(armature_object).rest_pose)
+    """The pose the avatar was captured in; a body stands on its object's origin."""
+    set_standing(armature_object, rig_of(armature_object).rest_pose)
+
+
+def set_standing(armature_object: Any, rotations: ArrayLike) -> None:
+    """Set joint rotations [J, 3] rad, and the root where it must be for the feet to touch z = 0."""
+    rig = rig_of(armature_object)
+    place = rig_layout.standing_translation(rotations, rig.joint_names, rig.parents, rig.rest_joints, rig.floor_m)
+    set_pose(armature_object, rotations, place)
 
 
 def set_expressions(armature_object: Any, values: Mapping[str, float], *, others: float | None = 0.0) -> None:
     """Set expressions by name; the rest of them to `others`, None leaves them. Names the rig lacks are ignored."""
+    unlock_expressions(armature_object)
     proxy = proxy_of(armature_object)
     rig = rig_of(armature_object)
     if proxy is None or proxy.data.shape_keys is None:
@@ -67,6 +76,7 @@ def key_pose(armature_object: Any, frame: float) -> None:
 
 def key_expressions(armature_object: Any, frame: float, names: tuple[str, ...] | None = None) -> None:
     """Key expressions of the avatar at a frame: all of them, or those named."""
+    unlock_expressions(armature_object)
     proxy = proxy_of(armature_object)
     if proxy is None or proxy.data.shape_keys is None:
         return

@@ -5,7 +5,9 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
 
+from . import rig_proxy
 from .connection import CONNECTION
+from .rig_info import proxy_of
 
 OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}
 
@@ -23,10 +25,31 @@ class EffigyAvatar(bpy.types.PropertyGroup):
     rig: StringProperty(name="Rig", description="Joints, parents and expressions, as JSON", options={"HIDDEN"})
 
 
+def _proxy_role(self: Any) -> int:
+    """Index of the role; what Blender's own switches of the proxy say is the only place it is kept."""
+    return _ROLE_NAMES.index(rig_proxy.role_of(self.id_data))
+
+
+def _set_proxy_role(self: Any, index: int) -> None:
+    if proxy_of(self.id_data) is not None:
+        rig_proxy.set_role(self.id_data, _ROLE_NAMES[index])
+
+
+_ROLE_NAMES = [name for name, _, _ in rig_proxy.ROLES]
+
+
 class EffigyObject(bpy.types.PropertyGroup):
-    """On an Object: what keeps an avatar's parts evaluated together."""
+    """On an Object: what keeps an avatar's parts evaluated together, and what its proxy does."""
 
     expressions_evaluated: bpy.props.FloatProperty(options={"HIDDEN", "ANIMATABLE"})
+    proxy_role: EnumProperty(
+        name="Proxy in Renders",
+        description="What the avatar's proxy mesh does in renders by Cycles and EEVEE",
+        items=rig_proxy.ROLES,
+        get=_proxy_role,
+        set=_set_proxy_role,
+        options=set(),
+    )
 
 
 def _captures(self: Any, context: Any, typed: str) -> list[str]:

@@ -15,16 +15,20 @@ from .._shared import errors, types
 
 @dataclass(frozen=True, eq=False)
 class RigInfo:
-    """The parts of a Rig that read-out and panels use. parents: [J] int32; rest_joints: [J, 3] m."""
+    """The parts of a Rig that read-out and panels use. parents: [J] int32; rest_joints: [J, 3] m.
+
+    floor_m: z of the soles at rest in the armature's axes, None for rigs without feet.
+    """
 
     joint_names: tuple[str, ...]
     parents: NDArray[np.int32]
     rest_joints: NDArray[np.float32]
     expression_names: tuple[str, ...]
     rest_pose: NDArray[np.float32]
+    floor_m: float | None = None
 
 
-def rig_to_json(rig: types.Rig, rest_pose: NDArray[Any]) -> str:
+def rig_to_json(rig: types.Rig, rest_pose: NDArray[Any], floor_m: float | None = None) -> str:
     """The text stored on the armature. rest_pose: [J, 3] rad, the pose the avatar was captured in."""
     return json.dumps(
         {
@@ -33,6 +37,7 @@ def rig_to_json(rig: types.Rig, rest_pose: NDArray[Any]) -> str:
             "rest_joints": np.round(rig.rest_joints.astype(float), 7).tolist(),
             "expressions": rig.expression_names,
             "rest_pose": np.round(np.asarray(rest_pose, dtype=float), 7).tolist(),
+            "floor": floor_m,
         }
     )
 
@@ -48,6 +53,7 @@ def rig_from_json(text: str) -> RigInfo:
             np.asarray(stored["rest_joints"], np.float32),
             tuple(stored["expressions"]),
             np.asarray(stored["rest_pose"], np.float32),
+            None if stored.get("floor") is None else float(stored["floor"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise errors.BadAvatar(
