@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..logic import rig_layout
+from ..logic import rig_layout, visemes
 from .rig_info import proxy_of, rig_of
 from .rig_override import unlock_expressions
 
@@ -48,14 +48,14 @@ def set_standing(armature_object: Any, rotations: ArrayLike) -> None:
 
 
 def set_expressions(armature_object: Any, values: Mapping[str, float], *, others: float | None = 0.0) -> None:
-    """Set expressions by name; the rest of them to `others`, None leaves them. Names the rig lacks are ignored."""
+    """Set expressions and visemes by name, the rest to `others`; None leaves them. Names the rig lacks are ignored."""
     unlock_expressions(armature_object)
     proxy = proxy_of(armature_object)
     rig = rig_of(armature_object)
     if proxy is None or proxy.data.shape_keys is None:
         return
     blocks = proxy.data.shape_keys.key_blocks
-    for name in rig.expression_names:
+    for name in (*rig.expression_names, *visemes.VISEMES):
         if name in blocks and (name in values or others is not None):
             blocks[name].value = values.get(name, others)
     proxy.data.shape_keys.update_tag()
@@ -75,12 +75,13 @@ def key_pose(armature_object: Any, frame: float) -> None:
 
 
 def key_expressions(armature_object: Any, frame: float, names: tuple[str, ...] | None = None) -> None:
-    """Key expressions of the avatar at a frame: all of them, or those named."""
+    """Key expressions of the avatar at a frame: all of them and the visemes, or those named."""
     unlock_expressions(armature_object)
     proxy = proxy_of(armature_object)
     if proxy is None or proxy.data.shape_keys is None:
         return
     blocks = proxy.data.shape_keys.key_blocks
-    for name in names if names is not None else rig_of(armature_object).expression_names:
+    every = (*rig_of(armature_object).expression_names, *visemes.VISEMES)
+    for name in names if names is not None else every:
         if name in blocks:
             blocks[name].keyframe_insert("value", frame=frame)

@@ -127,12 +127,21 @@ class EffigyViewLayer(bpy.types.PropertyGroup):
     )
 
 
-CLASSES = (EffigyAvatar, EffigyObject, EffigyTraining, EffigyScene, EffigyViewLayer)
+class EffigyInterface(bpy.types.PropertyGroup):
+    """On the WindowManager: what the sidebar remembers while Blender is open; no file keeps it."""
+
+    expression_filter: StringProperty(
+        name="Find", description="Show only expressions with this in their name", options={"TEXTEDIT_UPDATE"}
+    )
+
+
+CLASSES = (EffigyAvatar, EffigyObject, EffigyInterface, EffigyTraining, EffigyScene, EffigyViewLayer)
 PLACES = (
     (bpy.types.Armature, "effigy", EffigyAvatar),
     (bpy.types.Object, "effigy", EffigyObject),
     (bpy.types.Scene, "effigy", EffigyScene),
     (bpy.types.ViewLayer, "effigy", EffigyViewLayer),
+    (bpy.types.WindowManager, "effigy", EffigyInterface),
 )
 
 

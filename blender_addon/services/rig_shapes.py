@@ -51,7 +51,7 @@ def set_shape(pose_bone: Any, kind: str, radius_m: float, scene: Any, *, along: 
 
 
 def shape_object(kind: str, scene: Any) -> Any:
-    """The object all bones of this file with this shape share, made and hidden away in the scene where there is none."""
+    """The object all bones of this file with this shape share; made and hidden away in the scene at first use."""
     for known in bpy.data.objects:
         if known.library is None and known.get(MARK) == kind:
             return known

@@ -7,23 +7,13 @@ from bpy.props import EnumProperty, IntProperty
 
 from ..services import animation, pose_write
 from ..services.rig_info import avatar_of
+from .on_avatar import OnAvatar
 
 _LIGHT_ITEMS: list[tuple[str, str, str]] = []
 """Blender keeps no reference to the texts of a dynamic list, so this module does."""
 
 
-class _OnAvatar:
-    """Operators that work on the avatar the active object belongs to."""
-
-    bl_options = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context: Any) -> bool:
-        """Needs an avatar."""
-        return avatar_of(context.object) is not None
-
-
-class EFFIGY_OT_rest_pose(_OnAvatar, bpy.types.Operator):
+class EFFIGY_OT_rest_pose(OnAvatar, bpy.types.Operator):
     """Set all joints to the template's rest pose"""
 
     bl_idname = "effigy.rest_pose"
@@ -35,7 +25,7 @@ class EFFIGY_OT_rest_pose(_OnAvatar, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class EFFIGY_OT_captured_pose(_OnAvatar, bpy.types.Operator):
+class EFFIGY_OT_captured_pose(OnAvatar, bpy.types.Operator):
     """Set all joints to the pose the avatar was captured in, and its face to neutral"""
 
     bl_idname = "effigy.captured_pose"
@@ -49,7 +39,7 @@ class EFFIGY_OT_captured_pose(_OnAvatar, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class EFFIGY_OT_key(_OnAvatar, bpy.types.Operator):
+class EFFIGY_OT_key(OnAvatar, bpy.types.Operator):
     """Key the avatar at the current frame"""
 
     bl_idname = "effigy.key"
@@ -73,7 +63,7 @@ class EFFIGY_OT_key(_OnAvatar, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class EFFIGY_OT_demo_animation(_OnAvatar, bpy.types.Operator):
+class EFFIGY_OT_demo_animation(OnAvatar, bpy.types.Operator):
     """Key an example performance from the current frame on: speech, blinks, a smile, turns of the head"""
 
     bl_idname = "effigy.demo_animation"
@@ -95,7 +85,7 @@ class EFFIGY_OT_demo_animation(_OnAvatar, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class EFFIGY_OT_add_camera_path(_OnAvatar, bpy.types.Operator):
+class EFFIGY_OT_add_camera_path(OnAvatar, bpy.types.Operator):
     """Add a camera that travels on a slow arc in front of the avatar over the scene's frames"""
 
     bl_idname = "effigy.add_camera_path"

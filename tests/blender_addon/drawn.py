@@ -19,6 +19,10 @@ class Layout:
 
     row = column = box = split = grid_flow = _inner
 
+    def panel(self, idname, *, default_closed=False):
+        assert isinstance(default_closed, bool)
+        return self._inner(idname), self._inner()
+
     def label(self, *, text="", icon="NONE") -> None:
         assert icon in bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items
         self.texts.append(text)
@@ -77,6 +81,9 @@ def draw(panel, **context) -> list[str]:
     )
     this = object.__new__(kind)
     this.layout = layout
+    around = SimpleNamespace(region=None, **full, **context)
+    if "poll" in dir(panel) and not panel.poll(around):
+        return []
     # A part of the sidebar keeps its own faults from Blender; here they must come out.
-    (getattr(this, "draw_part", None) or this.draw)(SimpleNamespace(region=None, **full, **context))
+    (getattr(this, "draw_part", None) or this.draw)(around)
     return layout.texts

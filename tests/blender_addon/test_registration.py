@@ -115,8 +115,15 @@ def test_panels_follow_state_and_selection(addon, monkeypatch) -> None:
     monkeypatch.undo()
 
     rig_object = rig_build.add_avatar(addon.context, people.detail(people.bust()))
-    assert "EFFIGY_UL_expressions" in draw(panels["EFFIGY_PT_animate"])
-    assert "EFFIGY_UL_expressions" in draw(panels["EFFIGY_PT_animate"], object=rig_object.children[0])
+    assert "effigy.key Key All" in draw(panels["EFFIGY_PT_animate"])
+    face = draw(panels["EFFIGY_PT_face"], object=rig_object.children[0])
+    assert {"Brow Down", "Mouth Smile", "Tongue Out", "Cheeks and Nose"} <= set(face)
+    addon.context.window_manager.effigy.expression_filter = "smile"
+    found = draw(panels["EFFIGY_PT_face"])
+    assert "Mouth Smile" in found
+    assert "Brow Down" not in found
+    assert "aa" in draw(panels["EFFIGY_PT_visemes"])
+    assert {"proxy_role", "is_visible"} <= set(draw(panels["EFFIGY_PT_rig"]))
     animation.world_from_hdri(addon.context.scene, animation.studio_light_files()["forest"])
     assert "World lights the avatars" in " ".join(draw(panels["EFFIGY_PT_relight"]))
     addon.ops.effigy.use_engine()

@@ -172,7 +172,7 @@ def test_visemes_reach_expressions_and_the_jaw_with_python_in_files_off(addon, b
     opened = 0.5 * visemes.openness()["viseme_aa"] + visemes.openness()["viseme_O"]
     np.testing.assert_allclose(state.rotations[human.joint("jaw")], (opened, 0, 0), atol=1e-6)
     # The proxy shows what the backend is told.
-    vertices, joints = template.rest(human, expression=state.expression)
+    vertices, _ = template.rest(human, expression=state.expression)
     skinning, _ = template.joint_transforms(state.rotations, template.rest(human)[1], human.parents, state.translation)
     mesh = rig_info.proxy_of(body).evaluated_get(addon.context.evaluated_depsgraph_get()).to_mesh()
     posed = np.empty((len(vertices), 3), np.float32)
