@@ -71,6 +71,8 @@ def _hidden_collection(scene: Any) -> Any:
         found[MARK] = "all"
         found.hide_viewport = found.hide_render = found.hide_select = True
         scene.collection.children.link(found)
+        for layer in scene.view_layers:
+            layer.layer_collection.children[found.name].exclude = True
     return found
 
 

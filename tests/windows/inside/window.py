@@ -96,7 +96,7 @@ class Window:
             bpy.utils.unregister_class(kind)
         for kind in panels:
             if not hasattr(kind, "_real_poll"):
-                kind._real_poll, kind._real_options = kind.__dict__.get("poll"), set(kind.bl_options)
+                kind._real_poll, kind._real_options = kind.__dict__.get("poll"), set(getattr(kind, "bl_options", ()))
             top = getattr(kind, "bl_parent_id", "") or kind.__name__
             shown = not names or kind.__name__ in names or top in names
             kind.bl_options = kind._real_options - {"DEFAULT_CLOSED"} if names and shown else kind._real_options
