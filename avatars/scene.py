@@ -26,6 +26,7 @@ from avatars.gaussians.posed import PosedGaussians, concatenate
 from avatars.lighting import albedo, environment_irradiance, relighting
 from avatars.lighting.colour import linear_from_srgb
 from avatars.rendering import CameraBatch, rasterise
+from avatars.rendering.constants import EMPTY_ALPHA
 from shared.errors import EffigyError, nearest
 from shared.types import PASS_CHANNELS, Camera, Environment
 
@@ -33,6 +34,7 @@ VISIBLE_ALPHA = 1.0 / 255.0  # with less cover a pixel has no depth and no norma
 OWNED_ALPHA = 0.5  # with less cover a pixel belongs to nobody
 _HALF_MAX = 65504.0
 _QUALITIES = ("draft", "final")
+_BY_OWNER = ("id", "coverage")
 
 
 class Posable(Protocol):
@@ -51,7 +53,7 @@ class Posable(Protocol):
 @dataclass(frozen=True, eq=False)
 class SceneInstance:
     """An avatar in S sub-frames. world_from_avatar: [S, 4, 4] rigid with uniform scale; rotations: [S, J, 3] rad;
-    translations: [S, 3] m; expressions: [S, E].
+    translations: [S, 3] m; expressions: [S, E]. holdout: it hides what is behind it and leaves a hole instead.
     """
 
     avatar: Posable
@@ -59,6 +61,7 @@ class SceneInstance:
     rotations: NDArray[Any]
     translations: NDArray[Any]
     expressions: NDArray[Any]
+    holdout: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +73,13 @@ class _Actor:
     rotations: Tensor
     translations: Tensor
     expressions: Tensor
+    holdout: bool
 
     @staticmethod
     def of(item: SceneInstance, device: torch.device) -> _Actor:
         places = (item.world_from_avatar, item.rotations, item.translations, item.expressions)
         tensors = (torch.as_tensor(np.array(values, np.float32), device=device) for values in places)
-        return _Actor(item.avatar, *tensors)
+        return _Actor(item.avatar, *tensors, item.holdout)
 
     def posed(self, frame: int, *, normals: bool) -> PosedGaussians:
         """In the world, at one sub-frame."""
@@ -134,12 +138,14 @@ def _check(instances: Sequence[SceneInstance], cameras: Sequence[Camera], passes
 class _Layers:
     """The features that ride along in the one rasterisation, and where each is found again."""
 
-    def __init__(self, passes: Sequence[str], instances: int, relight: bool) -> None:
+    def __init__(self, passes: Sequence[str], actors: Sequence[_Actor], relight: bool) -> None:
+        self._holes = [actor.holdout for actor in actors]
         shaded = (relight and "combined" in passes) or "albedo" in passes
         wanted = {
             "colour": 3 if "combined" in passes or "albedo" in passes else 0,
             "normal": 3 if "normal" in passes or shaded else 0,
-            "owner": instances if "id" in passes or (shaded and instances > 1) else 0,
+            "owner": len(actors) if {"id", "coverage"} & set(passes) or (shaded and len(actors) > 1) else 0,
+            "shown": 2 if any(self._holes) else 0,
         }
         self.slices: dict[str, slice] = {}
         used = 0
@@ -148,9 +154,13 @@ class _Layers:
                 self.slices[name] = slice(used, used + width)
                 used += width
 
-    def features(self, sets: Sequence[PosedGaussians]) -> Tensor:
-        """[1, N, C] for all avatars together; one empty channel where only depth or cover is asked for."""
+    def features(self, sets: Sequence[PosedGaussians], camera: CameraBatch) -> Tensor:
+        """[1, N, C] for all avatars together; one empty channel where only depth or cover is asked for.
+
+        What a held out avatar would add is zero; `shown` is 1 and the camera's z for all others.
+        """
         rows = []
+        ahead = camera.camera_from_world[:, 2]
         for index, gaussians in enumerate(sets):
             owner = torch.zeros(len(sets)).index_fill(0, torch.tensor(index), 1.0).to(gaussians.means)
             found = {
@@ -158,6 +168,11 @@ class _Layers:
                 "normal": torch.zeros_like(gaussians.means) if gaussians.normals is None else gaussians.normals,
                 "owner": owner.expand(1, gaussians.count, -1),
             }
+            if "shown" in self.slices:
+                depth_m = gaussians.means @ ahead[:, :3, None] + ahead[:, 3:, None]
+                found["shown"] = torch.cat([torch.ones_like(depth_m), depth_m], dim=-1)
+            if self._holes[index]:
+                found = {name: torch.zeros_like(values) for name, values in found.items()}
             channels = [found[name] for name in self.slices] or [torch.zeros_like(gaussians.means[..., :1])]
             rows.append(torch.cat(channels, dim=-1))
         return torch.cat(rows, dim=1)
@@ -171,6 +186,8 @@ def _facing(normals: Tensor, covered: Tensor, camera: CameraBatch) -> Tensor:
     rows, columns = covered.nonzero(as_tuple=True)
     K = camera.K[0]
     x, y = (columns + 0.5 - K[0, 2]) / K[0, 0], (rows + 0.5 - K[1, 2]) / K[1, 1]
+    if camera.orthographic:
+        x, y = torch.zeros_like(x), torch.zeros_like(y)
     away = torch.nn.functional.normalize(torch.stack([x, y, torch.ones_like(x)], dim=-1), dim=-1)
     away = away @ camera.camera_from_world[0, :3, :3]
     return normals - away * (normals * away).sum(dim=-1, keepdim=True).clamp(min=0)
@@ -224,6 +241,7 @@ def render_scene(
     combined: float16 premultiplied linear RGBA. depth: float32 m along the camera's z, the nearest sub-frame's, 0 where
     nothing is. normal: float16 unit, world axes, 0 where nothing is. albedo: float16 premultiplied linear. mask:
     float16 cover. id: int32, 1 for the first instance, that which covers most, 0 where less than half is covered.
+    coverage: float16 [H, W, instances], each one's part of the cover. Held out instances are in none of them.
     quality "draft" renders the middle sub-frame only. Raises EffigyError for input that does not fit together.
     """
     _check(instances, cameras, passes, quality)
@@ -231,28 +249,29 @@ def render_scene(
     lens = CameraBatch.from_cameras(cameras, where)
     light = None if environment is None else _light(environment).to(where)
     actors = [_Actor.of(item, where) for item in instances]
-    layers = _Layers(passes, len(instances), light is not None)
+    layers = _Layers(passes, actors, light is not None)
     frames = [len(cameras) // 2] if quality == "draft" else list(range(len(cameras)))
     size = (lens.height_px, lens.width_px)
     sums = {
-        name: torch.zeros(*size, len(instances) if name == "id" else 3, device=where)
-        for name in ("combined", "normal", "albedo", "id")
+        name: torch.zeros(*size, len(instances) if name in _BY_OWNER else 3, device=where)
+        for name in ("combined", "normal", "albedo", *_BY_OWNER)
         if name in passes
     }
     cover, depth = torch.zeros(size, device=where), torch.zeros(size, device=where)
     for frame in frames if actors else ():
-        camera = CameraBatch(
-            lens.K[frame, None], lens.camera_from_world[frame, None], lens.width_px, lens.height_px, lens.near_m
-        )
+        camera = lens.one(frame)
         sets = [actor.posed(frame, normals="normal" in layers.slices).seen_from(camera.positions()) for actor in actors]
-        image = rasterise(concatenate(sets), camera, layers.features(sets))
+        image = rasterise(concatenate(sets), camera, layers.features(sets, camera))
         alpha, here = image.alpha[0], image.depth[0]
         found = {name: image.features[0, ..., place] for name, place in layers.slices.items()}
+        if "shown" in found:
+            alpha, depth_sum = found["shown"].unbind(dim=-1)
+            here = depth_sum / alpha.clamp(min=EMPTY_ALPHA)
         for name in sums:
             if name in ("combined", "albedo"):
                 sums[name] += _shade(found, alpha, actors, frame, camera, light, name)
             else:
-                sums[name] += found["owner" if name == "id" else name]
+                sums[name] += found["owner" if name in _BY_OWNER else name]
         cover += alpha
         nearer = (alpha > VISIBLE_ALPHA) & ((depth == 0) | (here < depth))
         depth = torch.where(nearer, here, depth)

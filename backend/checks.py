@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import BadMessage, nearest
-from shared.messages import AvatarInstance, RenderRequest
+from shared.messages import AvatarInstance, PoseGaussians, RenderRequest
 from shared.types import PASS_CHANNELS
 from shared.wire import FROM_SERVER
 
@@ -38,7 +38,7 @@ def check_render_request(request: RenderRequest) -> None:
         raise BadMessage(
             "A picture needs at least one pass, each named once", found=", ".join(request.passes) or "none"
         )
-    channels = sum(PASS_CHANNELS[name] for name in request.passes)
+    channels = sum(PASS_CHANNELS[name] or len(request.instances) for name in request.passes)
     size = request.width_px * request.height_px * channels * BYTES_PER_CHANNEL
     if size > FROM_SERVER.total_bytes:
         raise BadMessage(
@@ -62,6 +62,13 @@ def check_render_request(request: RenderRequest) -> None:
     _array(request.world_from_camera, (frames, 4, 4), "world_from_camera")
     for instance in request.instances:
         _check_instance(instance, frames)
+
+
+def check_pose_request(request: PoseGaussians) -> None:
+    """Raises BadMessage with what is wrong, as check_render_request."""
+    if not 1 <= len(request.view) <= MAX_NAME:
+        raise BadMessage("A view's name is empty or too long", found=f"{len(request.view)} letters")
+    _check_instance(request.instance, 1)
 
 
 def _check_instance(instance: AvatarInstance, frames: int) -> None:

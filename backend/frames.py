@@ -9,8 +9,10 @@ from typing import Any
 
 from shared import wire
 from shared.errors import EffigyError
-from shared.messages import RenderRequest
+from shared.messages import PoseGaussians, RenderRequest
 
+BY_VIEW = (RenderRequest, PoseGaussians)
+"""Requests of which the newest of a view replaces the older."""
 MAX_VIEWS_PER_CLIENT = 16
 MAX_WAITING = 512
 
@@ -45,7 +47,7 @@ class WaitingRequests:
 
     def put(self, asked: Asked) -> Asked | None:
         """Add a request; the one it replaces is returned, to be answered Superseded. Raises EffigyError when full."""
-        if isinstance(asked.message, RenderRequest):
+        if isinstance(asked.message, BY_VIEW):
             key = (asked.client, asked.message.view)
             replaced = self._pictures.get(key)
             views = sum(client == asked.client for client, _ in self._pictures)

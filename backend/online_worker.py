@@ -57,6 +57,11 @@ class LiveStudio(Studio):
         with self._learner().read() as self._snapshot:
             return super().render(request)
 
+    def cloud(self, request: messages.PoseGaussians) -> messages.GaussianCloud:
+        """As in Studio, of the newest snapshot."""
+        with self._learner().read() as self._snapshot:
+            return super().cloud(request)
+
     def detail(self, avatar_id: str) -> AvatarDetail:
         """As in Studio; the live avatar's preview is its newest picture."""
         if avatar_id != self.summary.avatar_id:

@@ -9,11 +9,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from backend.frames import Asked, WaitingRequests
+from backend.frames import BY_VIEW, Asked, WaitingRequests
 from backend.workers import Worker
 from shared import wire
 from shared.errors import BadMessage, NotFound
-from shared.messages import Failure, PutEnvironment, RenderRequest, Superseded, Welcome
+from shared.messages import Failure, PutEnvironment, Superseded, Welcome
 
 KEPT_ENVIRONMENTS = 4
 RESTART_AFTER_S = (0.2, 1.0, 2.0, 4.0, 8.0)
@@ -75,7 +75,7 @@ class RenderDesk:
 
     def ask(self, asked: Asked) -> None:
         """Take a request; it is answered later. Raises NotFound for an environment that was never handed over."""
-        if isinstance(asked.message, RenderRequest) and asked.message.environment:
+        if isinstance(asked.message, BY_VIEW) and asked.message.environment:
             self.environments.use(asked.message.environment)
         replaced = self._waiting.put(asked)
         if replaced is not None:
@@ -145,7 +145,7 @@ class RenderDesk:
         if asked is None:
             return
         message = asked.message
-        if isinstance(message, RenderRequest) and message.environment:
+        if isinstance(message, BY_VIEW) and message.environment:
             try:
                 environment = self.environments.use(message.environment)
             except NotFound as error:  # pushed out by others while it waited

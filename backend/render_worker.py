@@ -31,6 +31,8 @@ def answer(studio: Studio, pixels: PixelWriter, message: Any) -> Any:
             reply = studio.render(message)
             memory = pixels.put(reply.images) if message.shared_memory else None
             return reply if memory is None else replace(reply, images=(), memory=memory)
+        case messages.PoseGaussians():
+            return studio.cloud(message)
         case messages.GetAvatar():
             return studio.detail(message.avatar_id)
         case messages.ListPresets():

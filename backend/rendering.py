@@ -13,7 +13,15 @@ from avatars.rgb_head.reenact import pinned
 from backend.library import Library
 from backend.render_desk import RecentEnvironments
 from shared.errors import BadAvatar, BadMessage
-from shared.messages import AvatarDetail, AvatarInstance, FrameReply, PutEnvironment, RenderRequest
+from shared.messages import (
+    AvatarDetail,
+    AvatarInstance,
+    FrameReply,
+    GaussianCloud,
+    PoseGaussians,
+    PutEnvironment,
+    RenderRequest,
+)
 from shared.types import Camera, Environment
 
 KEPT_AVATARS = 8
@@ -69,12 +77,18 @@ class Studio:
         start = time.perf_counter()
         instances = [self._instance(item) for item in request.instances]
         cameras = [
-            Camera(request.width_px, request.height_px, K, world_from_camera, request.near_m, request.far_m)
+            Camera(
+                request.width_px,
+                request.height_px,
+                K,
+                world_from_camera,
+                request.near_m,
+                request.far_m,
+                request.orthographic,
+            )
             for K, world_from_camera in zip(request.K, request.world_from_camera, strict=True)
         ]
-        environment = None
-        if request.environment:
-            environment = self._environment(request)
+        environment = self._environment(request)
         images = render_scene(
             instances, cameras, environment, request.passes, quality=request.quality, device=self.device
         )
@@ -85,8 +99,18 @@ class Studio:
             (time.perf_counter() - start) * 1000,
         )
 
-    def _environment(self, request: RenderRequest) -> Environment:
-        """The request's light; the same object as last time where it is the same, since reading a map takes a while."""
+    def cloud(self, request: PoseGaussians) -> GaussianCloud:
+        """The posed Gaussians themselves. Raises what `render` raises."""
+        from avatars.gaussian_cloud import gaussian_cloud
+
+        cloud = gaussian_cloud(self._instance(request.instance), self._environment(request), self.device)
+        return GaussianCloud(request.view, cloud.means, cloud.quats, cloud.scales, cloud.opacities, cloud.harmonics)
+
+    def _environment(self, request: RenderRequest | PoseGaussians) -> Environment | None:
+        """The request's light, None for that of the capture; the same object as last time where it is the same, since
+        reading a map takes a while."""
+        if not request.environment:
+            return None
         key = (request.environment, request.environment_rotation_rad, request.environment_strength)
         if self._light is None or self._light[0] != key:
             self._light = (key, Environment(self._environments.use(key[0]), *key[1:]))
@@ -108,4 +132,5 @@ class Studio:
                     expected=str(len(names)),
                     do="Link the avatar again: its rig changed",
                 )
-        return SceneInstance(avatar, item.world_from_avatar, item.rotations, item.translations, item.expressions)
+        poses = (item.world_from_avatar, item.rotations, item.translations, item.expressions)
+        return SceneInstance(avatar, *poses, holdout=item.holdout)

@@ -20,7 +20,7 @@ from typing import Any
 import zmq
 
 from backend.addresses import bind, bind_private, require_loopback
-from backend.checks import check_render_request
+from backend.checks import check_pose_request, check_render_request
 from backend.frames import Asked
 from backend.home import Home, lock_home
 from backend.jobs import JobRecord, Journal
@@ -206,6 +206,12 @@ class Server:
                 for avatar_id in learning:
                     self.online.summary(avatar_id)
                 return (self.live if learning else self.desk).ask(asked)
+            case messages.PoseGaussians():
+                check_pose_request(message)
+                if message.instance.avatar_id.startswith(LIVE):
+                    self.online.summary(message.instance.avatar_id)
+                    return self.live.ask(asked)
+                return self.desk.ask(asked)
             case messages.GetAvatar() if message.avatar_id.startswith(LIVE):
                 self.online.summary(message.avatar_id)
                 return self.live.ask(asked)

@@ -23,8 +23,10 @@ from .messages import (
     PROTOCOL_VERSION,
     Failure,
     FrameReply,
+    GaussianCloud,
     Hello,
     JobEvent,
+    PoseGaussians,
     PutEnvironment,
     RenderRequest,
     Superseded,
@@ -39,8 +41,8 @@ SLICE_MS = 50
 RENDER_ATTEMPTS = 3
 HELLO_TIMEOUT_S = 5.0
 START_HINT = "Start it with 'python -m backend serve', or let the add-on start it (Preferences > Add-ons > Effigy)"
-BY_FRAMES_SOCKET = (RenderRequest, PutEnvironment)
-"""Messages that carry pixels; everything else goes over the control socket."""
+BY_FRAMES_SOCKET = (RenderRequest, PutEnvironment, PoseGaussians)
+"""Messages that carry pixels or many Gaussians; everything else goes over the control socket."""
 
 
 class _Channel:
@@ -173,7 +175,7 @@ class BackendClient:
         """Have a picture rendered. Raises Cancelled also where a newer request of the same view replaced this one."""
         for _ in range(RENDER_ATTEMPTS):
             asked = replace(request, shared_memory=self._shared_memory)
-            reply = self._reply(asked, timeout_s, cancelled)
+            reply: FrameReply = self._reply(asked, FrameReply, timeout_s, cancelled)
             try:
                 images = reply.images if reply.memory is None else self._pixels.take(reply.memory)
             except EnvironmentFailed:  # for example another container's process: pixels then come in the message
@@ -189,6 +191,13 @@ class BackendClient:
                 expected=_listed(request.passes),
             )
         return Frame(request.width_px, request.height_px, dict(zip(reply.pass_names, images)), reply.render_ms)
+
+    def cloud(
+        self, request: PoseGaussians, *, timeout_s: float, cancelled: Callable[[], bool] | None = None
+    ) -> GaussianCloud:
+        """Have an avatar's Gaussians posed. Raises as `render`."""
+        reply: GaussianCloud = self._reply(request, GaussianCloud, timeout_s, cancelled)
+        return reply
 
     def put_environment(
         self,
@@ -241,7 +250,9 @@ class BackendClient:
         self._pixels.close()
         self._context.destroy(linger=0)
 
-    def _reply(self, request: RenderRequest, timeout_s: float, cancelled: Callable[[], bool] | None) -> FrameReply:
+    def _reply(
+        self, request: RenderRequest | PoseGaussians, kind: type, timeout_s: float, cancelled: Callable[[], bool] | None
+    ) -> Any:
         try:
             reply = self.request(request, timeout_s=timeout_s, cancelled=cancelled)
         except NotFound:
@@ -253,8 +264,9 @@ class BackendClient:
             reply = self.request(request, timeout_s=timeout_s, cancelled=cancelled)
         if isinstance(reply, Superseded):
             raise Cancelled("A newer picture of the same view was asked for")
-        if not isinstance(reply, FrameReply):
-            raise BadMessage("The backend answered a RenderRequest with something else", found=type(reply).__name__)
+        if not isinstance(reply, kind):
+            asked = type(request).__name__
+            raise BadMessage(f"The backend answered a {asked} with something else", found=type(reply).__name__)
         return reply
 
     # --- connection -------------------------------------------------------------------------------------------------

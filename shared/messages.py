@@ -13,10 +13,31 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .errors import ERRORS_BY_CODE, EffigyError
+from .render_messages import (
+    AvatarInstance,
+    FrameReply,
+    GaussianCloud,
+    PixelMemory,
+    PoseGaussians,
+    PutEnvironment,
+    RenderRequest,
+    Superseded,
+)
 from .track_messages import TrackBegins, TrackEnds, TrackFrame
 from .types import ProxyMesh, Rig
 
-PROTOCOL_VERSION = 2
+__all__ = [  # what is defined elsewhere and used from here; the rest of this page needs no list
+    "AvatarInstance",
+    "FrameReply",
+    "GaussianCloud",
+    "PixelMemory",
+    "PoseGaussians",
+    "PutEnvironment",
+    "RenderRequest",
+    "Superseded",
+]
+
+PROTOCOL_VERSION = 3
 Array = NDArray[Any]
 
 
@@ -240,98 +261,6 @@ class JobPreview:
     image: Array
 
 
-# --- rendering ------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, eq=False)
-class PutEnvironment:
-    """Hand over an environment map once; render requests name it by digest (sha-256 of the float16 bytes).
-
-    radiance: [H, W, 3] float16 linear, axes as in shared.types.Environment.
-    """
-
-    digest: str
-    radiance: Array
-
-
-@dataclass(frozen=True, eq=False)
-class AvatarInstance:
-    """One avatar in a picture, posed at S sub-frame instants (S = 1 without motion blur).
-
-    digest pins the avatar's content, empty accepts any. world_from_avatar: [S, 4, 4] float64, a rigid transform with
-    uniform scale. rotations: [S, J, 3] rad; translations: [S, 3] m; expressions: [S, E].
-    """
-
-    avatar_id: str
-    digest: str
-    world_from_avatar: Array
-    rotations: Array
-    translations: Array
-    expressions: Array
-
-
-@dataclass(frozen=True, eq=False)
-class RenderRequest:
-    """Ask for a picture. Newer requests of the same (client, view) replace older ones that were not begun.
-
-    K: [S, 3, 3] px; world_from_camera: [S, 4, 4] OpenCV axes. environment: digest of a PutEnvironment, empty keeps the
-    light the avatar was captured in. quality: 'draft' or 'final'. S sub-frames are averaged; depth is the nearest.
-    shared_memory: the client can read pixels from memory of a process on its own machine.
-    """
-
-    view: str
-    instances: tuple[AvatarInstance, ...]
-    width_px: int
-    height_px: int
-    K: Array
-    world_from_camera: Array
-    near_m: float
-    far_m: float
-    passes: tuple[str, ...] = ("combined",)
-    environment: str = ""
-    environment_rotation_rad: float = 0.0
-    environment_strength: float = 1.0
-    quality: str = "final"
-    shared_memory: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class PixelMemory:
-    """Where a reply's pixels lie in memory its sender shares (shared.pixel_memory): file, place, and what they are.
-
-    token and stamp say which file and which picture, so that a reader notices when either was replaced meanwhile.
-    """
-
-    process: int
-    descriptor: int
-    token: str
-    file_bytes: int
-    offset: int
-    stamp: int
-    dtypes: tuple[str, ...]
-    shapes: tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True, eq=False)
-class FrameReply:
-    """Answer to RenderRequest: one array per pass in pass_names, [H, W, C], row 0 at the top.
-
-    combined float16 premultiplied linear RGBA; depth float32 m, 0 where nothing is; mask float16; id int32.
-    memory: where the images are instead, for a client that said it can read them there; images is empty then.
-    """
-
-    view: str
-    pass_names: tuple[str, ...]
-    images: tuple[Array, ...]
-    render_ms: float
-    memory: PixelMemory | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Superseded:
-    """Answer to a RenderRequest that a newer one of the same view replaced."""
-
-    view: str
-
-
 # --- events, published with a sequence number -------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class JobEvent:
@@ -366,6 +295,8 @@ MESSAGES: dict[str, type[Any]] = {
         PutEnvironment,
         RenderRequest,
         FrameReply,
+        PoseGaussians,
+        GaussianCloud,
         Superseded,
         TrackBegins,
         TrackFrame,

@@ -153,7 +153,10 @@ class Motion:
 
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """A pinhole camera. K: [3, 3] px; world_from_camera: [4, 4] rigid, OpenCV axes; near, far in m."""
+    """A pinhole camera. K: [3, 3] px; world_from_camera: [4, 4] rigid, OpenCV axes; near, far in m.
+
+    orthographic: parallel rays instead; K then maps camera x, y in m (not x/z, y/z) to px, so its focals are px per m.
+    """
 
     width_px: int
     height_px: int
@@ -161,6 +164,7 @@ class Camera:
     world_from_camera: Float64
     near_m: float = 0.01
     far_m: float = 100.0
+    orthographic: bool = False
 
     def __post_init__(self) -> None:
         _freeze(self, "K", np.float64, (3, 3))
@@ -198,9 +202,12 @@ class Environment:
 
 
 PASS_CHANNELS: Mapping[str, int] = MappingProxyType(
-    {"combined": 4, "depth": 1, "normal": 3, "albedo": 3, "mask": 1, "id": 1}
+    {"combined": 4, "depth": 1, "normal": 3, "albedo": 3, "mask": 1, "id": 1, "coverage": 0}
 )
-"""Passes a frame can hold and their channels. combined: premultiplied linear RGBA; depth: m along the camera's z."""
+"""Passes a frame can hold and their channels; 0: one for each avatar of the picture, in the request's order.
+
+combined: premultiplied linear RGBA; depth: m along the camera's z; coverage: each avatar's part of mask.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,6 +223,7 @@ class Frame:
         for name, image in self.passes.items():
             if name not in PASS_CHANNELS:
                 raise EffigyError(f"unknown pass {name!r}", expected=", ".join(PASS_CHANNELS))
-            if image.shape != (self.height_px, self.width_px, PASS_CHANNELS[name]):
+            wanted = (self.height_px, self.width_px, PASS_CHANNELS[name] or image.shape[-1])
+            if image.ndim != 3 or image.shape != wanted:
                 raise EffigyError(f"pass {name!r} has the wrong shape", found=str(image.shape))
         object.__setattr__(self, "passes", MappingProxyType(dict(self.passes)))

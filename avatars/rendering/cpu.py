@@ -39,6 +39,7 @@ class Tiles:
             width,
             height,
             float(cameras.near_m),
+            bool(cameras.orthographic),
             TILE_WIDTH,
             TILE_HEIGHT,
             self.splats,
@@ -104,7 +105,7 @@ class _Blend(torch.autograd.Function):
         work = (tiles.splats, flat, *lists, *images, *incoming, pairs)
         jit.run(cpu_blend.blend_backward, *work, pieces=tiles.pair_pieces)
         gradients = tuple(np.zeros_like(array) for array in saved[:5])
-        lens = (tiles.K, tiles.pose, cameras.width_px, cameras.height_px)
+        lens = (tiles.K, tiles.pose, cameras.width_px, cameras.height_px, bool(cameras.orthographic))
         work = (means, quats, scales, *lens, tiles.splats, tiles.first_pair, pairs, *gradients)
         jit.run(cpu_project.project_backward, *work, pieces=tiles.splat_pieces)
         device = output_gradients[0].device

@@ -107,6 +107,7 @@ def project(
     width: int,
     height: int,
     near: float,
+    orthographic: bool,
     tile_width: int,
     tile_height: int,
     splats: Any,
@@ -147,6 +148,8 @@ def project(
             vy = pose[1, 0] * ax + pose[1, 1] * ay + pose[1, 2] * az
             vz = pose[2, 0] * ax + pose[2, 1] * ay + pose[2, 2] * az
             u, v = fx / z * (vx - tx * vz), fy / z * (vy - ty * vz)
+            if orthographic:  # rays are parallel: nothing shrinks with depth
+                u, v = fx * vx, fy * vy
             xx += u * u
             xy += u * v
             yy += v * v
@@ -156,6 +159,8 @@ def project(
         splat = splats[index]
         splat[X] = fx * x / z + lens[0, 2]
         splat[Y] = fy * y / z + lens[1, 2]
+        if orthographic:
+            splat[X], splat[Y] = fx * x + lens[0, 2], fy * y + lens[1, 2]
         splat[CONIC_XX] = yy / determinant
         splat[CONIC_XY] = -xy / determinant
         splat[CONIC_YY] = xx / determinant
@@ -186,6 +191,7 @@ def project_backward(
     camera_from_world: Any,
     width: int,
     height: int,
+    orthographic: bool,
     splats: Any,
     first_pair: Any,
     pair_gradients: Any,
@@ -222,7 +228,9 @@ def project_backward(
         y = pose[1, 0] * px + pose[1, 1] * py + pose[1, 2] * pz + pose[1, 3]
         z = pose[2, 0] * px + pose[2, 1] * py + pose[2, 2] * pz + pose[2, 3]
         low_x, high_x, low_y, high_y = tangent_limits(lens, width, height)
-        tx, ty = min(max(x / z, low_x), high_x), min(max(y / z, low_y), high_y)
+        over, tx, ty = z, min(max(x / z, low_x), high_x), min(max(y / z, low_y), high_y)
+        if orthographic:  # rays are parallel: nothing shrinks with depth
+            over, tx, ty = 1.0, 0.0, 0.0
         # covariance: dL/dSigma = -M G M, M the conic and G its symmetric gradient
         splat = splats[index]
         a, b, c = float(splat[CONIC_XX]), float(splat[CONIC_XY]), float(splat[CONIC_YY])
@@ -230,9 +238,9 @@ def project_backward(
         ax, ay, bx, by = a * gxx + b * g, a * g + b * gyy, b * gxx + c * g, b * g + c * gyy
         sxx, sxy, syy = -(ax * a + ay * b), -(ax * b + ay * c), -(bx * b + by * c)
         # the two rows of P = J R: what one unit along each world axis moves on screen
-        p0x, p0y = fx / z * (pose[0, 0] - tx * pose[2, 0]), fx / z * (pose[0, 1] - tx * pose[2, 1])
-        p0z, p1x = fx / z * (pose[0, 2] - tx * pose[2, 2]), fy / z * (pose[1, 0] - ty * pose[2, 0])
-        p1y, p1z = fy / z * (pose[1, 1] - ty * pose[2, 1]), fy / z * (pose[1, 2] - ty * pose[2, 2])
+        p0x, p0y = fx / over * (pose[0, 0] - tx * pose[2, 0]), fx / over * (pose[0, 1] - tx * pose[2, 1])
+        p0z, p1x = fx / over * (pose[0, 2] - tx * pose[2, 2]), fy / over * (pose[1, 0] - ty * pose[2, 0])
+        p1y, p1z = fy / over * (pose[1, 1] - ty * pose[2, 1]), fy / over * (pose[1, 2] - ty * pose[2, 2])
         qw, qx = float(quats[frame, item, 0]), float(quats[frame, item, 1])
         qy, qz = float(quats[frame, item, 2]), float(quats[frame, item, 3])
         norm = math.sqrt(qw * qw + qx * qx + qy * qy + qz * qz)
@@ -280,13 +288,15 @@ def project_backward(
         j02 = v0x * pose[2, 0] + v0y * pose[2, 1] + v0z * pose[2, 2]
         j11 = v1x * pose[1, 0] + v1y * pose[1, 1] + v1z * pose[1, 2]
         j12 = v1x * pose[2, 0] + v1y * pose[2, 1] + v1z * pose[2, 2]
-        dx, dy = fx / z * gx, fy / z * gy
-        dz = gz - (fx * x * gx + fy * y * gy + fx * j00 + fy * j11 - fx * tx * j02 - fy * ty * j12) / (z * z)
-        if low_x <= x / z <= high_x:
-            dx -= fx / (z * z) * j02
-            dz += fx * x / (z * z * z) * j02
-        if low_y <= y / z <= high_y:
-            dy -= fy / (z * z) * j12
-            dz += fy * y / (z * z * z) * j12
+        dx, dy = fx / over * gx, fy / over * gy
+        dz = gz
+        if not orthographic:
+            dz -= (fx * x * gx + fy * y * gy + fx * j00 + fy * j11 - fx * tx * j02 - fy * ty * j12) / (z * z)
+            if low_x <= x / z <= high_x:
+                dx -= fx / (z * z) * j02
+                dz += fx * x / (z * z * z) * j02
+            if low_y <= y / z <= high_y:
+                dy -= fy / (z * z) * j12
+                dz += fy * y / (z * z * z) * j12
         for axis in range(3):
             means_out[frame, item, axis] = pose[0, axis] * dx + pose[1, axis] * dy + pose[2, axis] * dz

@@ -92,6 +92,7 @@ def blend(
         width=cameras.width_px,
         height=cameras.height_px,
         near_plane=cameras.near_m,
+        camera_model="ortho" if cameras.orthographic else "pinhole",
         eps2d=BLUR_PX2,
         packed=False,
         backgrounds=None if background is None else background[:, None].float(),

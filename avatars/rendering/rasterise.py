@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -67,12 +67,10 @@ def rasterise(
         gaussians.opacities.expand(frames, -1),
         features.expand(frames, -1, -1),
     )
-    lenses = CameraBatch(
+    lenses = replace(
+        cameras,
         K=cameras.K.expand(frames, -1, -1),
         camera_from_world=cameras.camera_from_world.expand(frames, -1, -1),
-        width_px=cameras.width_px,
-        height_px=cameras.height_px,
-        near_m=cameras.near_m,
     )
     if implementation == "auto":
         implementation = "gsplat" if gaussians.means.is_cuda else "cpu"

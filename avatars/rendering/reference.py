@@ -65,9 +65,12 @@ def project(
     tangent_x = (x / z).clamp(-(cx / fx + margin_x), (cameras.width_px - cx) / fx + margin_x)
     tangent_y = (y / z).clamp(-(cy / fy + margin_y), (cameras.height_px - cy) / fy + margin_y)
     zero = torch.zeros_like(z)
-    jacobian = torch.stack([fx / z, zero, -fx * tangent_x / z, zero, fy / z, -fy * tangent_y / z], dim=-1).unflatten(
-        -1, (2, 3)
-    )
+    entries = [fx / z, zero, -fx * tangent_x / z, zero, fy / z, -fy * tangent_y / z]
+    over = z
+    if cameras.orthographic:
+        over = torch.ones_like(z)
+        entries = [fx * over, zero, zero, zero, fy * over, zero]
+    jacobian = torch.stack(entries, dim=-1).unflatten(-1, (2, 3))
     axes = rotation_from_quaternion(quats) * scales[:, None, :]
     half = jacobian @ rotation @ axes  # [N, 2, 3], covariance on screen = half half^T
     covariance = half @ half.transpose(1, 2)
@@ -76,7 +79,7 @@ def project(
     drawn = in_front & (determinant > 0) & torch.isfinite(determinant)
     determinant = torch.where(drawn, determinant, torch.ones_like(determinant))
     return Projected(
-        means_px=torch.stack([fx * x / z + cx, fy * y / z + cy], dim=-1),
+        means_px=torch.stack([fx * x / over + cx, fy * y / over + cy], dim=-1),
         conics=torch.stack([yy / determinant, -xy / determinant, xx / determinant], dim=-1),
         depths=z,
         drawn=drawn,

@@ -1,4 +1,4 @@
-"""Blender's perspective camera as a pinhole matrix: sensor fit, lens shift, pixel aspect, border.
+"""Blender's perspective and orthographic cameras as matrices: sensor fit, lens shift, pixel aspect, border.
 
 Follows BKE_camera_params_compute_viewplane of Blender's source (source/blender/blenkernel/intern/camera.cc), restated.
 """
@@ -67,12 +67,22 @@ def intrinsics(
 
     sensor_fit: 'AUTO', 'HORIZONTAL' or 'VERTICAL'. AUTO fits the sensor's width to the longer side of the picture.
     """
+    sensor = sensor_mm[1] if sensor_fit == "VERTICAL" else sensor_mm[0]
+    return _intrinsics(lens_mm / sensor, sensor_fit, shift, size)
+
+
+def orthographic_intrinsics(scale_m: float, sensor_fit: str, shift: tuple[float, float], size: PictureSize) -> Float64:
+    """K [3, 3] px per m of an orthographic camera; scale_m is Blender's: metres along the side the sensor is fit to."""
+    return _intrinsics(1.0 / scale_m, sensor_fit, shift, size)
+
+
+def _intrinsics(focal: float, sensor_fit: str, shift: tuple[float, float], size: PictureSize) -> Float64:
+    """K for a focal length in units of the side the sensor is fit to."""
     width, height = size.width_px, size.height_px
     ratio = size.aspect_y / size.aspect_x
     vertical = sensor_fit == "VERTICAL" or (sensor_fit == "AUTO" and size.aspect_x * width < size.aspect_y * height)
     across = ratio * height if vertical else float(width)
-    sensor = sensor_mm[1] if sensor_fit == "VERTICAL" else sensor_mm[0]
-    focal_x = lens_mm / sensor * across
+    focal_x = focal * across
     x0, _, _, y1 = size.rectangle
     centre_x = width / 2 - shift[0] * across - x0
     centre_y = height / 2 + shift[1] * across / ratio - (height - y1)
@@ -80,20 +90,25 @@ def intrinsics(
 
 
 def camera(
-    world_from_blender_camera: ArrayLike, k: Float64, size: PictureSize, near_m: float, far_m: float
+    world_from_blender_camera: ArrayLike,
+    k: Float64,
+    size: PictureSize,
+    near_m: float,
+    far_m: float,
+    orthographic: bool = False,
 ) -> types.Camera:
     """The shared Camera of the rendered rectangle; scale in the camera object is dropped, as Blender does."""
     matrix = np.array(world_from_blender_camera, dtype=np.float64)
     matrix[:3, :3] /= np.linalg.norm(matrix[:3, :3], axis=0)
     x0, y0, x1, y1 = size.rectangle
-    return types.Camera(x1 - x0, y1 - y0, k, matrix @ OPENCV_FROM_BLENDER, near_m, far_m)
+    return types.Camera(x1 - x0, y1 - y0, k, matrix @ OPENCV_FROM_BLENDER, near_m, far_m, orthographic)
 
 
 def refuse_other_projections(kind: str, name: str) -> None:
-    """Raise one clear error for orthographic, panoramic and other cameras that are not pinholes."""
-    if kind != "PERSP":
+    """Raise one clear error for panoramic and other cameras whose rays are neither a pinhole's nor parallel."""
+    if kind not in {"PERSP", "ORTHO"}:
         raise errors.EffigyError(
-            f"Effigy renders perspective cameras only, camera {name!r} is another kind",
-            found={"ORTHO": "orthographic", "PANO": "panoramic"}.get(kind, kind.lower()),
+            f"Effigy renders perspective and orthographic cameras, camera {name!r} is another kind",
+            found={"PANO": "panoramic"}.get(kind, kind.lower()),
             do="Set its lens type to Perspective in the camera's properties",
         )

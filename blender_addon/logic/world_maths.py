@@ -96,7 +96,10 @@ def turn_about_z(map_from_world: ArrayLike) -> float | None:
 
 
 def background(camera: types.Camera, radiance: Float32, map_from_world: ArrayLike) -> Float32:
-    """What the camera sees of the map, [H, W, 3], row 0 at the top; one ray through each pixel's centre."""
+    """What the camera sees of the map, [H, W, 3], row 0 at the top; one ray through each pixel's centre.
+
+    The rays of an orthographic camera are parallel, so it sees one point of the map everywhere, as in Cycles.
+    """
     height, width = camera.height_px, camera.width_px
     if (radiance == radiance[:1, :1]).all():
         return np.broadcast_to(radiance[0, 0], (height, width, 3)).astype(np.float32)
@@ -104,6 +107,8 @@ def background(camera: types.Camera, radiance: Float32, map_from_world: ArrayLik
     x = ((np.arange(width) + 0.5 - k[0, 2]) / k[0, 0]).astype(np.float32)
     y = ((np.arange(height) + 0.5 - k[1, 2]) / k[1, 1]).astype(np.float32)
     map_from_camera = np.asarray(map_from_world, dtype=np.float64) @ camera.world_from_camera[:3, :3]
+    if camera.orthographic:
+        return np.broadcast_to(sample(radiance, map_from_camera[:, 2]), (height, width, 3)).astype(np.float32)
     right, down, forward = map_from_camera.T.astype(np.float32)
     picture = np.empty((height, width, 3), np.float32)
     block = max(1, BLOCK_PX // width)  # small blocks stay in the processor's cache

@@ -34,7 +34,7 @@ def read_camera(
     """The shared Camera of an evaluated camera object.
 
     world_from_camera (Blender's axes) and shift_x replace the object's own where a stereo eye needs others.
-    Raises EffigyError where there is no camera or one that is not a perspective pinhole.
+    Raises EffigyError where there is no camera or one that is neither perspective nor orthographic.
     """
     if camera_object is None:
         raise errors.EffigyError("The scene has no camera", do="Add one and make it the active camera (Ctrl-Numpad 0)")
@@ -44,12 +44,12 @@ def read_camera(
             f"The active camera {camera_object.name!r} is not a camera object", found=camera_object.type.lower()
         )
     camera_maths.refuse_other_projections(lens.type, camera_object.name)
-    k = camera_maths.intrinsics(
-        lens.lens,
-        (lens.sensor_width, lens.sensor_height),
-        lens.sensor_fit,
-        (lens.shift_x if shift_x is None else shift_x, lens.shift_y),
-        size,
-    )
+    shift = (lens.shift_x if shift_x is None else shift_x, lens.shift_y)
+    parallel = lens.type == "ORTHO"
+    if parallel:
+        k = camera_maths.orthographic_intrinsics(lens.ortho_scale, lens.sensor_fit, shift, size)
+    else:
+        sensor_mm = (lens.sensor_width, lens.sensor_height)
+        k = camera_maths.intrinsics(lens.lens, sensor_mm, lens.sensor_fit, shift, size)
     matrix = camera_object.matrix_world if world_from_camera is None else world_from_camera
-    return camera_maths.camera(matrix, k, size, lens.clip_start, lens.clip_end)
+    return camera_maths.camera(matrix, k, size, lens.clip_start, lens.clip_end, parallel)

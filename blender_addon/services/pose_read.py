@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,15 @@ Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
+class MatteNames:
+    """What Cryptomatte calls an avatar: the armature, the avatar of the library, and its topmost parent."""
+
+    object: str = ""
+    material: str = ""
+    asset: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class AvatarState:
     """One avatar at one instant. key tells it apart from the others of the scene and is the same at every instant."""
 
@@ -27,11 +36,14 @@ class AvatarState:
     rotations: Float32
     translation: Float32
     expression: Float32
+    holdout: bool = False
+    names: MatteNames = MatteNames()
 
 
-def read_avatars(depsgraph: Any) -> list[AvatarState]:
+def read_avatars(depsgraph: Any, view_layer: Any = None) -> list[AvatarState]:
     """All avatars a depsgraph shows, also those inside instanced collections, in a fixed order.
 
+    view_layer: whose holdout and indirect-only collections count; an avatar that is only seen indirectly is left out.
     Raises BadAvatar for an armature that is mirrored, unevenly scaled or whose rest pose was edited.
     """
     found = []
@@ -41,10 +53,24 @@ def read_avatars(depsgraph: Any) -> list[AvatarState]:
             continue
         # An instance is only valid inside this loop: everything is copied out of it.
         key: tuple[Any, ...] = (evaluated.original.name_full,)
+        shown = evaluated.original
         if instance.is_instance:
-            key += (instance.parent.original.name_full, *instance.persistent_id)
-        found.append(read_avatar(evaluated, depsgraph, np.array(instance.matrix_world), key))
+            shown = instance.parent.original
+            key += (shown.name_full, *instance.persistent_id)
+        if view_layer is not None and shown.indirect_only_get(view_layer=view_layer):
+            continue
+        state = read_avatar(evaluated, depsgraph, np.array(instance.matrix_world), key)
+        holdout = view_layer is not None and shown.holdout_get(view_layer=view_layer)
+        found.append(replace(state, holdout=bool(holdout), names=_matte_names(evaluated, shown)))
     return sorted(found, key=lambda state: state.key)
+
+
+def _matte_names(evaluated: Any, shown: Any) -> MatteNames:
+    top = shown
+    while top.parent is not None:
+        top = top.parent
+    own = evaluated.data.effigy
+    return MatteNames(evaluated.original.name, own.avatar_name or own.avatar_id, top.name)
 
 
 def read_avatar(evaluated: Any, depsgraph: Any, world_from_avatar: Float64, key: tuple[Any, ...] = ()) -> AvatarState:
@@ -68,7 +94,7 @@ def read_avatar(evaluated: Any, depsgraph: Any, world_from_avatar: Float64, key:
 def stack(samples: list[list[AvatarState]]) -> tuple[messages.AvatarInstance, ...]:
     """One AvatarInstance per avatar from its states at S instants; avatars not seen at every instant are left out."""
     by_key = [{state.key: state for state in states} for states in samples]
-    common = [key for key in by_key[0] if all(key in states for states in by_key)] if by_key else []
+    common = _seen_at_each(samples)
     instances = []
     for key in common:
         states = [states[key] for states in by_key]
@@ -80,9 +106,22 @@ def stack(samples: list[list[AvatarState]]) -> tuple[messages.AvatarInstance, ..
                 rotations=np.stack([state.rotations for state in states]),
                 translations=np.stack([state.translation for state in states]),
                 expressions=np.stack([state.expression for state in states]),
+                holdout=states[0].holdout,
             )
         )
     return tuple(instances)
+
+
+def matte_names(samples: list[list[AvatarState]]) -> tuple[MatteNames, ...]:
+    """What Cryptomatte calls the avatars of `stack`, in the same order."""
+    common = set(_seen_at_each(samples))
+    return tuple(state.names for state in samples[0] if state.key in common) if samples else ()
+
+
+def _seen_at_each(samples: list[list[AvatarState]]) -> list[tuple[Any, ...]]:
+    others = [{state.key for state in states} for states in samples[1:]]
+    first = [state.key for state in samples[0]] if samples else []
+    return [key for key in first if all(key in keys for keys in others)]
 
 
 def _bone_matrices(evaluated: Any, rig: RigInfo, name: str) -> tuple[Float64, Float64]:

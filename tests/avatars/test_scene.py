@@ -12,7 +12,7 @@ from torch import Tensor
 
 from avatars.gaussians.posed import PosedGaussians
 from avatars.lighting import environment_irradiance
-from avatars.lighting.colour import linear_from_srgb
+from avatars.lighting.colour import linear_from_srgb, srgb_from_linear
 from avatars.rendering.gsplat_backend import why_unavailable
 from avatars.scene import SceneInstance, render_scene
 from shared.errors import EffigyError
@@ -77,7 +77,7 @@ def test_every_pass_has_its_shape_and_type() -> None:
     images = render_scene([instance(Ball())], [camera()], None, list(PASS_CHANNELS))
     kinds = {"depth": np.float32, "id": np.int32}
     for name, channels in PASS_CHANNELS.items():
-        assert images[name].shape == (HEIGHT, WIDTH, channels)
+        assert images[name].shape == (HEIGHT, WIDTH, channels or 1)
         assert images[name].dtype == kinds.get(name, np.float16)
         assert not images[name][0, 0].any(), f"{name} is not empty in the corner"
     assert float(images["mask"][CENTRE][0]) > 0.98
@@ -124,6 +124,67 @@ def test_subframes_are_averaged_and_depth_is_the_nearest() -> None:
     np.testing.assert_array_equal(moving["mask"], moving["combined"][..., 3:])
     draft = render_scene([instance(Ball(), *places)], [camera(), camera()], None, ["combined"], quality="draft")
     np.testing.assert_array_equal(draft["combined"], still[1]["combined"])
+
+
+def test_coverage_tells_every_avatar_of_a_pixel() -> None:
+    """What covers a pixel adds up to its alpha, also where avatars overlap, and averages over sub-frames."""
+    red, green, blue = Ball((1.0, 0, 0), opacity=0.3), Ball((0, 1.0, 0), opacity=0.3), Ball((0, 0, 1.0))
+    scene = [instance(red, (0.15, -0.2, 0)), instance(green, (-0.1, 0.5, 0)), instance(blue, (0.6, 0, 0))]
+    images = render_scene(scene, [camera()], None, ["coverage", "mask", "combined"])
+    coverage = images["coverage"].astype(np.float32)
+    assert coverage.shape == (HEIGHT, WIDTH, 3)
+    np.testing.assert_allclose(coverage.sum(-1), images["mask"][..., 0], atol=2e-3)
+    combined = torch.from_numpy(images["combined"].astype(np.float32))
+    alpha = combined[..., 3:]
+    blended = srgb_from_linear(combined[..., :3] / alpha.clamp(min=1e-3)) * alpha  # each is of one pure colour
+    np.testing.assert_allclose(coverage, blended, atol=0.02)
+    assert ((coverage > 0.1).sum(-1) >= 2).sum() > 20, "red and green overlap"
+    twice = [
+        replace_places(item, places) for item, places in zip(scene, (((0.15, -0.2, 0), (0.3, -0.2, 0)), None, None))
+    ]
+    moved = render_scene(twice, [camera(), camera()], None, ["coverage"])["coverage"].astype(np.float32)
+    other = render_scene([instance(red, (0.3, -0.2, 0)), *scene[1:]], [camera()], None, ["coverage"])["coverage"]
+    np.testing.assert_allclose(moved, (coverage + other) / 2, atol=2e-3)
+
+
+def replace_places(item: SceneInstance, places: tuple[tuple[float, float, float], ...] | None) -> SceneInstance:
+    """The instance at two instants, at other places or twice where it is."""
+    return instance(item.avatar, *(places or (tuple(item.world_from_avatar[0, :3, 3]),) * 2))
+
+
+def test_a_held_out_avatar_hides_what_is_behind_it_and_is_a_hole_itself() -> None:
+    behind, front = instance(Ball((0.8, 0.4, 0.2)), (0.3, 0.7, 0)), instance(Ball(), (-0.25, -0.7, 0))
+    hole = replace(front, holdout=True)
+    names = list(PASS_CHANNELS)
+    alone, whole = (render_scene(scene, [camera()], None, names) for scene in ([behind], [behind, front]))
+    held = render_scene([behind, hole], [camera()], None, names)
+    both = (HEIGHT // 2, 21)
+    assert float(alone["mask"][both][0]) > 0.5
+    assert float(held["mask"][both][0]) < 0.01, "nothing is seen through it"
+    far = (HEIGHT // 2, 29)  # where only the one behind is
+    assert float(alone["mask"][far][0]) > 0.9
+    for name in names:
+        width = 1 if name == "coverage" else None
+        np.testing.assert_allclose(held[name][far][:width], alone[name][far][:width], rtol=2e-3, atol=2e-3)
+    shown = whole["coverage"][..., 0].astype(np.float32)
+    np.testing.assert_allclose(held["mask"][..., 0], shown, atol=2e-3)  # what the other still shows
+    np.testing.assert_allclose(held["coverage"], np.stack([shown, 0 * shown], -1), atol=2e-3)
+    edge = (shown > 0.1) & (shown < 0.9)
+    np.testing.assert_allclose(held["depth"][edge], alone["depth"][edge], rtol=0.15)
+    nothing = render_scene([hole], [camera()], None, names)
+    assert all(not image.any() for image in nothing.values())
+
+
+def test_orthographic_pictures_are_as_large_from_afar() -> None:
+    K = np.array([[40.0, 0, WIDTH / 2], [0, 40.0, HEIGHT / 2], [0, 0, 1]])
+    near, far = (replace(camera(distance_m), K=K, orthographic=True) for distance_m in (1.0, 50.0))
+    pictures = [render_scene([instance(Ball())], [lens], None, ["combined", "depth", "normal"]) for lens in (near, far)]
+    np.testing.assert_allclose(pictures[0]["combined"], pictures[1]["combined"], atol=5e-3)
+    covered = pictures[0]["combined"][..., 3] > 0.5
+    assert covered[CENTRE[0]].sum() == pytest.approx(30, abs=2), "0.6 m and some of the outer Gaussians, at 40 px per m"
+    np.testing.assert_allclose(pictures[1]["depth"][covered] - pictures[0]["depth"][covered], 49, atol=0.02)
+    with pytest.raises(EffigyError, match="two kinds"):
+        render_scene([instance(Ball(), (0, 0, 0), (0, 0, 0))], [near, camera()], None, ["mask"])
 
 
 def sky(*, turn_rad: float = 0.0, strength: float = 1.0) -> Environment:
@@ -230,9 +291,12 @@ def test_the_gpu_renders_the_same_picture() -> None:
     ball = Ball((0.8, 0.5, 0.2), captured_irradiance=environment_irradiance(sky(turn_rad=1.0)))
     scene = [instance(ball, (0.1, 0, 0), (0.2, 0, 0)), instance(Ball(), (-0.2, 0.4, 0), (-0.2, 0.5, 0))]
     cameras = [camera(), camera()]
-    for light in (None, sky()):
-        on_cpu = render_scene(scene, cameras, light, list(PASS_CHANNELS))
-        on_gpu = render_scene(scene, cameras, light, list(PASS_CHANNELS), device="cuda")
+    K = np.array([[40.0, 0, WIDTH / 2], [0, 40.0, HEIGHT / 2], [0, 0, 1]])
+    parallel = [replace(camera(), K=K, orthographic=True)] * 2
+    for light, lenses, hole in ((None, cameras, False), (sky(), cameras, True), (sky(), parallel, False)):
+        scene[1] = replace(scene[1], holdout=hole)
+        on_cpu = render_scene(scene, lenses, light, list(PASS_CHANNELS))
+        on_gpu = render_scene(scene, lenses, light, list(PASS_CHANNELS), device="cuda")
         for name in PASS_CHANNELS:
             off = np.abs(on_gpu[name].astype(np.float32) - on_cpu[name].astype(np.float32))
             assert float(off.mean()) < 2e-3, name

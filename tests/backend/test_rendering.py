@@ -97,6 +97,53 @@ def test_light_comes_from_the_environment_that_was_handed_over(client: BackendCl
     assert np.allclose(mean((1.0, 0.1, 0.1)), red)
 
 
+def test_orthographic_holdout_and_coverage_reach_the_renderer(client: BackendClient, detail: m.AvatarDetail) -> None:
+    request = request_for(detail, passes=("combined", "coverage"))
+    (person,) = request.instances
+    beside = replace(person, world_from_avatar=person.world_from_avatar.copy())
+    beside.world_from_avatar[0, 0, 3] = 0.1
+    two = replace(request, instances=(person, beside))
+    both = client.render(two, timeout_s=TIMEOUT_S).passes
+    assert both["coverage"].shape == (64, 64, 2)
+    np.testing.assert_allclose(both["coverage"].sum(-1), both["combined"][..., 3], atol=4e-3)
+    held = client.render(replace(two, instances=(person, replace(beside, holdout=True))), timeout_s=TIMEOUT_S).passes
+    np.testing.assert_allclose(held["combined"][..., 3], both["coverage"][..., 0], atol=4e-3)
+    K = np.array([[[150.0, 0, 32], [0, 150.0, 32], [0, 0, 1]]])
+    flat = replace(request, K=K, orthographic=True)
+    back = flat.world_from_camera.copy()
+    back[0, 1, 3] -= 5.0
+    near, far = (
+        client.render(one, timeout_s=TIMEOUT_S).passes for one in (flat, replace(flat, world_from_camera=back))
+    )
+    assert (near["combined"][..., 3] > 0.5).mean() > 0.2
+    np.testing.assert_allclose(near["combined"], far["combined"], atol=0.05)
+
+
+def test_posed_gaussians_themselves_are_handed_over(client: BackendClient, detail: m.AvatarDetail) -> None:
+    (person,) = request_for(detail).instances
+    cloud = client.cloud(m.PoseGaussians("splats/tiny", person), timeout_s=TIMEOUT_S)
+    count = len(cloud.means)
+    assert 100 < count < 5000
+    assert cloud.quats.shape == (count, 4)
+    assert cloud.harmonics.shape == (count, 1, 3)
+    assert np.abs(np.linalg.norm(cloud.quats, axis=-1) - 1).max() < 1e-5
+    turned = replace(person, rotations=person.rotations.copy())
+    turned.rotations[0, list(detail.rig.joint_names).index("head"), 2] = 0.5
+    other = client.cloud(m.PoseGaussians("splats/tiny", turned), timeout_s=TIMEOUT_S)
+    assert np.abs(other.means - cloud.means).max() > 0.02
+    digest = client.put_environment(np.broadcast_to(np.float32([1.0, 0.1, 0.1]), (4, 8, 3)))
+    lit = client.cloud(m.PoseGaussians("splats/tiny", person, digest), timeout_s=TIMEOUT_S)
+    assert lit.harmonics[..., 0].mean() > lit.harmonics[..., 2].mean() + 0.2
+    with pytest.raises(BadMessage, match="expressions"):
+        client.cloud(
+            m.PoseGaussians("s", replace(person, expressions=np.zeros((2, 3), np.float32))), timeout_s=TIMEOUT_S
+        )
+    with pytest.raises(BadMessage, match="joints"):
+        client.cloud(
+            m.PoseGaussians("s", replace(person, rotations=np.zeros((1, 3, 3), np.float32))), timeout_s=TIMEOUT_S
+        )
+
+
 def test_a_pose_of_another_rig_is_refused(client: BackendClient, detail: m.AvatarDetail) -> None:
     request = request_for(detail)
     person = replace(request.instances[0], rotations=np.zeros((1, 99, 3), np.float32))

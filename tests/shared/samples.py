@@ -54,9 +54,10 @@ def samples() -> dict[str, Any]:
     summary = m.AvatarSummary("anna", "Anna", "rgb_head", "cd" * 32, "effigy_human", "2026-01-01", {"psnr_db": 31.5})
     job = m.JobInfo("j1", "train", "Anna", "running", 3, 10, 2.5, {"l1": 0.25}, 2.8, "Größe ✓", "2026-01-01")
     memory = m.PixelMemory(42, 7, "ab" * 16, 8192, 4096, 3, ("float16", "float32"), ((2, 3, 4), (2, 3, 1)))
+    version = m.PROTOCOL_VERSION
     every = (
-        m.Hello(2, "blender", "0.1.0", "secret"),
-        m.Welcome(2, "0.1.0", "e1", "ipc://@f", "tcp://127.0.0.1:2", "cpu", "numba", ("render", "train")),
+        m.Hello(version, "blender", "0.1.0", "secret"),
+        m.Welcome(version, "0.1.0", "e1", "ipc://@f", "tcp://127.0.0.1:2", "cpu", "numba", ("render", "train")),
         m.Ping(),
         m.Done("done"),
         m.Failure("not_found", "No such avatar", "bob", "anna", "List the library"),
@@ -77,6 +78,15 @@ def samples() -> dict[str, Any]:
         m.PutEnvironment("ef" * 32, np.full((2, 4, 3), 0.5, np.float16)),
         m.RenderRequest("final", (instance(), instance("bob")), 64, 48, np.eye(3)[None], np.eye(4)[None], 0.1, 100.0),
         m.FrameReply("final", ("combined",), (np.full((2, 3, 4), 0.5, np.float16),), 12.5, memory),
+        m.PoseGaussians("splats/anna", instance(), "ef" * 32, 0.5, 2.0),
+        m.GaussianCloud(
+            "splats/anna",
+            np.full((2, 3), 0.5, np.float32),
+            np.tile(np.array([1, 0, 0, 0], np.float32), (2, 1)),
+            np.full((2, 3), 0.25, np.float32),
+            np.ones(2, np.float32),
+            np.zeros((2, 1, 3), np.float32),
+        ),
         m.Superseded("final"),
         m.TrackBegins("Anna", "effigy_human", "", "bust", "man", np.zeros(0, np.float32), ("head",), ("jawOpen",)),
         m.TrackFrame(

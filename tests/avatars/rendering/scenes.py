@@ -14,14 +14,20 @@ PARAMETERS = ("means", "quats", "scales", "opacities", "features", "background")
 
 
 def make_cameras(
-    frames: int, width_px: int, height_px: int, *, focal: float = 1.2, near_m: float = 0.05
+    frames: int,
+    width_px: int,
+    height_px: int,
+    *,
+    focal: float = 1.2,
+    near_m: float = 0.05,
+    orthographic: bool = False,
 ) -> CameraBatch:
     """Cameras 2 m in front of the origin looking along +z, each a little aside of the one before."""
     K = torch.tensor([[focal * width_px, 0, width_px * 0.52], [0, focal * width_px, height_px * 0.47], [0, 0, 1]])
     pose = torch.eye(4).repeat(frames, 1, 1)
     pose[:, 2, 3] = 2.0
     pose[:, 0, 3] = 0.1 * torch.arange(frames)
-    return CameraBatch(K.repeat(frames, 1, 1).float(), pose, width_px, height_px, near_m)
+    return CameraBatch(K.repeat(frames, 1, 1).float(), pose, width_px, height_px, near_m, orthographic)
 
 
 def make_scene(frames: int, count: int, channels: int, *, seed: int = 0, scale_m: float = 0.06) -> dict[str, Tensor]:

@@ -53,6 +53,35 @@ def test_same_as_reference(frames: int, count: int, channels: int, width_px: int
     compare(make_scene(frames, count, channels), make_cameras(frames, width_px, height_px))
 
 
+@pytest.mark.parametrize(("frames", "count", "width_px", "height_px"), [(2, 120, 37, 21), (1, 500, 48, 64)])
+def test_orthographic_same_as_reference(frames: int, count: int, width_px: int, height_px: int) -> None:
+    scene = make_scene(frames, count, 3, seed=11)
+    scene["means"][..., 2] -= 1.2  # some behind the near plane
+    compare(scene, make_cameras(frames, width_px, height_px, focal=0.5, orthographic=True))
+
+
+def test_orthographic_pictures_do_not_shrink_with_distance() -> None:
+    """A ball of 0.1 m at 100 px per m has a standard deviation of 10 px (and the blur's), wherever it stands."""
+    K = torch.tensor([[[100.0, 0, 40.0], [0, 50.0, 20.0], [0, 0, 1]]])
+    cameras = CameraBatch(K, torch.eye(4)[None], 80, 40, orthographic=True)
+    pictures = []
+    for depth in (1.0, 40.0):
+        ball = {
+            "means": torch.tensor([[[0.1, -0.04, depth]]]),
+            "quats": torch.tensor([[[1.0, 0, 0, 0]]]),
+            "scales": torch.full((1, 1, 3), 0.1),
+            "opacities": torch.full((1, 1), 0.9),
+        }
+        image = rasterise(gaussians_of(ball), cameras, torch.ones(1, 1, 1), implementation="cpu")
+        rows, columns = torch.meshgrid(torch.arange(40) + 0.5, torch.arange(80) + 0.5, indexing="ij")
+        expected = 0.9 * torch.exp(-0.5 * ((columns - 50) ** 2 / 100.3 + (rows - 18) ** 2 / 25.3))
+        near = expected > 0.02
+        torch.testing.assert_close(image.alpha[0][near], expected[near], atol=1e-4, rtol=1e-4)
+        assert float(image.depth[0, 18, 50]) == pytest.approx(depth)
+        pictures.append(image.alpha)
+    torch.testing.assert_close(*pictures)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -22,18 +24,22 @@ needs_gsplat = pytest.mark.skipif(bool(why_unavailable()), reason=f"gsplat: {why
 
 def to_device(cameras: CameraBatch, device: str) -> CameraBatch:
     pose = cameras.camera_from_world.to(device)
-    return CameraBatch(cameras.K.to(device), pose, cameras.width_px, cameras.height_px, cameras.near_m)
+    return replace(cameras, K=cameras.K.to(device), camera_from_world=pose)
 
 
 @pytest.mark.cuda
 @needs_gsplat
+@pytest.mark.parametrize("orthographic", [False, True])
 @pytest.mark.parametrize(
     ("frames", "count", "channels", "width_px", "height_px"),
     [(1, 60, 3, 48, 32), (3, 120, 1, 37, 21), (2, 400, 16, 24, 50), (1, 0, 3, 8, 8)],
 )
-def test_same_as_reference(frames: int, count: int, channels: int, width_px: int, height_px: int) -> None:
+def test_same_as_reference(
+    frames: int, count: int, channels: int, width_px: int, height_px: int, orthographic: bool
+) -> None:
     scene = make_scene(frames, count, channels)
-    cameras = make_cameras(frames, width_px, height_px)
+    focal = 0.5 if orthographic else 1.2
+    cameras = make_cameras(frames, width_px, height_px, focal=focal, orthographic=orthographic)
 
     def render(implementation: str, device: str):
         def act(parameters: dict[str, torch.Tensor]) -> Rasterised:
