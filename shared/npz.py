@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
+from collections.abc import Collection
 from typing import IO, Any
 
 import numpy as np
@@ -26,9 +27,17 @@ _DAMAGE = (
 
 
 def read_npz(
-    content: bytes, name: str, error_class: type[EffigyError], *, max_unpacked_bytes: int = MAX_UNPACKED_BYTES
+    content: bytes,
+    name: str,
+    error_class: type[EffigyError],
+    *,
+    max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
+    only: Collection[str] | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """All arrays in the bytes of an .npz. Raises `error_class` with one sentence that calls the file `name`."""
+    """All arrays in the bytes of an .npz. Raises `error_class` with one sentence that calls the file `name`.
+
+    only: leave all other arrays unread; files of other programs may hold Python objects beside their numbers.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
@@ -36,6 +45,8 @@ def read_npz(
                 raise error_class(f"{name} unpacks to too much", expected=f"at most {max_unpacked_bytes} bytes")
             arrays = {}
             for entry in entries:
+                if only is not None and entry.filename.removesuffix(".npy") not in only:
+                    continue
                 with archive.open(entry) as stream:
                     arrays[entry.filename.removesuffix(".npy")] = _read_array(stream, entry.file_size)
             return arrays

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._shared import errors, template
-from . import rotations as rot
+from .._shared import errors, rotations, template
 from .joint_regions import FEET, HANDS, plain, region_of
+from .linear_maps import nearest_rotations
 
 Float64 = NDArray[np.float64]
 
@@ -78,11 +78,11 @@ def pose_from_bones(posed: ArrayLike, rest: ArrayLike, parents: ArrayLike) -> tu
     """
     p, l = np.asarray(posed, dtype=np.float64), np.asarray(rest, dtype=np.float64)
     ancestry = np.asarray(parents, dtype=np.int64)
-    moved = rot.nearest_rotations(p[:, :3, :3] @ np.swapaxes(l[:, :3, :3], -1, -2))
+    moved = nearest_rotations(p[:, :3, :3] @ np.swapaxes(l[:, :3, :3], -1, -2))
     parent_moved = np.where((ancestry >= 0)[:, None, None], moved[np.maximum(ancestry, 0)], np.eye(3))
     local = np.swapaxes(parent_moved, -1, -2) @ moved
     root = int(np.flatnonzero(ancestry < 0)[0])
-    return rot.axis_angles_from_matrices(local), p[root, :3, 3] - l[root, :3, 3]
+    return rotations.axis_angles_from_matrices(local), p[root, :3, 3] - l[root, :3, 3]
 
 
 def bones_from_pose(
@@ -96,11 +96,11 @@ def bones_from_pose(
     matrices = template.rotation_matrices(axis_angles)
     basis = np.swapaxes(axes, -1, -2) @ matrices @ axes
     root = int(np.flatnonzero(np.asarray(parents) < 0)[0])
-    return rot.quaternions_from_matrices(basis), axes[root].T @ np.asarray(translation, dtype=np.float64)
+    return rotations.quaternions_from_matrices(basis), axes[root].T @ np.asarray(translation, dtype=np.float64)
 
 
 def standing_translation(
-    rotations: ArrayLike,
+    axis_angles: ArrayLike,
     joint_names: tuple[str, ...],
     parents: ArrayLike,
     rest_joints: ArrayLike,
@@ -114,7 +114,7 @@ def standing_translation(
     if floor_m is None or not feet:
         return np.zeros(3)
     joints = np.asarray(rest_joints, dtype=np.float64)
-    _, posed = template.joint_transforms(rotations, joints, np.asarray(parents))
+    _, posed = template.joint_transforms(axis_angles, joints, np.asarray(parents))
     return np.array([0.0, 0.0, -floor_m - float((posed[feet, 2, 3] - joints[feet, 2]).min())])
 
 

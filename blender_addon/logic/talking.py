@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._shared import template, types
-from . import rotations as rot
+from .._shared import rotations, template, types
 
 Float64 = NDArray[np.float64]
 
@@ -77,8 +76,8 @@ def performance(
     _add_blinks(expressions, expression_names, seconds)
     turns = _turns(joint_names, part, openness)
     base = template.rotation_matrices(rest_pose)
-    rotations = rot.axis_angles_from_matrices(base[None] @ template.rotation_matrices(turns))
-    return types.Motion(rotations, np.zeros((frames, 3)), np.clip(expressions, 0, 1), fps)
+    posed = rotations.axis_angles_from_matrices(base[None] @ template.rotation_matrices(turns))
+    return types.Motion(posed, np.zeros((frames, 3)), np.clip(expressions, 0, 1), fps)
 
 
 def moving_expressions(motion: types.Motion, names: tuple[str, ...]) -> tuple[str, ...]:

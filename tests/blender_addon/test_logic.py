@@ -5,34 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from blender_addon.logic import frames, rotations, talking
+from blender_addon.logic import frames, linear_maps, talking
 from blender_addon.logic.settings import is_local
 from shared import template
 
 from . import people
 
 
-def test_axis_angles_come_back_also_at_no_turn_and_half_a_turn() -> None:
-    rng = np.random.default_rng(0)
-    axes = rng.normal(size=(200, 3))
-    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
-    angles = np.concatenate([rng.uniform(0, np.pi - 1e-3, 190), [0, 1e-12, 1e-7, 1e-4, 0, 0, 0, 0, 0, 0]])
-    vectors = axes * angles[:, None]
-    np.testing.assert_allclose(
-        rotations.axis_angles_from_matrices(template.rotation_matrices(vectors)), vectors, atol=1e-9
-    )
-    for half_turn in np.pi * np.eye(3):  # either sign of the axis is the same turn
-        back = rotations.axis_angles_from_matrices(template.rotation_matrices(half_turn))
-        np.testing.assert_allclose(np.abs(back), half_turn, atol=1e-7)
-
-
 def test_scale_and_mirroring_are_taken_out_of_a_rotation() -> None:
     turn = template.rotation_matrices(np.array([[0.3, -0.4, 0.5], [1.0, 0.0, 0.2]]))
-    np.testing.assert_allclose(rotations.nearest_rotations(turn * [[[2.0]], [[0.1]]]), turn, atol=1e-9)
-    np.testing.assert_allclose(rotations.nearest_rotations(turn), turn, atol=1e-9)
-    mirrored = rotations.nearest_rotations(turn[0] @ np.diag([1.0, 1.0, -1.0]))
+    np.testing.assert_allclose(linear_maps.nearest_rotations(turn * [[[2.0]], [[0.1]]]), turn, atol=1e-9)
+    np.testing.assert_allclose(linear_maps.nearest_rotations(turn), turn, atol=1e-9)
+    mirrored = linear_maps.nearest_rotations(turn[0] @ np.diag([1.0, 1.0, -1.0]))
     assert np.linalg.det(mirrored) == pytest.approx(1)
-    assert rotations.nearest_rotations(np.empty((0, 3, 3))).shape == (0, 3, 3)
+    assert linear_maps.nearest_rotations(np.empty((0, 3, 3))).shape == (0, 3, 3)
 
 
 def test_frame_lists_are_short() -> None:

@@ -1,4 +1,4 @@
-"""From rotation matrices to axis-angle vectors and quaternions, batched over leading axes, float64.
+"""From rotation matrices to axis-angle vectors and quaternions, batched over leading axes, float64. numpy only.
 
 The way back is `shared.template.rotation_matrices`.
 """
@@ -6,9 +6,9 @@ The way back is `shared.template.rotation_matrices`.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Float64 = NDArray[np.float64]
+from .types import Float64
 
 
 def quaternions_from_matrices(matrices: ArrayLike) -> Float64:
@@ -32,7 +32,8 @@ def quaternions_from_matrices(matrices: ArrayLike) -> Float64:
     best = np.argmax(np.diagonal(rows, axis1=-2, axis2=-1), axis=-1)
     quaternions = np.take_along_axis(rows, best[..., None, None], axis=-2)[..., 0, :]
     quaternions = quaternions / np.linalg.norm(quaternions, axis=-1, keepdims=True)
-    return np.where(quaternions[..., :1] < 0, -quaternions, quaternions)
+    positive: Float64 = np.where(quaternions[..., :1] < 0, -quaternions, quaternions)
+    return positive
 
 
 def axis_angles_from_matrices(matrices: ArrayLike) -> Float64:
@@ -45,12 +46,25 @@ def axis_angles_from_matrices(matrices: ArrayLike) -> Float64:
     return quaternions[..., 1:] * factor
 
 
-def nearest_rotations(matrices: ArrayLike) -> Float64:
-    """The rotation part [..., 3, 3] of linear maps that may hold scale (polar decomposition; mirroring is undone)."""
-    m = np.asarray(matrices, dtype=np.float64)
-    gram = m @ np.swapaxes(m, -1, -2)
-    if np.abs(gram - np.eye(3)).max(initial=0.0) < 1e-7 and (np.linalg.det(m) > 0).all():
-        return m
-    u, _, vt = np.linalg.svd(m)
-    u[..., :, -1] *= np.sign(np.linalg.det(u @ vt))[..., None]
-    return u @ vt
+def matrices_from_quaternions(quaternions: ArrayLike) -> Float64:
+    """Rotation matrices [..., 3, 3] of quaternions [..., 4] (w, x, y, z) of any length but zero."""
+    q = np.asarray(quaternions, dtype=np.float64)
+    w, x, y, z = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+        (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+        (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+    )
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def continuous(quaternions: ArrayLike) -> Float64:
+    """Quaternions [T, ..., 4] with signs chosen so that none is further than a right angle from the one before it.
+
+    Keyed curves then never take the long way round.
+    """
+    q = np.array(quaternions, dtype=np.float64)
+    if len(q) > 1:
+        turned = (q[1:] * q[:-1]).sum(axis=-1) < 0
+        q[1:][np.logical_xor.accumulate(turned, axis=0)] *= -1
+    return q
