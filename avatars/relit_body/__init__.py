@@ -1,1 +1,1 @@
-"""DNF-Avatar: a relightable person, from a field that is slow to render (teacher) to surfels that are fast (student)."""
+"""DNF-Avatar: a relightable person, from a field that is slow to render (teacher) to fast surfels (student)."""
