@@ -1,7 +1,8 @@
 """Avatars on disk: a folder NAME.avatar with avatar.json, weights.safetensors and preview.png.
 
-avatar.json names the SHA-256 and size of the other files; they are checked before anything in them is used. Importing
-this module does not import torch, so a server can list a library without it.
+avatar.json names the SHA-256 and size of the other files; they are checked before anything in them is used. A name
+given later lies beside it in label.json: scenes pin avatar.json by digest, and a new name must not break them.
+Importing this module does not import torch, so a server can list a library without it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avatars.files import sha256_of, write_folder_atomically
+from avatars.files import sha256_of, write_atomically, write_folder_atomically
 from avatars.templates.opening import TemplateReference
 from shared.errors import BadAvatar, EffigyError
 from shared.messages import AvatarSummary
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "effigy-avatar", 1
 DESCRIPTION, WEIGHTS, PREVIEW = "avatar.json", "weights.safetensors", "preview.png"
+LABEL, MAX_LABEL_BYTES = "label.json", 4096
 MAX_DESCRIPTION_BYTES, MAX_WEIGHTS_BYTES, MAX_PREVIEW_BYTES = 16 << 20, 8 << 30, 64 << 20
 LIMITS = {WEIGHTS: MAX_WEIGHTS_BYTES, PREVIEW: MAX_PREVIEW_BYTES}
 
@@ -188,7 +190,7 @@ def describe_avatar(folder: Path) -> AvatarSummary:
     )
     return AvatarSummary(
         avatar_id=avatar_id,
-        name=document["name"],
+        name=shown_name(folder, document),
         method=document["method"],
         digest=digest,
         template_id=str(document["template"].get("id", "")),
@@ -197,6 +199,24 @@ def describe_avatar(folder: Path) -> AvatarSummary:
         licence=document["licence"],
         problem=problem,
     )
+
+
+def rename_avatar(folder: Path, name: str) -> None:
+    """Give an avatar another name to be shown by; its digest stays. Raises EnvironmentFailed."""
+    write_atomically(Path(folder) / LABEL, json.dumps({"name": name}, ensure_ascii=False).encode())
+
+
+def shown_name(folder: Path, document: Mapping[str, Any]) -> str:
+    """The name an avatar was given last: label.json's where there is a readable one, else that of `document`."""
+    path = Path(folder) / LABEL
+    try:
+        if path.stat().st_size <= MAX_LABEL_BYTES:
+            name = json.loads(path.read_bytes())["name"]
+            if isinstance(name, str) and name:
+                return name
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        pass  # there is none, or it is damaged: the name it was made with is good
+    return str(document["name"])
 
 
 def load_preview(folder: Path) -> NDArray[np.uint8]:

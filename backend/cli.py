@@ -29,6 +29,7 @@ from backend.cli_checks import add_benchmark, add_doctor
 from backend.cli_demo import add_demo
 from backend.cli_evaluate import add_evaluate
 from backend.cli_export import add_export, add_import
+from backend.cli_library import add_library, add_status
 from backend.cli_lists import add_avatars, add_jobs
 from backend.cli_online import add_online
 from backend.cli_render import add_render
@@ -57,7 +58,9 @@ def parser() -> argparse.ArgumentParser:
         add_export,
         add_template,
         add_avatars,
+        add_library,
         add_jobs,
+        add_status,
         add_benchmark,
         add_doctor,
         add_demo,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 from pathlib import Path
@@ -13,8 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from backend.checking import REPORT, SHEET, check_and_report
+
 MARKS = {"ok": "[green]ok[/]", "doubtful": "[yellow]doubtful[/]", "bad": "[red]bad[/]"}
-SHEET, REPORT = "capture_check.png", "capture_check.json"
 
 
 def add_capture(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -46,33 +46,11 @@ def add_capture(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def check_capture_command(arguments: argparse.Namespace) -> int:
     """Examine, write sheet and report, print the findings; status 1 when one of them is bad."""
-    from PIL import Image
+    from avatars.captures.options import OPTIONS
 
-    from avatars.captures.check import check_folder
-    from avatars.captures.options import OPTIONS, amend_options
-    from avatars.files import disk_failure, write_atomically
-    from shared.errors import BadConfig
-
-    if arguments.frames < 1:
-        raise BadConfig("--frames is too small", found=str(arguments.frames), expected="at least 1")
-    checked = check_folder(arguments.folder, arguments.frames)
-    written: dict[str, Any] = {}
-    while arguments.fix and checked.options() and checked.options() != written:
-        written = checked.options()
-        amend_options(Path(arguments.folder).expanduser(), written)
-        checked = check_folder(arguments.folder, arguments.frames)
-    document = checked.as_json()
     output = (arguments.output or Path()).expanduser()
+    checked, document, written = check_and_report(arguments.folder, arguments.frames, output, fix=arguments.fix)
     sheet_path, report_path = output / SHEET, output / REPORT
-    document["sheet"] = os.fspath(sheet_path.absolute())
-    picture = io.BytesIO()
-    Image.fromarray(checked.sheet).save(picture, format="PNG")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise disk_failure(output, error) from error
-    write_atomically(sheet_path, picture.getvalue())
-    write_atomically(report_path, json.dumps(document, indent=1).encode())
     if arguments.json:
         print(json.dumps(document, indent=1))
         return int(checked.state() == "bad")

@@ -3,42 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import math
-import shutil
 import sys
-import uuid
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
 from backend.cli_chosen import prepare_device
-from backend.cli_render import orbit_camera, straight_srgb
+from backend.exporting import AXES, FORMATS, SPLATS, ExportPlan, write_export
 from backend.home import default_home, open_home
+from backend.importing import import_into_library
 from backend.library import SUFFIX, Library, avatar_place
-from shared.errors import BadConfig, EnvironmentFailed
-from shared.types import Camera
-
-FORMATS = ("rgbavatar", "gaussian-avatars", "ply", "spz", "avatar")
-AXES = ("z-up", "y-up", "y-down")
-PREVIEW_PX = 256
-VIEWS = 16
-"""Cameras on a circle written into an exported cameras.json."""
+from shared.desk_messages import StartImport
+from shared.errors import BadConfig
+from shared.types import Motion
 
 
 def add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "import",
-        help="bring an avatar of RGBAvatar or GaussianAvatars into the library",
+        help="bring an avatar of RGBAvatar, GaussianAvatars or another machine into the library",
         description="Reads RGBAvatar's model.ply (with its config.yaml) or GaussianAvatars' point_cloud.ply (with its "
-        "flame_param.npz). Both hang on FLAME, which you add once with: effigy template add",
+        "flame_param.npz), which hang on FLAME (add it once with: effigy template add), or copies a NAME.avatar.",
     )
     parser.add_argument(
-        "source", type=Path, metavar="FILE_OR_FOLDER", help="model.ply, point_cloud.ply or their folder"
+        "source", type=Path, metavar="FILE_OR_FOLDER", help="model.ply, point_cloud.ply or their folder, or NAME.avatar"
     )
     parser.add_argument("--name", help="name in the library (default: the folder's)")
     parser.add_argument("--config", type=Path, help="RGBAvatar's config.yaml (default: beside the file)")
@@ -83,100 +74,71 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def import_command(arguments: argparse.Namespace) -> int:
     """Read, render a preview, put it into the library and print its id."""
-    from avatars.avatar_folder import About, save_avatar
-    from avatars.formats.importing import import_avatar
-
-    home = open_home(arguments.home)
-    device = prepare_device("cpu")
+    asked = StartImport(
+        "",
+        str(arguments.source),
+        arguments.name or "",
+        str(arguments.config or ""),
+        str(arguments.flame_param or ""),
+        arguments.template,
+        arguments.mean_shape,
+        arguments.licence,
+        arguments.consent,
+    )
     with _progress() as progress:
         progress.add_task(f"Reading {arguments.source}", total=None)
-        imported = import_avatar(
-            arguments.source,
-            config=arguments.config,
-            flame_param=arguments.flame_param,
-            template=arguments.template,
-            mean_shape=arguments.mean_shape,
-        )
-        preview = straight_srgb(front_view(imported.avatar, PREVIEW_PX, device))
-        name = arguments.name or default_name(arguments.source)
-        about = About(
-            name=name,
-            licence=arguments.licence,
-            consent=arguments.consent,
-            provenance=imported.provenance,
-        )
-        waiting = home.root / f".import-{uuid.uuid4().hex[:8]}.avatar"
-        try:
-            save_avatar(waiting, imported.avatar, about, preview)
-            avatar_id = Library(home.library).adopt(waiting, name)
-        finally:
-            shutil.rmtree(waiting, ignore_errors=True)
-    _say(imported.notes)
+        avatar_id, notes = import_into_library(open_home(arguments.home), asked, prepare_device("cpu"))
+    _say(notes)
     print(avatar_id)
     return 0
 
 
 def export_command(arguments: argparse.Namespace) -> int:
     """Write the files and print where they are."""
-    from avatars.avatar_folder import load_avatar
-    from avatars.formats.exporting import (
-        export_avatar_folder,
-        export_frame,
-        export_frames,
-        export_gaussian_avatars_folder,
-        export_rgbavatar_folder,
-        rest_motion,
-    )
-    from avatars.formats.motions import read_motion
-
     output: Path = arguments.output.expanduser()
-    splats = arguments.format in ("ply", "spz")
+    splats = arguments.format in SPLATS
     check_export(arguments)
     library, avatar_id = avatar_place(arguments.avatar, (arguments.home or default_home()).expanduser() / "library")
     device = prepare_device(arguments.device if splats else "cpu")
     folder = Library(library).path(avatar_id)
-    if arguments.format == "avatar":
-        export_avatar_folder(folder, output, half_deltas=arguments.half_deltas)
-        print(output)
-        return 0
-    avatar = load_avatar(folder, device)
-    motion = read_motion(arguments.motion, avatar.rig()) if arguments.motion else None
-    moving = motion or rest_motion(avatar)
-    frames = frame_range(arguments.frames, len(moving)) if arguments.frames else [arguments.frame]
-    if not 0 <= min(frames) <= max(frames) < len(moving):
-        raise BadConfig(
-            "The motion has no such frame",
-            found=f"{max(frames)} of {arguments.motion or 'the pose of the capture'}",
-            expected=f"0 to {len(moving) - 1}",
-        )
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EnvironmentFailed(f"{output.parent} cannot be made", found=str(error.strerror)) from error
-    notes: list[str] = []
+    motion, frames = None, [arguments.frame]
+    if arguments.format != "avatar":
+        motion, frames = _motion(arguments, folder)
+    plan = ExportPlan(
+        arguments.format,
+        output,
+        motion,
+        frames,
+        bool(arguments.frames),
+        arguments.axes,
+        arguments.template,
+        arguments.half_deltas,
+    )
     with _progress() as progress:
         task = progress.add_task(f"Writing {output.name}", total=len(frames) if splats else None)
-        if arguments.format == "rgbavatar":
-            notes = export_rgbavatar_folder(avatar, output)
-        elif arguments.format == "gaussian-avatars":
-            cameras = [(f"{index:05d}", circle_camera(avatar, index)) for index in range(VIEWS)]
-            notes = export_gaussian_avatars_folder(avatar, output, motion, frames[0], arguments.template, cameras)
-        elif arguments.frames:
-            export_frames(
-                avatar,
-                moving,
-                frames,
-                output,
-                arguments.format,
-                arguments.axes,
-                device,
-                lambda done, total: progress.update(task, completed=done, total=total),
-            )
-        else:
-            export_frame(avatar, moving.at(frames[0]), output, arguments.format, arguments.axes, device)
+        notes = write_export(
+            folder, plan, device, lambda done, total: progress.update(task, completed=done, total=total)
+        )
     _say(notes)
     print(output)
     return 0
+
+
+def _motion(arguments: argparse.Namespace, folder: Path) -> tuple[Motion | None, list[int]]:
+    """The motion that --motion names and the frames of it that are asked for."""
+    from avatars.avatar_folder import load_avatar
+    from avatars.formats.motions import read_motion
+
+    motion = read_motion(arguments.motion, load_avatar(folder).rig()) if arguments.motion else None
+    count = 1 if motion is None else len(motion)
+    frames = frame_range(arguments.frames, count) if arguments.frames else [arguments.frame]
+    if not 0 <= min(frames) <= max(frames) < count:
+        raise BadConfig(
+            "The motion has no such frame",
+            found=f"{max(frames)} of {arguments.motion or 'the pose of the capture'}",
+            expected=f"0 to {count - 1}",
+        )
+    return motion, frames
 
 
 def check_export(arguments: argparse.Namespace) -> None:
@@ -215,35 +177,6 @@ def frame_range(text: str, count: int) -> list[int]:
     if not 0 <= begin < end <= count:
         raise BadConfig("The motion has no such frames", found=text, expected=f"within 0:{count}")
     return list(range(begin, end))
-
-
-def default_name(source: Path) -> str:
-    """A name for what lies at `source`: its folder's, or the model folder's of GaussianAvatars."""
-    folder = source.absolute() if source.is_dir() else source.absolute().parent
-    if folder.name.startswith("iteration_"):
-        folder = folder.parent.parent
-    return folder.name or "imported"
-
-
-def front_view(avatar: Any, size_px: int, device: str) -> NDArray[Any]:
-    """The avatar at rest from in front, premultiplied linear RGBA [size, size, 4]."""
-    from avatars.formats.exporting import rest_motion
-    from avatars.scene import SceneInstance, render_scene
-
-    rest = rest_motion(avatar)
-    instance = SceneInstance(avatar, np.eye(4)[None], rest.rotations, rest.translations, rest.expressions)
-    camera = circle_camera(avatar, 0, size_px)
-    image: NDArray[Any] = render_scene([instance], [camera], None, ("combined",), device=device)["combined"]
-    return image
-
-
-def circle_camera(avatar: Any, index: int, size_px: int = 512) -> Camera:
-    """One of VIEWS cameras on a circle around the avatar at rest; 0 is in front."""
-    vertices = avatar.proxy().vertices
-    K, world_from_camera, distance_m = orbit_camera(
-        vertices, size_px, size_px, 2 * math.pi * index / VIEWS, math.radians(5), math.radians(25)
-    )
-    return Camera(size_px, size_px, K, world_from_camera, distance_m / 100, distance_m * 100)
 
 
 def _progress() -> Progress:

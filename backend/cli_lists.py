@@ -21,8 +21,8 @@ from shared.client import DEFAULT_ADDRESS, BackendClient
 from shared.messages import ChangeJob, JobInfo, ListJobs
 
 CONNECT_S = 3.0
-ACTIONS = ("pause", "resume", "stop", "save", "cancel")
-"""Stop and save are for live trainings."""
+ACTIONS = ("pause", "resume", "stop", "save", "cancel", "up", "down", "remove")
+"""Stop and save are for live trainings, up and down for those that wait, remove for those that are over."""
 
 
 def add_avatars(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

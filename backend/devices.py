@@ -41,6 +41,18 @@ def rasteriser_name(device: str) -> str:
     return "gsplat" if device.startswith("cuda") else "numba"
 
 
+def device_memory(device: str) -> tuple[int, int]:
+    """Bytes in use and in all: of the GPU by whoever uses it, of the machine where the CPU computes."""
+    import psutil
+    import torch
+
+    if device.startswith("cuda"):
+        free, total = torch.cuda.mem_get_info(device)
+        return int(total - free), int(total)
+    machine = psutil.virtual_memory()
+    return int(machine.total - machine.available), int(machine.total)
+
+
 def usable_cores() -> int:
     """Cores this process may use, which on a shared machine or in a container are fewer than there are."""
     if hasattr(os, "sched_getaffinity"):

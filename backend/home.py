@@ -13,7 +13,7 @@ from shared.errors import EnvironmentFailed
 
 @dataclass(frozen=True)
 class Home:
-    """The data folder. library: avatars; jobs: one folder per job and the journal; logs: text."""
+    """The data folder. library: avatars; jobs: one folder per job and the journal; logs: text; trash: deleted."""
 
     root: Path
 
@@ -26,6 +26,11 @@ class Home:
     def jobs(self) -> Path:
         """Holds journal.jsonl and one folder per job."""
         return self.root / "jobs"
+
+    @property
+    def trash(self) -> Path:
+        """Holds what was thrown away; made when something is."""
+        return self.root / "trash"
 
     @property
     def logs(self) -> Path:

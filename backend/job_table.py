@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from backend.jobs import JobRecord, Journal
+from backend.job_curve import Curves
+from backend.jobs import ENDED, JobRecord, Journal
 from backend.workers import Worker
-from shared.errors import NotFound, nearest
+from shared.desk_messages import JobCurve
+from shared.errors import BadMessage, NotFound, nearest
 from shared.messages import ChangeJob, JobInfo, JobPreview
 
 
@@ -31,15 +34,47 @@ class JobTable(ABC):
         self._told_end_at_s: float | None = None
         self._live: dict[str, JobInfo] = {}
         self._previews: dict[str, JobPreview] = {}
+        self._curves = Curves()
 
     @abstractmethod
     def info(self, job_id: str) -> JobInfo:
         """One job with its newest numbers. Raises NotFound."""
 
+    @abstractmethod
+    def greeted(self) -> None:
+        """The worker is connected: tell it what to do."""
+
+    @abstractmethod
+    def received(self, message: Any) -> None:
+        """What the worker says."""
+
     def preview(self, job_id: str) -> JobPreview:
         """The newest preview picture. Raises NotFound."""
         self._record(job_id)
         return self._previews.get(job_id) or JobPreview(job_id, 0, np.zeros((0, 0, 3), np.uint8))
+
+    def curve(self, job_id: str) -> JobCurve:
+        """How its numbers went. Raises NotFound."""
+        self._record(job_id)
+        return self._curves.curve(job_id)
+
+    def remove(self, job_id: str) -> JobInfo:
+        """Take a job that is over off the list; its state is 'removed' then. Raises NotFound, BadMessage."""
+        record = self._record(job_id)
+        if record.state not in ENDED or job_id == self._running:
+            do = "Cancel it first" if record.state not in ENDED else "Try again in a moment"
+            raise BadMessage(f"{record.name} is not over", found=record.state, do=do)
+        removed = replace(self.info(job_id), state=self.journal.remove(job_id).state)
+        for known in (self._live, self._previews):
+            known.pop(job_id, None)
+        self._curves.forget(job_id)
+        self._publish(removed)
+        return removed
+
+    def _told(self, info: JobInfo) -> None:
+        """Keep a job's newest numbers, and the curve they make."""
+        self._live[info.job_id] = info
+        self._curves.note(info.job_id, info.step, info.losses)
 
     def _leave(self, action: str, grace_s: float) -> None:
         """Ask the worker for `action`, give it grace_s to end by itself, and end it."""

@@ -18,16 +18,17 @@ from typing import Any
 from shared.errors import EnvironmentFailed
 from shared.messages import JobInfo
 
-STATES = ("queued", "running", "paused", "done", "failed", "cancelled")
+REMOVED = "removed"
+STATES = ("queued", "running", "paused", "done", "failed", "cancelled", REMOVED)
 ENDED = ("done", "failed", "cancelled")
 COMPACT_ABOVE_LINES = 2_000
 
 
 @dataclass(frozen=True)
 class JobRecord:
-    """A training job as it is kept. kind: 'train' or 'online'.
+    """A job as it is kept. kind: 'train', 'online', 'check', 'import' or 'export'.
 
-    crashes: restarts of its worker since it was last started by hand.
+    crashes: restarts of its worker since it was last started by hand. rank: smaller ones of the queue begin earlier.
     """
 
     job_id: str
@@ -45,6 +46,7 @@ class JobRecord:
     report_folder: str = ""
     avatar_id: str = ""
     kind: str = "train"
+    rank: int = 0
 
     def info(self) -> JobInfo:
         """What clients are told."""
@@ -123,6 +125,12 @@ class Journal:
         self.records[record.job_id] = record
         return record
 
+    def remove(self, job_id: str) -> JobRecord:
+        """Forget a job for good and return its last record."""
+        removed = self.put(replace(self.records[job_id], state=REMOVED))
+        del self.records[job_id]
+        return removed
+
     def by_key(self, key: str) -> JobRecord | None:
         """The job started with this idempotency key; an empty key is nobody's."""
         return next((record for record in self.records.values() if key and record.key == key), None)
@@ -142,6 +150,8 @@ class Journal:
             record = _record(line)
             if record is None:
                 self.damaged_lines += 1
+            elif record.state == REMOVED:
+                self.records.pop(record.job_id, None)
             else:
                 self.records[record.job_id] = record
         return len(lines)

@@ -10,14 +10,25 @@ import uuid
 from dataclasses import replace
 from pathlib import Path
 
-from avatars.avatar_folder import describe_avatar
+from avatars.avatar_folder import describe_avatar, rename_avatar
 from shared import wire
-from shared.errors import BadMessage, EnvironmentFailed, NotFound, nearest
+from shared.errors import BadConfig, BadMessage, EnvironmentFailed, NotFound, nearest
 from shared.messages import AvatarList, AvatarSummary
 
 SUFFIX = ".avatar"
 Stamp = tuple[tuple[str, int, int], ...]
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
+_NAME = re.compile(r"[^./\\:*?<>|\"\x00-\x1f][^/\\:*?<>|\"\x00-\x1f]{0,59}")
+
+
+def check_name(name: str) -> None:
+    """Raises BadConfig for a name that cannot be an avatar's."""
+    if not _NAME.fullmatch(name):
+        raise BadConfig(
+            "This name cannot be an avatar's",
+            found=repr(name[:80]),
+            expected="1 to 60 letters without / \\ : * ? < > | and not beginning with a dot",
+        )
 
 
 def avatar_place(text: str, library: Path) -> tuple[Path, str]:
@@ -61,6 +72,14 @@ class Library:
         self.path(avatar_id)
         self._known[avatar_id] = self._described(avatar_id)
         return self._known[avatar_id][1]
+
+    def rename(self, avatar_id: str, name: str) -> None:
+        """Show an avatar by another name; its id and digest, which scenes hold on to, stay.
+
+        Raises NotFound, BadConfig, EnvironmentFailed.
+        """
+        check_name(name)
+        rename_avatar(self.path(avatar_id), name)
 
     def _described(self, avatar_id: str) -> tuple[Stamp, AvatarSummary]:
         folder = self.folder / f"{avatar_id}{SUFFIX}"

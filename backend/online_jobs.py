@@ -170,11 +170,11 @@ class OnlineJobs(JobTable):
             self._put(replace(record, state="failed", message=str(message.error()), avatar_id=self._kept(record)))
         elif isinstance(message, JobInfo) and message.state in ENDED:
             self._told_end_at_s = time.monotonic()
-            self._live[record.job_id] = message
+            self._told(replace(message, job_id=record.job_id))
             self._summary = None
             self._put(record.ended(message))
         elif isinstance(message, JobInfo):
-            self._live[record.job_id] = message
+            self._told(replace(message, job_id=record.job_id))
             self._publish(self.info(record.job_id))
 
     # --- time passes -------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.addresses import require_loopback
-from backend.training_run import check_name
+from backend.library import check_name
 from shared.errors import BadConfig, nearest
 from shared.messages import AvatarSummary, StartOnline
 

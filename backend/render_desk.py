@@ -12,6 +12,7 @@ from typing import Any
 from backend.frames import BY_VIEW, Asked, WaitingRequests
 from backend.workers import Worker
 from shared import wire
+from shared.desk_messages import Memory
 from shared.errors import BadMessage, NotFound
 from shared.messages import Failure, PutEnvironment, Superseded, Welcome
 
@@ -65,6 +66,7 @@ class RenderDesk:
         self._start, self._send, self._answer, self._forward = start, send, answer, forward
         self.worker: Worker | None = None
         self.ready: Welcome | None = None
+        self.memory = Memory(0, 0)
         self._waiting = WaitingRequests()
         self._busy: Asked | None = None
         self._ticket = 0
@@ -82,6 +84,11 @@ class RenderDesk:
             self._answer(replaced, Superseded(replaced.message.view))
         self._dispatch()
 
+    @property
+    def waiting(self) -> int:
+        """How many requests are not answered yet."""
+        return len(self._waiting) + (self._busy is not None)
+
     def put_environment(self, message: PutEnvironment) -> None:
         """Keep an environment map for the worker and its successors. Raises BadMessage."""
         radiance = message.radiance
@@ -96,6 +103,8 @@ class RenderDesk:
         if header.name == "Welcome":
             self.ready, self._failures = wire.read_message(header, parts), 0
             log.info("render worker is ready on %s after %.1f s", self.ready.device, self._age_s())
+        elif header.name == "Memory":
+            self.memory = wire.read_message(header, parts)
         elif self._busy is not None and header.request_id == self._ticket:
             asked, self._busy = self._busy, None
             self._failures = 0
@@ -128,6 +137,7 @@ class RenderDesk:
         if self.worker is not None:
             self.worker.stop()
         self.worker = self._busy = self.ready = None
+        self.memory = Memory(0, 0)
         self._sent = RecentEnvironments()
 
     def stop(self) -> None:

@@ -5,21 +5,24 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backend.devices import device_name, rasteriser_name, resolve_device, usable_cores, use_cores
+from backend.devices import device_memory, device_name, rasteriser_name, resolve_device, usable_cores, use_cores
 from backend.home import Home
 from backend.library import Library
 from backend.rendering import Studio
 from backend.worker_link import join_server, worker_parser
 from shared import __version__, messages
+from shared.desk_messages import Memory
 from shared.errors import BadMessage, EffigyError, WorkerFailed
 from shared.messages import PROTOCOL_VERSION, Failure, Welcome
 from shared.pixel_memory import PixelWriter
 
 BROKEN_DEVICE_EXIT = 4
+MEMORY_EVERY_S = 2.0
 
 log = logging.getLogger("effigy.render_worker")
 
@@ -63,8 +66,12 @@ def main() -> int:
     studio = Studio(Library(Home(Path(arguments.home)).library), device)
     pixels = PixelWriter()
     link.send(Welcome(PROTOCOL_VERSION, __version__, "", "", "", device_name(device), rasteriser_name(device)))
+    told_s = 0.0
     while True:
-        envelope = link.receive(60.0)
+        envelope = link.receive(MEMORY_EVERY_S)
+        if time.monotonic() - told_s >= MEMORY_EVERY_S:
+            link.send(Memory(*device_memory(device)))
+            told_s = time.monotonic()
         if envelope is None:
             continue
         if isinstance(envelope.message, messages.PutEnvironment):

@@ -21,16 +21,21 @@ import zmq
 
 from backend.addresses import bind, bind_private, require_loopback
 from backend.checks import check_pose_request, check_render_request
+from backend.errands import Errands
 from backend.frames import Asked
+from backend.front_desk import QUESTIONS, FrontDesk
 from backend.home import Home, lock_home
+from backend.job_table import JobTable
 from backend.jobs import JobRecord, Journal
 from backend.library import Library
 from backend.online_jobs import LiveDesk, OnlineJobs
 from backend.online_run import LIVE
 from backend.render_desk import RenderDesk
 from backend.training_jobs import TrainingJobs
+from backend.trash import Trash
 from backend.workers import Worker
 from shared import __version__, messages, wire
+from shared.desk_messages import GetJobCurve, GetStatus, StartCheck, StartExport, StartImport, Status
 from shared.errors import BadAvatar, BadMessage, EffigyError, HelloFirst, NotAllowed, VersionMismatch
 from shared.messages import PROTOCOL_VERSION, Failure, Hello, JobEvent, JobInfo, Welcome
 from shared.sockets import (
@@ -47,7 +52,8 @@ from shared.sockets import (
 TICK_MS = 50
 MAX_CLIENTS = 256
 LAST_CHECKPOINT_S = 5.0
-CAPABILITIES = ("render", "train", "online", "library", "environment")
+CAPABILITIES = ("render", "train", "online", "library", "environment", "check", "import", "export")
+"""What its clients may offer; those of methods still to come are not among them, and their panels say so."""
 LISTED_JOBS = 200
 SHORT_ANSWER_BYTES, SHORT_ANSWER_TRIES, SHORT_ANSWER_WAIT_S = 64 * 1024, 20, 0.0005
 BURST = 32
@@ -100,7 +106,7 @@ class Server:
         self._deaf: set[tuple[str, bytes]] = set()
         self._clients: dict[str, OrderedDict[bytes, str]] = {"control": OrderedDict(), "frames": OrderedDict()}
         self.library = Library(settings.home.library)
-        self.jobs = TrainingJobs(journal, self._start_trainer, self._tell_worker, self._publish)
+        self.jobs = TrainingJobs(journal, partial(self._start_job, "train_worker"), self._tell_worker, self._publish)
         self.desk = RenderDesk(self._start_renderer, self._ask_worker, self._answer, self._pass_on)
         self.live = LiveDesk(
             self._start_renderer, self._ask_worker, self._answer, self._pass_on, self.desk.environments
@@ -110,10 +116,14 @@ class Server:
             self.library,
             settings.home.jobs,
             self.live,
-            self._start_learner,
+            partial(self._start_job, "online_worker"),
             self._tell_worker,
             self._publish,
         )
+        self.errands = Errands(journal, self._start_errands, self._tell_worker, self._publish)
+        self.trash = Trash(settings.home.trash)
+        self.front = FrontDesk(settings.home, self.library, self.trash, journal.records.__contains__)
+        self._started_s = time.monotonic()
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Serve until stop() is true; then end the workers (a training job writes a last checkpoint) and let go."""
@@ -128,10 +138,12 @@ class Server:
                         self._take(channel, socket)
                 self._guard("jobs", self.jobs.tick)
                 self._guard("live training", self.online.tick)
+                self._guard("errands", self.errands.tick)
                 self._guard("rendering", self.desk.tick)
         finally:
             self.online.stop(LAST_CHECKPOINT_S)
             self.jobs.stop(LAST_CHECKPOINT_S)
+            self.errands.stop()
             self.desk.stop()
             self._release()
 
@@ -188,8 +200,19 @@ class Server:
             case messages.ListJobs():
                 newest = list(self.jobs.journal.records)[: -LISTED_JOBS - 1 : -1]
                 return messages.JobList(tuple(self._keeper(job_id).info(job_id) for job_id in newest))
+            case messages.ChangeJob(action="remove"):
+                return self._remove_job(message.job_id)
             case messages.ChangeJob():
                 return self._keeper(message.job_id).change(message)
+            case GetJobCurve():
+                return self._keeper(message.job_id).curve(message.job_id)
+            case GetStatus():
+                return self._status()
+            case StartCheck() | StartImport() | StartExport():
+                known = self.jobs.journal.by_key(message.key)
+                return self.errands.start(message) if known is None else self._keeper(known.job_id).info(known.job_id)
+            case _ if isinstance(message, QUESTIONS):
+                return self.front.answer(message)
             case messages.GetJobPreview():
                 return self._keeper(message.job_id).preview(message.job_id)
             case messages.PutEnvironment():
@@ -224,10 +247,34 @@ class Server:
                 return self.desk.ask(asked)
         raise BadMessage(f"{type(message).__name__} is not a request")
 
-    def _keeper(self, job_id: str) -> TrainingJobs | OnlineJobs:
+    def _keeper(self, job_id: str) -> TrainingJobs | OnlineJobs | Errands:
         """Who looks after a job; of unknown ones the training jobs say so."""
         record = self.jobs.journal.records.get(job_id)
-        return self.online if record is not None and record.kind == "online" else self.jobs
+        if record is None or record.kind == "train":
+            return self.jobs
+        return self.online if record.kind == "online" else self.errands
+
+    def _remove_job(self, job_id: str) -> JobInfo:
+        removed = self._keeper(job_id).remove(job_id)
+        folder = self.settings.home.jobs / job_id
+        if folder.is_dir():
+            self.trash.throw(folder)
+        return removed
+
+    def _status(self) -> Status:
+        records = self.jobs.journal.records.values()
+        ready, memory = self.desk.ready, self.desk.memory
+        return Status(
+            ready.device if ready else "starting",
+            ready.rasteriser if ready else "starting",
+            memory.used_bytes,
+            memory.total_bytes,
+            self.desk.waiting,
+            sum(record.state == "queued" for record in records),
+            sum(record.state == "running" for record in records),
+            time.monotonic() - self._started_s,
+            str(self.settings.home.root),
+        )
 
     def _greet(self, channel: str, identity: bytes, hello: Hello) -> Welcome:
         if hello.protocol != PROTOCOL_VERSION:
@@ -298,25 +345,24 @@ class Server:
     # --- workers ----------------------------------------------------------------------------------------------------
     def _from_worker(self, identity: bytes, parts: Sequence[wire.Part]) -> None:
         header = wire.open_header(parts, wire.FROM_SERVER)
-        trainer, renderer, learner = self.jobs.worker, self.desk.worker, self.online.worker
+        tables: tuple[JobTable, ...] = (self.jobs, self.online, self.errands)
         if header.name == "Hello":
             hello = wire.read_message(header, parts)
-            for worker in (trainer, renderer, learner):
-                if worker is not None and hmac.compare_digest(hello.key, worker.secret):
-                    worker.identity = identity
-                    if worker is trainer:
-                        self.jobs.greeted()
-                    elif worker is learner:
-                        self.online.greeted()
-        elif trainer is not None and identity == trainer.identity:
-            self.jobs.received(wire.read_message(header, parts))
-        elif renderer is not None and identity == renderer.identity:
+            if self.desk.worker is not None and hmac.compare_digest(hello.key, self.desk.worker.secret):
+                self.desk.worker.identity = identity
+            for table in tables:
+                if table.worker is not None and hmac.compare_digest(hello.key, table.worker.secret):
+                    table.worker.identity = identity
+                    table.greeted()
+            return
+        if self.desk.worker is not None and identity == self.desk.worker.identity:
             self.desk.received(header, parts)
-        elif learner is not None and identity == learner.identity:
-            if header.request_id or header.name == "Welcome":
-                self.live.received(header, parts)
-            else:
-                self.online.received(wire.read_message(header, parts))
+            return
+        told = next((one for one in tables if one.worker is not None and identity == one.worker.identity), None)
+        if told is self.online and (header.request_id or header.name == "Welcome"):
+            self.live.received(header, parts)
+        elif told is not None:
+            told.received(wire.read_message(header, parts))
 
     def _tell_worker(self, worker: Worker, message: Any) -> None:
         self._send_worker(worker, wire.encode(message, epoch=self.epoch))
@@ -335,15 +381,13 @@ class Server:
     def _start_renderer(self) -> Worker:
         return self._start("backend.render_worker", "render", self.settings.home.logs / "render.log")
 
-    def _start_trainer(self, record: JobRecord) -> Worker:
-        folder = self.settings.home.jobs / record.job_id
-        folder.mkdir(parents=True, exist_ok=True)
-        return self._start("backend.train_worker", f"train {record.job_id}", folder / "worker.log")
+    def _start_errands(self) -> Worker:
+        return self._start("backend.errand_worker", "errands", self.settings.home.logs / "errands.log")
 
-    def _start_learner(self, record: JobRecord) -> Worker:
+    def _start_job(self, module: str, record: JobRecord) -> Worker:
         folder = self.settings.home.jobs / record.job_id
         folder.mkdir(parents=True, exist_ok=True)
-        return self._start("backend.online_worker", f"online {record.job_id}", folder / "worker.log")
+        return self._start(f"backend.{module}", f"{record.kind} {record.job_id}", folder / "worker.log")
 
     def _start(self, module: str, name: str, log_path: Path) -> Worker:
         arguments = ["--home", str(self.settings.home.root), "--device", self.settings.device]

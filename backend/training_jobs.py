@@ -19,7 +19,7 @@ from shared.errors import BadMessage, nearest
 from shared.messages import ChangeJob, Failure, JobInfo, JobPreview, StartTraining
 
 RESTART_AFTER_S = (1.0, 2.0, 4.0)
-ACTIONS = ("pause", "resume", "cancel")
+ACTIONS = ("pause", "resume", "cancel", "up", "down")
 CANCEL_GRACE_S = 10.0
 """A worker that does not stop by itself within this time is ended by force; its last checkpoint stays."""
 FINAL_STATES = ("done", "paused", "cancelled")
@@ -48,9 +48,11 @@ class TrainingJobs(JobTable):
         """One job with its newest numbers. Raises NotFound."""
         record = self._record(job_id)
         live = self._live.get(job_id)
+        place = self._waiting().index(job_id) + 1 if _waits(record) else 0
         if live is None:
-            return record.info()
-        return replace(live, state=record.state, message=live.message or record.message, created=record.created)
+            return replace(record.info(), place=place)
+        text = live.message or record.message
+        return replace(live, state=record.state, message=text, created=record.created, place=place)
 
     def start(self, asked: StartTraining) -> JobInfo:
         """Queue a job; the same key again is the same job."""
@@ -58,17 +60,29 @@ class TrainingJobs(JobTable):
         if known is not None:
             return self.info(known.job_id)
         record = JobRecord(
-            new_job_id(), asked.key, asked.name, asked.capture, asked.preset, dict(asked.overrides), created=now_text()
+            new_job_id(),
+            asked.key,
+            asked.name,
+            asked.capture,
+            asked.preset,
+            dict(asked.overrides),
+            created=now_text(),
+            rank=1 + max((self.journal.records[job_id].rank for job_id in self._waiting()), default=0),
         )
         self._put(record)
         return self.info(record.job_id)
 
     def change(self, asked: ChangeJob) -> JobInfo:
-        """Pause, resume or cancel. Asking for what is already so is no error. Raises NotFound, BadMessage."""
+        """Pause, resume, cancel, or move it in the queue. Asking for what is already so is no error.
+
+        Raises NotFound, BadMessage.
+        """
         record = self._record(asked.job_id)
         if asked.action not in ACTIONS:
             raise BadMessage(f"There is no action {asked.action!r}{nearest(asked.action, ACTIONS)}")
-        if asked.action == "resume":
+        if asked.action in ("up", "down"):
+            self._move(record, -1 if asked.action == "up" else 1)
+        elif asked.action == "resume":
             if record.state in ("paused", "failed", "cancelled"):
                 self._live.pop(record.job_id, None)
                 self._put(replace(record, state="queued", crashes=0, message=""))
@@ -106,12 +120,12 @@ class TrainingJobs(JobTable):
             self._put(replace(record, state="failed", message=str(message.error())))
         elif isinstance(message, JobInfo) and message.state in FINAL_STATES:
             self._told_end_at_s = time.monotonic()
-            self._live[record.job_id] = message
+            self._told(replace(message, job_id=record.job_id))
             self._put(record.ended(message))
         elif isinstance(message, JobInfo):
             if record.step != message.step:  # not worth a line of the journal; kept for the next one
                 self.journal.records[record.job_id] = replace(record, step=message.step, steps=message.steps)
-            self._live[record.job_id] = message
+            self._told(replace(message, job_id=record.job_id))
             self._publish(self.info(record.job_id))
 
     # --- time passes -------------------------------------------------------------------------------------------------
@@ -124,13 +138,32 @@ class TrainingJobs(JobTable):
             elif self._overdue(now):
                 self.worker.process.kill()
         if self.worker is None and now >= self._restart_at_s:
-            job_id = self._running or next((i for i, r in self.journal.records.items() if _waits(r)), "")
+            job_id = self._running or next(iter(self._waiting()), "")
             if job_id:
                 self._begin(job_id)
 
+    def _waiting(self) -> list[str]:
+        """Ids of the jobs that wait, in the order they will begin in."""
+        waiting = [record for record in self.journal.records.values() if _waits(record)]
+        return [record.job_id for record in sorted(waiting, key=lambda record: record.rank)]
+
+    def _move(self, record: JobRecord, by: int) -> None:
+        waiting = self._waiting()
+        if record.job_id not in waiting:
+            return
+        place = waiting.index(record.job_id)
+        waiting.insert(max(0, place + by), waiting.pop(place))
+        for rank, job_id in enumerate(waiting, start=1):
+            moved = self._record(job_id)
+            if moved.rank != rank:
+                self.journal.put(replace(moved, rank=rank))
+        for job_id in waiting:
+            self._publish(self.info(job_id))
+
     def active(self) -> bool:
         """Whether a job runs or waits."""
-        return any(record.state in ("queued", "running") for record in self.journal.records.values())
+        jobs = self.journal.records.values()
+        return any(record.state in ("queued", "running") for record in jobs if record.kind in ("train", "online"))
 
     def stop(self, grace_s: float) -> None:
         """End the worker for the server's end, with up to grace_s for a last checkpoint. The job stays 'running' in

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend.library import Library
-from shared.errors import BadConfig, EnvironmentFailed
+from backend.library import Library, check_name
+from shared.errors import EnvironmentFailed
 from shared.messages import StartTraining
 
 RESULT = "result.json"
-_NAME = re.compile(r"[^./\\:*?<>|\"\x00-\x1f][^/\\:*?<>|\"\x00-\x1f]{0,59}")
 
 
 @dataclass(frozen=True)
@@ -39,16 +37,6 @@ def check_training(asked: StartTraining) -> None:
     if load_config(asked.preset, asked.overrides).reporting.tensorboard:
         check_tensorboard()
     open_capture(asked.capture)
-
-
-def check_name(name: str) -> None:
-    """Raises BadConfig for a name that cannot be an avatar's."""
-    if not _NAME.fullmatch(name):
-        raise BadConfig(
-            "This name cannot be an avatar's",
-            found=repr(name[:80]),
-            expected="1 to 60 letters without / \\ : * ? < > | and not beginning with a dot",
-        )
 
 
 def finished_run(folder: Path, library: Library) -> Outcome | None:

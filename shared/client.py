@@ -18,6 +18,7 @@ import zmq
 from numpy.typing import NDArray
 
 from . import __version__, wire
+from .desk_messages import StartExport
 from .errors import BadMessage, Cancelled, EffigyError, EnvironmentFailed, HelloFirst, NotFound, Unreachable
 from .messages import (
     PROTOCOL_VERSION,
@@ -41,8 +42,8 @@ SLICE_MS = 50
 RENDER_ATTEMPTS = 3
 HELLO_TIMEOUT_S = 5.0
 START_HINT = "Start it with 'python -m backend serve', or let the add-on start it (Preferences > Add-ons > Effigy)"
-BY_FRAMES_SOCKET = (RenderRequest, PutEnvironment, PoseGaussians)
-"""Messages that carry pixels or many Gaussians; everything else goes over the control socket."""
+BY_FRAMES_SOCKET = (RenderRequest, PutEnvironment, PoseGaussians, StartExport)
+"""Messages that carry pixels, many Gaussians or the poses of a film; everything else goes over the control socket."""
 
 
 class _Channel:

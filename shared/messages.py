@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from .desk_messages import DESK_MESSAGES, Finding
 from .errors import ERRORS_BY_CODE, EffigyError
 from .render_messages import (
     AvatarInstance,
@@ -37,7 +38,7 @@ __all__ = [  # what is defined elsewhere and used from here; the rest of this pa
     "Superseded",
 ]
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 Array = NDArray[Any]
 
 
@@ -201,9 +202,11 @@ class PresetList:
 
 @dataclass(frozen=True, eq=False)
 class JobInfo:
-    """State of a job. kind: 'train' or 'online'. state: queued, running, paused, done, failed or cancelled.
+    """State of a job. kind: train, online, check, import or export. state: queued, running, paused, done, failed or
+    cancelled; removed where it is listed no more.
 
     avatar_id: what came of it; while a live training runs or is paused, the avatar that can be rendered meanwhile.
+    report_folder: of a training its report, of an export what was written. place: in the queue, from 1; 0 out of it.
     """
 
     job_id: str
@@ -219,6 +222,8 @@ class JobInfo:
     created: str = ""
     report_folder: str = ""
     avatar_id: str = ""
+    place: int = 0
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +240,8 @@ class JobList:
 
 @dataclass(frozen=True, eq=False)
 class ChangeJob:
-    """Ask to 'pause', 'resume' or 'cancel' a job; answered by its JobInfo.
+    """Ask to 'pause', 'resume' or 'cancel' a job, to move one that waits 'up' or 'down' in the queue, or to 'remove'
+    one that is over from the list (its folder goes to the trash); answered by its JobInfo.
 
     A live training can also be told to 'stop' (it ends here and becomes an avatar of the library) and to 'save' (what
     it has learned so far becomes an avatar of the library, and it goes on); cancelling it keeps nothing.
@@ -302,6 +308,7 @@ MESSAGES: dict[str, type[Any]] = {
         TrackFrame,
         TrackEnds,
         JobEvent,
+        *DESK_MESSAGES,
     )
 }
 """Message name on the wire -> dataclass. The one place that says what may be sent."""

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from avatars.avatar import Avatar
-from avatars.avatar_folder import About, load_avatar, load_preview, read_description, save_avatar
+from avatars.avatar_folder import About, load_avatar, load_preview, read_description, save_avatar, shown_name
 from avatars.files import disk_failure, sync_file, write_atomically, write_folder_atomically
 from avatars.formats.conversion import gaussian_head_of
 from avatars.formats.flame_params import FlameParams, flame_params_bytes, params_of
@@ -168,7 +168,7 @@ def export_avatar_folder(source: Path, folder: Path, *, half_deltas: bool) -> No
             raise BadAvatar(f"avatars of method {avatar.method!r} have no blendshapes to halve")
         avatar = RgbHeadAvatar(avatar.model, half_deltas=True)
     about = About(
-        name=document["name"],
+        name=shown_name(source, document),
         licence=document["licence"],
         consent=str(document.get("consent", "")),
         training=document["training"],

@@ -243,7 +243,10 @@ class Run:
             least = max(plan.min_images - self.images, 0) / rate if rate > 0 else 0.0
             left = max(plan.max_seconds - self.seconds, least)
             eta = min(eta, left) if rate > 0 else plan.max_seconds
-        self.on_event(Progress(int(at), plan.images, rate, dict(self.recent), eta, message, preview))
+        numbers = dict(self.recent)
+        if self.curves.psnr:
+            numbers["psnr_db"] = self.curves.psnr[-1][2]
+        self.on_event(Progress(int(at), plan.images, rate, numbers, eta, message, preview))
 
     def _pictures(self, size_px: int) -> Pictures:
         if size_px not in self.pictures:

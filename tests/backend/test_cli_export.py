@@ -11,7 +11,8 @@ import pytest
 from avatars.formats.splat_ply import read_splat_ply
 from avatars.formats.spz import read_spz
 from backend.cli import main
-from backend.cli_export import default_name, frame_range
+from backend.cli_export import frame_range
+from backend.importing import default_name
 from backend.library import Library
 from shared.errors import BadConfig
 from tests.avatars.formats.gaussian_avatars_files import write_model_folder

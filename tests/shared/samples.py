@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from shared import desk_messages as d
 from shared import messages as m
 from shared.types import ProxyMesh, Rig
 
@@ -53,6 +54,7 @@ def samples() -> dict[str, Any]:
     """Message name -> a message."""
     summary = m.AvatarSummary("anna", "Anna", "rgb_head", "cd" * 32, "effigy_human", "2026-01-01", {"psnr_db": 31.5})
     job = m.JobInfo("j1", "train", "Anna", "running", 3, 10, 2.5, {"l1": 0.25}, 2.8, "Größe ✓", "2026-01-01")
+    job = dataclasses.replace(job, place=2, findings=(d.Finding("masks", "ok", "8 of 8"),))
     memory = m.PixelMemory(42, 7, "ab" * 16, 8192, 4096, 3, ("float16", "float32"), ((2, 3, 4), (2, 3, 1)))
     version = m.PROTOCOL_VERSION
     every = (
@@ -102,6 +104,31 @@ def samples() -> dict[str, Any]:
         ),
         m.TrackEnds(),
         m.JobEvent(7, job),
+        d.GetStatus(),
+        d.Status("cpu", "numba", 2**31, 2**33, 1, 2, 1, 12.5, "/data"),
+        d.Memory(2**31, 2**33),
+        d.GetLog("j1"),
+        d.LogText("a line\nanother"),
+        d.GetAvatarInfo("anna"),
+        d.AvatarInfo("anna", "cd" * 32, {"Method": "RGBAvatar head"}, np.full((2, 2, 4), 7, np.uint8)),
+        d.ChangeAvatar("anna", "rename", "Anna B."),
+        d.ListTrash(),
+        d.Finding("axes", "bad", "turned by 90 degrees", "Mend it"),
+        d.StartCheck("k3", "demo_head", 4, True),
+        d.StartImport("k4", "/heads/anna", "Anna", mean_shape=True, licence="CC0-1.0"),
+        d.StartExport(
+            "k5",
+            "anna",
+            "cd" * 32,
+            "spz",
+            "/out/anna",
+            np.zeros((1, 3, 3), np.float32),
+            np.zeros((1, 3), np.float32),
+            np.zeros((1, 2), np.float32),
+            sequence=True,
+        ),
+        d.GetJobCurve("j1"),
+        d.JobCurve("j1", ("l1",), np.arange(2), np.array([[0.5], [0.25]], np.float32)),
     )
     return {type(message).__name__: message for message in every}
 
