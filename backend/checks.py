@@ -1,14 +1,15 @@
-"""What a RenderRequest must fulfil before a worker sees it: counts, shapes, finite numbers, sizes that can be sent."""
+"""What a Hello must fulfil, and a RenderRequest before a worker sees it: counts, shapes, finite numbers, sizes."""
 
 from __future__ import annotations
 
+import hmac
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import BadMessage, nearest
-from shared.messages import AvatarInstance, PoseGaussians, RenderRequest
+from shared.errors import BadMessage, NotAllowed, VersionMismatch, nearest
+from shared.messages import PROTOCOL_VERSION, AvatarInstance, Hello, PoseGaussians, RenderRequest
 from shared.types import PASS_CHANNELS
 from shared.wire import FROM_SERVER
 
@@ -17,6 +18,19 @@ MAX_SIDE_PX = 16_384
 MAX_NAME = 80
 BYTES_PER_CHANNEL = 4
 QUALITIES = ("draft", "final")
+
+
+def check_hello(hello: Hello, key: str) -> None:
+    """Raises VersionMismatch, NotAllowed. key: the backend's, empty where it asks for none."""
+    if hello.protocol != PROTOCOL_VERSION:
+        raise VersionMismatch(
+            "The add-on and the backend speak different versions of the protocol",
+            found=f"version {hello.protocol}",
+            expected=f"version {PROTOCOL_VERSION}",
+            do="Install the same release of both",
+        )
+    if not hmac.compare_digest(hello.key.encode(), key.encode()):
+        raise NotAllowed("The backend's key is missing or wrong", do="Give the key that the backend was started with")
 
 
 def check_render_request(request: RenderRequest) -> None:

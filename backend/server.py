@@ -20,7 +20,7 @@ from typing import Any
 import zmq
 
 from backend.addresses import bind, bind_private, require_loopback
-from backend.checks import check_pose_request, check_render_request
+from backend.checks import check_hello, check_pose_request, check_render_request
 from backend.errands import Errands
 from backend.frames import Asked
 from backend.front_desk import QUESTIONS, FrontDesk
@@ -277,17 +277,7 @@ class Server:
         )
 
     def _greet(self, channel: str, identity: bytes, hello: Hello) -> Welcome:
-        if hello.protocol != PROTOCOL_VERSION:
-            raise VersionMismatch(
-                "The add-on and the backend speak different versions of the protocol",
-                found=f"version {hello.protocol}",
-                expected=f"version {PROTOCOL_VERSION}",
-                do="Install the same release of both",
-            )
-        if not hmac.compare_digest(hello.key.encode(), self.settings.key.encode()):
-            raise NotAllowed(
-                "The backend's key is missing or wrong", do="Give the key that the backend was started with"
-            )
+        check_hello(hello, self.settings.key)
         clients = self._clients[channel]
         clients[identity] = hello.client
         clients.move_to_end(identity)
