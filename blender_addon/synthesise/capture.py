@@ -14,8 +14,9 @@ import numpy as np
 
 from .._shared import errors, template
 from . import scene as stage
-from .cameras import arc_cameras
+from .cameras import arc_cameras, ring_cameras
 from .motion import Performance
+from .motion_body import on_floor
 from .performances import perform
 from .person import Person
 from .settings import GENERATOR_VERSION, CaptureSettings
@@ -50,7 +51,9 @@ def synthesise_capture(
     *,
     part: tuple[int, int] = (0, 1),
 ) -> CaptureResult:
-    """Render a capture of the template's bust into folder `output` (format: docs, "Effigy capture", version 1).
+    """Render a capture of the template's bust or whole body into folder `output`.
+
+    The format is docs, "Effigy capture", version 1.
 
     progress(done, total, message) is called before and after every picture and returns False to stop. Pictures already
     written with the same settings are kept. `capture.json` is written last, so its presence means a whole capture.
@@ -58,7 +61,8 @@ def synthesise_capture(
     a last run without it finds everything there and finishes the capture.
     Raises BadConfig for a folder that holds something else, NotFound for an unknown light, BadTemplate for a preset.
     """
-    bust = template.bust_view(arrays) if arrays.view == "body" else arrays
+    whole = settings.view == "body"
+    bust = template.bust_view(arrays) if arrays.view == "body" and not whole else arrays
     digest = settings.digest(bust.digest)
     views = settings.views()
     names = {view: f"images/{view[1]:02d}_{view[0]:04d}.webp" for view in views}
@@ -67,6 +71,8 @@ def synthesise_capture(
     missing = [view for view in absent if view[0] % part[1] == part[0]]
     kept = len(views) - len(absent)
     performance = perform(settings.performance, bust, settings.frames, settings.seed, settings.fps)
+    if whole:
+        performance = on_floor(performance, bust, preset=settings.preset, shape=np.array(settings.shape))
     rendered = 0
     with _own_data() as scene_name:
         scene = stage.new_scene(scene_name, settings.size_px, settings.samples, threads=settings.threads)
@@ -86,17 +92,23 @@ def synthesise_capture(
             hair_length=settings.hair_length,
             hair_melanin=settings.hair_melanin,
         )
-        K, world_from_camera = arc_cameras(settings.cameras, person.frame.origin + AIM, settings.size_px)
+        if whole:
+            K, world_from_camera = ring_cameras(settings.cameras, settings.size_px)
+        else:
+            K, world_from_camera = arc_cameras(settings.cameras, person.frame.origin + AIM, settings.size_px)
         posed = -1
         for frame, view in missing:
             if not progress(kept + rendered, len(views), f"frame {frame + 1} of {settings.frames}, camera {view}"):
                 return CaptureResult(output, rendered, kept, finished=False)
             if frame != posed:
-                person.pose(
+                posed_vertices = person.pose(
                     performance.rotations[frame], performance.translations[frame], performance.expressions[frame]
                 )
                 posed = frame
             stage.aim_camera(camera, K[view], world_from_camera[view], settings.size_px)
+            if whole:
+                shown = posed_vertices[bust.group_vertices("skin")]
+                stage.limit_to(scene, shown, K[view], world_from_camera[view], settings.size_px)
             _render(scene, output / names[frame, view])
             rendered += 1
     if not all((output / name).is_file() for name in names.values()):
@@ -201,7 +213,7 @@ def _write_tables(
         "format": "effigy-capture",
         "version": 1,
         "name": settings.name,
-        "kind": "head",
+        "kind": "body" if bust.view == "body" else "head",
         "subject": settings.subject,
         "licence": "CC0-1.0",
         "synthetic": True,
@@ -226,7 +238,7 @@ def _write_tables(
         "fps": settings.fps,
         "cameras": [{"name": f"{camera:02d}"} for camera in range(settings.cameras)],
         "images": [
-            {"file": name, "camera": camera, "frame": frame, "split": settings.split(frame)}
+            {"file": name, "camera": camera, "frame": frame, "split": settings.split(frame, camera)}
             for (frame, camera), name in names.items()
         ],
     }

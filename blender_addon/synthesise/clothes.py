@@ -29,8 +29,8 @@ class Shirt:
     rest: Array
     weights: NDArray[np.float32]
 
-    def move(self, skinning: Array) -> None:
-        """Follow the joints' skinning transforms [J, 4, 4]."""
+    def move(self, skinning: Array, rotations: Array) -> None:
+        """Follow the joints' skinning transforms [J, 4, 4]; this shirt has no folds that follow the rotations."""
         self.mesh.move(template.skin(self.rest, self.weights, skinning).astype(np.float64))
 
 

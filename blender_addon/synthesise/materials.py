@@ -12,7 +12,8 @@ DATA = Path(__file__).parent / "data"
 Colour = tuple[float, float, float]
 
 
-def _new(name: str) -> tuple[bpy.types.Material, bpy.types.NodeTree, bpy.types.Node]:
+def new_material(name: str) -> tuple[bpy.types.Material, bpy.types.NodeTree, bpy.types.Node]:
+    """A material, its node tree and its Principled shader."""
     material = bpy.data.materials.new(name)
     material.use_nodes = True
     tree = material.node_tree
@@ -27,7 +28,7 @@ def _image(tree: bpy.types.NodeTree, path: Path, colour_space: str) -> bpy.types
     return node
 
 
-def _rest_noise(tree: bpy.types.NodeTree, scale_per_m: float, detail: float) -> bpy.types.Node:
+def rest_noise(tree: bpy.types.NodeTree, scale_per_m: float, detail: float) -> bpy.types.Node:
     """Noise fixed to the rest shape, so it moves with the skin or cloth."""
     rest = tree.nodes.new("ShaderNodeAttribute")
     rest.attribute_name = "rest"
@@ -37,9 +38,10 @@ def _rest_noise(tree: bpy.types.NodeTree, scale_per_m: float, detail: float) -> 
     return noise
 
 
-def _bump(
+def add_bump(
     tree: bpy.types.NodeTree, height: bpy.types.NodeSocket, shader: bpy.types.Node, strength: float, distance_m: float
 ) -> None:
+    """Let `height` (0..1 times distance_m) bend the shader's normal."""
     bump = tree.nodes.new("ShaderNodeBump")
     bump.inputs["Strength"].default_value, bump.inputs["Distance"].default_value = strength, distance_m
     tree.links.new(height, bump.inputs["Height"])
@@ -48,12 +50,12 @@ def _bump(
 
 def skin_material(preset: str) -> bpy.types.Material:
     """Painted albedo and roughness, pores as bump, light subsurface scattering."""
-    material, tree, shader = _new("skin")
+    material, tree, shader = new_material("skin")
     albedo = _image(tree, DATA / f"{preset}_albedo.webp", "sRGB")
     rough = _image(tree, DATA / f"{preset}_roughness.webp", "Non-Color")
     tree.links.new(albedo.outputs["Color"], shader.inputs["Base Color"])
     tree.links.new(rough.outputs["Color"], shader.inputs["Roughness"])
-    _bump(tree, _rest_noise(tree, 800.0, 4.0).outputs["Fac"], shader, 0.5, 0.0009)
+    add_bump(tree, rest_noise(tree, 800.0, 4.0).outputs["Fac"], shader, 0.5, 0.0009)
     shader.inputs["Subsurface Weight"].default_value = 0.15
     shader.inputs["Subsurface Radius"].default_value = (1.0, 0.35, 0.18)
     shader.inputs["Subsurface Scale"].default_value = 0.005
@@ -63,7 +65,7 @@ def skin_material(preset: str) -> bpy.types.Material:
 
 def tongue_material(preset: str) -> bpy.types.Material:
     """Painted albedo of the skin's atlas, wet."""
-    material, tree, shader = _new("tongue")
+    material, tree, shader = new_material("tongue")
     albedo = _image(tree, DATA / f"{preset}_albedo.webp", "sRGB")
     tree.links.new(albedo.outputs["Color"], shader.inputs["Base Color"])
     shader.inputs["Roughness"].default_value = 0.3
@@ -75,12 +77,12 @@ def eye_material(name: str, centre: Sequence[float], iris: Colour) -> bpy.types.
 
     centre: of the ball at rest, m. iris: linear colour.
     """
-    material, tree, shader = _new(name)
+    material, tree, shader = new_material(name)
     rest = tree.nodes.new("ShaderNodeAttribute")
     rest.attribute_name = "rest"
     ray = _vector_math(tree, "NORMALIZE", _vector_math(tree, "SUBTRACT", rest.outputs["Vector"], centre))
     towards = _vector_math(tree, "DOT_PRODUCT", ray, (0.0, -1.0, 0.0))
-    angle = _math(tree, "ARCCOSINE", towards)
+    angle = maths(tree, "ARCCOSINE", towards)
     ramp = tree.nodes.new("ShaderNodeValToRGB")
     stops = [
         (at, tuple(shade * part for part in (iris if of_iris else (1, 1, 1)))) for at, of_iris, shade in _EYE_SHADES
@@ -91,13 +93,13 @@ def eye_material(name: str, centre: Sequence[float], iris: Colour) -> bpy.types.
         elements.new(1.0)
     for element, (at_rad, colour) in zip(elements, stops):
         element.position, element.color = at_rad / _EYE_RAMP_END_RAD, (*colour, 1.0)
-    tree.links.new(_math(tree, "DIVIDE", angle, _EYE_RAMP_END_RAD), ramp.inputs["Fac"])
+    tree.links.new(maths(tree, "DIVIDE", angle, _EYE_RAMP_END_RAD), ramp.inputs["Fac"])
     around = _vector_math(tree, "NORMALIZE", _vector_math(tree, "MULTIPLY", ray, (1.0, 0.0, 1.0)))
     fibres = tree.nodes.new("ShaderNodeTexNoise")
     fibres.inputs["Scale"].default_value, fibres.inputs["Detail"].default_value = 9.0, 3.0
     tree.links.new(around, fibres.inputs["Vector"])
-    strength = _map_range(tree, fibres.outputs["Fac"], (0.3, 0.7), (0.55, 1.35))
-    in_iris = _map_range(tree, angle, (0.46, 0.50), (1.0, 0.0))
+    strength = map_range(tree, fibres.outputs["Fac"], (0.3, 0.7), (0.55, 1.35))
+    in_iris = map_range(tree, angle, (0.46, 0.50), (1.0, 0.0))
     mix = tree.nodes.new("ShaderNodeMix")
     mix.data_type, mix.blend_type = "RGBA", "MULTIPLY"
     tree.links.new(in_iris, mix.inputs["Factor"])
@@ -161,18 +163,18 @@ def hair_material(name: str, *, melanin: float, redness: float = 0.4, roughness:
 
 def teeth_material(name: str, centre: Sequence[float]) -> bpy.types.Material:
     """Ivory teeth parted by thin dark lines around the arch. centre: of both arches at rest, m."""
-    material, tree, shader = _new(name)
+    material, tree, shader = new_material(name)
     rest = tree.nodes.new("ShaderNodeAttribute")
     rest.attribute_name = "rest"
     parts = tree.nodes.new("ShaderNodeSeparateXYZ")
     middle = (centre[0], centre[1] + 0.004, centre[2])
     tree.links.new(_vector_math(tree, "SUBTRACT", rest.outputs["Vector"], middle), parts.inputs[0])
-    around = _math(tree, "ARCTAN2", parts.outputs["X"], parts.outputs["Y"])
-    wave = _math(tree, "ABSOLUTE", _math(tree, "SINE", _math(tree, "MULTIPLY", around, _TEETH_PER_RAD * math.pi)))
+    around = maths(tree, "ARCTAN2", parts.outputs["X"], parts.outputs["Y"])
+    wave = maths(tree, "ABSOLUTE", maths(tree, "SINE", maths(tree, "MULTIPLY", around, _TEETH_PER_RAD * math.pi)))
     mix = tree.nodes.new("ShaderNodeMix")
     mix.data_type = "RGBA"
     mix.inputs["A"].default_value, mix.inputs["B"].default_value = (0.30, 0.22, 0.17, 1.0), (0.68, 0.63, 0.54, 1.0)
-    tree.links.new(_map_range(tree, wave, (0.0, 0.28), (0.0, 1.0)), mix.inputs["Factor"])
+    tree.links.new(map_range(tree, wave, (0.0, 0.28), (0.0, 1.0)), mix.inputs["Factor"])
     tree.links.new(mix.outputs["Result"], shader.inputs["Base Color"])
     shader.inputs["Roughness"].default_value = 0.18
     return material
@@ -187,19 +189,19 @@ def cloth_material(name: str, dark: Colour, light: Colour, band_width: float) ->
     The mesh carries "depth", the distance from the neckline, which below `band_width` is the band, and "rib", the phase
     of the ribs in rad.
     """
-    material, tree, shader = _new(name)
+    material, tree, shader = new_material(name)
     depth = tree.nodes.new("ShaderNodeAttribute")
     depth.attribute_name = "depth"
-    in_band = _map_range(tree, depth.outputs["Fac"], (0.96 * band_width, 1.0 * band_width), (1.0, 0.0))
-    fibres = _rest_noise(tree, 800.0, 2.0)
-    heather = _map_range(tree, fibres.outputs["Fac"], (0.35, 0.65), (0.0, 1.0))
+    in_band = map_range(tree, depth.outputs["Fac"], (0.96 * band_width, 1.0 * band_width), (1.0, 0.0))
+    fibres = rest_noise(tree, 800.0, 2.0)
+    heather = map_range(tree, fibres.outputs["Fac"], (0.35, 0.65), (0.0, 1.0))
     mix = tree.nodes.new("ShaderNodeMix")
     mix.data_type = "RGBA"
     mix.inputs["A"].default_value, mix.inputs["B"].default_value = (*dark, 1.0), (*light, 1.0)
     tree.links.new(heather, mix.inputs["Factor"])
-    seam = _map_range(
+    seam = map_range(
         tree,
-        _math(tree, "ABSOLUTE", _math(tree, "SUBTRACT", depth.outputs["Fac"], band_width)),
+        maths(tree, "ABSOLUTE", maths(tree, "SUBTRACT", depth.outputs["Fac"], band_width)),
         (0.0, 0.03),
         (0.45, 1.0),
     )
@@ -214,19 +216,20 @@ def cloth_material(name: str, dark: Colour, light: Colour, band_width: float) ->
     shader.inputs["Specular IOR Level"].default_value = 0.15
     rib = tree.nodes.new("ShaderNodeAttribute")
     rib.attribute_name = "rib"
-    ribs = _math(tree, "MULTIPLY", _math(tree, "SINE", rib.outputs["Fac"]), in_band)
-    weave = _rest_noise(tree, 1500.0, 1.0)
-    height = _math(tree, "ADD", _math(tree, "MULTIPLY", weave.outputs["Fac"], 0.6), ribs)
-    _bump(tree, height, shader, 0.45, 0.0011)
+    ribs = maths(tree, "MULTIPLY", maths(tree, "SINE", rib.outputs["Fac"]), in_band)
+    weave = rest_noise(tree, 1500.0, 1.0)
+    height = maths(tree, "ADD", maths(tree, "MULTIPLY", weave.outputs["Fac"], 0.6), ribs)
+    add_bump(tree, height, shader, 0.45, 0.0011)
     return material
 
 
-def _math(
+def maths(
     tree: bpy.types.NodeTree,
     operation: str,
     first: bpy.types.NodeSocket,
     second: bpy.types.NodeSocket | float | None = None,
 ) -> bpy.types.NodeSocket:
+    """The result of a Math node; a number as second input is a constant."""
     node = tree.nodes.new("ShaderNodeMath")
     node.operation = operation
     tree.links.new(first, node.inputs[0])
@@ -237,12 +240,31 @@ def _math(
     return node.outputs[0]
 
 
-def _map_range(
+def map_range(
     tree: bpy.types.NodeTree, value: bpy.types.NodeSocket, source: tuple[float, float], target: tuple[float, float]
 ) -> bpy.types.NodeSocket:
+    """`value` mapped linearly from range `source` to `target`, clamped."""
     node = tree.nodes.new("ShaderNodeMapRange")
     limits = {"From Min": source[0], "From Max": source[1], "To Min": target[0], "To Max": target[1]}
     for key, limit in limits.items():
         node.inputs[key].default_value = limit
     tree.links.new(value, node.inputs["Value"])
     return node.outputs["Result"]
+
+
+def attribute(tree: bpy.types.NodeTree, name: str) -> bpy.types.NodeSocket:
+    """The number a mesh carries per vertex under `name`."""
+    node = tree.nodes.new("ShaderNodeAttribute")
+    node.attribute_name = name
+    return node.outputs["Fac"]
+
+
+def multiplied(
+    tree: bpy.types.NodeTree, colour: bpy.types.NodeSocket, factor: bpy.types.NodeSocket
+) -> bpy.types.NodeSocket:
+    """A colour times a number."""
+    node = tree.nodes.new("ShaderNodeVectorMath")
+    node.operation = "SCALE"
+    tree.links.new(colour, node.inputs[0])
+    tree.links.new(factor, node.inputs["Scale"])
+    return node.outputs["Vector"]

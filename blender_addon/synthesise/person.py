@@ -6,7 +6,7 @@ import bpy
 import numpy as np
 
 from .._shared import template
-from . import hair, materials
+from . import hair, materials, outfit
 from .anatomy import HeadFrame, head_frame
 from .clothes import Shirt, hidden_skin, make_shirt
 from .meshes import MovingMesh, Strands, corner_uvs, group_polygons
@@ -18,7 +18,7 @@ IRIS = {"man": (0.105, 0.115, 0.075), "woman": (0.150, 0.080, 0.035)}
 
 
 class Person:
-    """A preset of the bust view, dressed and with hair; `pose` moves everything to one instant."""
+    """A preset of the bust view in a shirt or of the body view in a whole outfit; `pose` moves it to one instant."""
 
     def __init__(
         self,
@@ -37,7 +37,9 @@ class Person:
         self.frame: HeadFrame = head_frame(bust, joints)
         self.meshes: list[tuple[np.ndarray, MovingMesh]] = []
         skin_faces = bust.faces["skin"]
-        shown = ~hidden_skin(self.frame, rest)[skin_faces].all(axis=1)
+        whole = bust.view == "body"
+        hidden = outfit.hidden_skin(bust, self.frame, rest, joints) if whole else hidden_skin(self.frame, rest)
+        shown = ~hidden[skin_faces].all(axis=1)
         self._add(collection, "skin", rest, materials.skin_material(preset), 1, shown)
         for name in EYES:
             ball = rest[bust.group_vertices(name)]
@@ -51,7 +53,11 @@ class Person:
             2,
         )
         self._add(collection, "tongue", rest, materials.tongue_material(preset), 2)
-        self.shirt: Shirt = make_shirt(collection, bust, rest, self.frame, seed=seed)
+        self.clothes: outfit.Outfit | Shirt = (
+            outfit.make_outfit(collection, bust, rest, joints, self.frame, seed=seed)
+            if whole
+            else make_shirt(collection, bust, rest, self.frame, seed=seed)
+        )
         self.hair_length, self.hair_melanin = hair_length, hair_melanin
         self.strands = self._grow(collection, rest, joints, strands, np.random.default_rng(seed))
 
@@ -96,8 +102,11 @@ class Person:
         grown.append(Strands(collection, "lashes", roots, points, rest, dark, root_radius_m=0.00007))
         return grown
 
-    def pose(self, rotations: Array, translation: Array, expression: Array) -> None:
-        """Move to rotations [J, 3] rad, translation [3] m and expression [E] of the bust view."""
+    def pose(self, rotations: Array, translation: Array, expression: Array) -> Array:
+        """Move to rotations [J, 3] rad, translation [3] m and expression [E] of the person's view.
+
+        Returns the template's posed vertices [V, 3] m.
+        """
         bust = self.bust
         rest, joints = template.rest(bust, preset=self.preset, shape=self.shape, expression=expression)
         skinning, _ = template.joint_transforms(rotations, joints, bust.parents, translation)
@@ -106,4 +115,5 @@ class Person:
             mesh.move(posed[ids])
         for strands in self.strands:
             strands.move(posed)
-        self.shirt.move(skinning)
+        self.clothes.move(skinning, np.asarray(rotations))
+        return posed

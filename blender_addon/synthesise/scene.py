@@ -87,6 +87,24 @@ def aim_camera(camera: bpy.types.Object, K: Array, world_from_camera: Array, siz
     camera.data.lens = float(K[0, 0]) * camera.data.sensor_width / size_px
 
 
+MARGIN_PX = 16
+"""Room around the body's projected skin for hair and cloth, at 512 px."""
+
+
+def limit_to(scene: bpy.types.Scene, points: Array, K: Array, world_from_camera: Array, size_px: int) -> None:
+    """Render only the box around projected points [N, 3] m; outside it a picture is transparent anyway."""
+    from_world = np.linalg.inv(world_from_camera)
+    seen = (points @ from_world[:3, :3].T + from_world[:3, 3]) @ K.T
+    places = seen[:, :2] / seen[:, 2:]
+    margin = MARGIN_PX * size_px / 512
+    low = np.clip((places.min(0) - margin) / size_px, 0.0, 1.0)
+    high = np.clip((places.max(0) + margin) / size_px, 0.0, 1.0)
+    render = scene.render
+    render.use_border, render.use_crop_to_border = True, False
+    render.border_min_x, render.border_max_x = float(low[0]), float(high[0])
+    render.border_min_y, render.border_max_y = float(1 - high[1]), float(1 - low[1])
+
+
 def light_path(light: str) -> Path:
     """File of a light in `LIGHTS`. Raises NotFound."""
     folder = bpy.utils.system_resource("DATAFILES", path="studiolights/world")

@@ -11,19 +11,23 @@ from .._shared import errors
 GENERATOR_VERSION = 2
 """Raised whenever the same settings would give other pictures, so that resumed captures never mix."""
 
-LATER = ("performance", "hair_length", "hair_melanin", "device")
+LATER = ("performance", "hair_length", "hair_melanin", "device", "view")
 DEVICES = ("cpu", "cuda")
+VIEWS = ("bust", "body")
 
 
 @dataclass(frozen=True)
 class CaptureSettings:
-    """A head capture. Angles in rad, sizes in px; `light` is one of `scene.LIGHTS`, turned about +z by its rotation.
+    """A capture of a head or, with view "body", of a whole person. Angles in rad, sizes in px.
+
+    `light` is one of `scene.LIGHTS`, turned about +z by its rotation.
 
     Every frame is seen by `views_per_frame` of the cameras, in turn. Every `test_every`-th frame is held out in all its
     cameras; with test_blocks > 0 instead the last fifth of each of so many equal stretches of time, so that no held-out
     frame has a neighbour in training (but at a block's ends). strands: hairs on the scalp; brows and lashes scale with
     it; hair_length multiplies their length, hair_melanin is their colour (1 black, 0 white). threads 0 uses all cores.
     performance: a name in `performances.PERFORMANCES`. device: what Cycles computes on, "cpu" or "cuda".
+    held_out_cameras: so many cameras, evenly among them, are kept back from training in every frame ("val").
     """
 
     name: str = "demo_head"
@@ -49,6 +53,8 @@ class CaptureSettings:
     hair_length: float = 1.0
     hair_melanin: float = 0.96
     device: str = "cpu"
+    view: str = "bust"
+    held_out_cameras: int = 0
 
     def __post_init__(self) -> None:
         for field, low, high in (
@@ -61,6 +67,7 @@ class CaptureSettings:
             ("test_every", 2, 1_000_000),
             ("webp_quality", 1, 100),
             ("threads", 0, 1024),
+            ("held_out_cameras", 0, self.cameras - 1),
             ("test_blocks", 0, self.frames // 5),
             ("hair_length", 0.1, 10),
             ("hair_melanin", 0, 1),
@@ -75,12 +82,20 @@ class CaptureSettings:
                 "capture setting device is unknown", found=self.device, expected=" or ".join(DEVICES)
             )
 
+        if self.view not in VIEWS:
+            raise errors.BadConfig("capture setting view is unknown", found=self.view, expected=" or ".join(VIEWS))
+        if (self.view == "body") != (self.performance == "everyday"):
+            raise errors.BadConfig(
+                f"the performance {self.performance!r} is not for the view {self.view!r}",
+                expected="everyday for the body, another for the bust",
+            )
+
     def digest(self, template_digest: str) -> str:
         """sha256 over everything that decides a pixel.
 
         Settings that came later count only where they are not at their default, so that earlier captures keep theirs.
         """
-        indifferent = ("name", "subject", "threads", "test_blocks")
+        indifferent = ("name", "subject", "threads", "test_blocks", "held_out_cameras")
         decisive = {
             key: value
             for key, value in asdict(self).items()
@@ -99,12 +114,21 @@ class CaptureSettings:
             for view in range(self.views_per_frame)
         ]
 
-    def split(self, frame: int) -> str:
-        """ "test" for held-out frames, else "train"."""
+    def split(self, frame: int, camera: int = 0) -> str:
+        """ "test" for held-out frames, "val" for other frames of a camera that is kept back, else "train"."""
         if self.test_blocks:
             within = frame * self.test_blocks % self.frames  # in units of 1/test_blocks frames
-            return "test" if 5 * within >= 4 * self.frames else "train"
-        return "test" if frame % self.test_every == self.test_every - 1 else "train"
+            held_out = 5 * within >= 4 * self.frames
+        else:
+            held_out = frame % self.test_every == self.test_every - 1
+        if held_out:
+            return "test"
+        return "val" if camera in self.cameras_held_out() else "train"
+
+    def cameras_held_out(self) -> tuple[int, ...]:
+        """Indices of the cameras kept back."""
+        count = self.held_out_cameras
+        return tuple(int((k + 0.5) * self.cameras / count) for k in range(count))
 
 
 KNOWN = {
@@ -127,6 +151,25 @@ KNOWN = {
         test_blocks=5,
         hair_length=1.6,
         hair_melanin=0.62,
+    ),
+    "demo_body": CaptureSettings(
+        name="demo_body",
+        subject="synthetic man",
+        view="body",
+        performance="everyday",
+        frames=40,
+        cameras=10,
+        views_per_frame=10,
+        held_out_cameras=2,
+        size_px=512,
+        samples=12,
+        strands=6000,
+        hair_length=1.25,
+        hair_melanin=0.86,
+        light="courtyard",
+        fps=2.0,
+        seed=5,
+        webp_quality=88,
     ),
 }
 """Settings of the captures that ship with Effigy; talking_head is one fixed camera, as a phone would film it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,3 +149,32 @@ def nearest_index(points: Array, targets: Array, *, chunk: int = 2048) -> Index:
         for k in range(0, len(points), chunk)
     ]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def refined(polygons: Sequence[Sequence[int]], values: Array, rounds: int) -> tuple[list[tuple[int, ...]], Array]:
+    """Each polygon of n corners becomes n quads around its centre, `rounds` times; values [N, C] are interpolated.
+
+    New corners lie in the middles of edges and polygons, so the surface stays where it is (a plain linear split).
+    """
+    result = [tuple(polygon) for polygon in polygons]
+    for _ in range(rounds):
+        middle: dict[tuple[int, int], int] = {}
+        for polygon in result:
+            for a, b in zip(polygon, polygon[1:] + polygon[:1]):
+                middle.setdefault((min(a, b), max(a, b)), len(values) + len(middle))
+        centres = np.array([values[list(polygon)].mean(0) for polygon in result])
+        ends = np.array(list(middle), np.int64)
+        first_centre = len(values) + len(middle)
+        values = np.concatenate((values, (values[ends[:, 0]] + values[ends[:, 1]]) / 2, centres))
+        split = []
+        for k, polygon in enumerate(result):
+            edges = [middle[min(a, b), max(a, b)] for a, b in zip(polygon, polygon[1:] + polygon[:1])]
+            split += [(corner, edges[i], first_centre + k, edges[i - 1]) for i, corner in enumerate(polygon)]
+        result = split
+    return result, values
+
+
+def triangles_of_polygons(polygons: Sequence[Sequence[int]]) -> NDArray[np.int32]:
+    """Polygons as fans, in the quad form [T, 4] of `triangles` (the last index repeated)."""
+    fans = [(p[0], p[k], p[k + 1], p[k + 1]) for p in polygons for k in range(1, len(p) - 1)]
+    return np.array(fans, np.int32).reshape(-1, 4)

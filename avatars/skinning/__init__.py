@@ -1,0 +1,1 @@
+"""Points on a body's surface and the joints they follow."""
