@@ -58,7 +58,7 @@ def test_projected_skin_lies_on_the_masks(capture: Path) -> None:
         seen = (points @ from_world[:3, :3].T + from_world[:3, 3]) @ parameters["K"][camera].T
         column, row = np.floor(seen[:, :2] / seen[:, 2:]).astype(int).T
         alpha = read_pixels(capture / image["file"])[..., 3]
-        assert (alpha[row, column] > 0.02).mean() > 0.91, "all but a face's outermost pixels, 2 cm each"
+        assert (alpha[row, column] > 0.02).mean() > 0.88, "all but a face's outermost pixels, 2 cm each"
         assert 0.02 < alpha.mean() < 0.3
 
 
