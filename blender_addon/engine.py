@@ -17,7 +17,7 @@ import bpy
 import numpy as np
 
 from ._shared import errors, messages, types
-from .logic import camera_maths, frames, passes, world_maths
+from .logic import camera_maths, cryptomatte, frames, passes, world_maths
 from .services import camera_read, pose_read, world_read
 from .services.backend import BACKEND
 from .services.preferences import settings
@@ -27,10 +27,11 @@ MAPS = world_read.MapCache()
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """Everything a picture of one eye needs, read from the scene. cameras: one per sub-frame."""
+    """Everything a picture of one eye needs, read from the scene. cameras: one a sub-frame; names: one an instance."""
 
     cameras: list[types.Camera]
     instances: tuple[messages.AvatarInstance, ...]
+    names: tuple[pose_read.MatteNames, ...]
     background: np.ndarray | None
 
 
@@ -50,7 +51,11 @@ class EffigyEngine(bpy.types.RenderEngine):
         """Tell Blender which passes a view layer will hold."""
         self.register_pass(scene, renderlayer, "Combined", 4, "RGBA", "COLOR")
         for name in wanted_passes(renderlayer)[1:]:
-            self.register_pass(scene, renderlayer, *passes.BLENDER_PASSES[name])
+            if name in passes.BLENDER_PASSES:
+                self.register_pass(scene, renderlayer, *passes.BLENDER_PASSES[name])
+        for kind in wanted_mattes(renderlayer):
+            for name in cryptomatte.pass_names(kind, renderlayer.pass_cryptomatte_depth):
+                self.register_pass(scene, renderlayer, name, 4, "RGBA", "COLOR")
 
     def render(self, depsgraph: Any) -> None:
         """Render one view layer of one frame."""
@@ -79,20 +84,22 @@ class EffigyEngine(bpy.types.RenderEngine):
         light = chosen_light(scene, world)
         if world.problem and scene.effigy.light != "CAPTURED":
             self.report({"WARNING"}, world.problem)
+        if scene.camera is not None and scene.camera.type == "CAMERA" and scene.camera.data.dof.use_dof:
+            self.report({"WARNING"}, "Effigy's pictures are sharp everywhere: depth of field is left to the compositor")
         eyes = self._eyes(scene)
         shots = self._read(depsgraph, size, world, eyes)
         for eye, shot in zip(eyes, shots, strict=True):
             frame = self._picture(scene, layer, shot, light)
-            self._hand_over(size, layer, eye, passes.buffers(frame, shot.background))
+            mattes = matte_buffers(frame, shot.names, layer)
+            self._hand_over(size, layer, eye, passes.buffers(frame, shot.background) | mattes)
+        self._name_mattes(layer, shots[0].names)
 
     def _eyes(self, scene: Any) -> list[str]:
         if not scene.render.use_multiview:
             return [""]
-        if scene.render.views_format != "STEREO_3D":
-            raise errors.EffigyError(
-                "Effigy renders stereo, not other kinds of multi-view", do="Set Views to Stereo 3D"
-            )
-        return [view.name for view in scene.render.views if view.use]
+        # Stereo has two views by these names; the scene keeps others beside them.
+        stereo = {"left", "right"} if scene.render.views_format == "STEREO_3D" else None
+        return [view.name for view in scene.render.views if view.use and (stereo is None or view.name in stereo)]
 
     def _read(
         self, depsgraph: Any, size: camera_maths.PictureSize, world: world_read.World, eyes: list[str]
@@ -110,13 +117,13 @@ class EffigyEngine(bpy.types.RenderEngine):
                 if len(instants) > 1:
                     whole = int(np.floor(instant))
                     self.frame_set(whole, instant - whole)
-                states.append(pose_read.read_avatars(depsgraph))
+                states.append(pose_read.read_avatars(depsgraph, depsgraph.view_layer))
                 for index, eye in enumerate(eyes):
                     cameras[index].append(self._camera(depsgraph, size, eye))
         finally:
             if len(instants) > 1:
                 self.frame_set(int(np.floor(now)), now - np.floor(now))
-        instances = pose_read.stack(states)
+        instances, names = pose_read.stack(states), pose_read.matte_names(states)
         seen = world.seen
         backgrounds = [
             np.mean([world_maths.background(c, seen.radiance, seen.map_from_world) for c in eye], axis=0) * seen.gain
@@ -124,12 +131,14 @@ class EffigyEngine(bpy.types.RenderEngine):
             else None
             for eye in cameras
         ]
-        return [Shot(eye, instances, behind) for eye, behind in zip(cameras, backgrounds, strict=True)]
+        return [Shot(eye, instances, names, behind) for eye, behind in zip(cameras, backgrounds, strict=True)]
 
     def _camera(self, depsgraph: Any, size: camera_maths.PictureSize, eye: str) -> types.Camera:
         camera = depsgraph.scene_eval.camera
         if camera is None or not eye:
             return camera_read.read_camera(camera, size)
+        if depsgraph.scene_eval.render.views_format == "MULTIVIEW":
+            return camera_read.read_camera(camera_read.camera_of_view(depsgraph.scene_eval, camera, eye), size)
         self.active_view_set(eye)
         matrix = np.array(self.camera_model_matrix(camera)).reshape(4, 4)
         return camera_read.read_camera(camera, size, world_from_camera=matrix, shift_x=self.camera_shift_x(camera))
@@ -154,6 +163,7 @@ class EffigyEngine(bpy.types.RenderEngine):
             far_m=first.far_m,
             passes=names,
             quality=scene.effigy.quality,
+            orthographic=first.orthographic,
         )
         radiance = None
         if light is not None:
@@ -174,6 +184,32 @@ class EffigyEngine(bpy.types.RenderEngine):
         finally:
             self.end_result(result, cancel=not done)  # a result left open crashes Blender
 
+    def _name_mattes(self, layer: Any, names: tuple[pose_read.MatteNames, ...]) -> None:
+        """Write the ids' names into the metadata of files; what is added before `end_result` would be lost."""
+        result = self.get_result()
+        for kind in wanted_mattes(layer):
+            fields = cryptomatte.header(layer.name, kind, [getattr(one, kind) for one in names])
+            for field, value in fields.items():
+                result.stamp_data_add_field(field, value)
+
+
+def matte_buffers(
+    frame: dict[str, np.ndarray], names: tuple[pose_read.MatteNames, ...], layer: Any
+) -> dict[str, np.ndarray]:
+    """Blender's Cryptomatte passes of a frame, flat and ready for `rect.foreach_set`."""
+    buffers: dict[str, np.ndarray] = {}
+    levels = layer.pass_cryptomatte_depth
+    for kind in wanted_mattes(layer):
+        coverage = np.asarray(frame["coverage"], np.float32)
+        ranks = cryptomatte.ranked(coverage, [getattr(one, kind) for one in names], levels)
+        buffers |= dict(zip(cryptomatte.pass_names(kind, levels), map(passes.flattened, ranks), strict=True))
+    return buffers
+
+
+def wanted_mattes(layer: Any) -> list[str]:
+    """The kinds of Cryptomatte a view layer asks for."""
+    return [kind for kind in cryptomatte.KINDS if getattr(layer, f"use_pass_cryptomatte_{kind}")]
+
 
 def wanted_passes(layer: Any) -> tuple[str, ...]:
     """The frame passes a view layer asks for, combined first."""
@@ -184,6 +220,7 @@ def wanted_passes(layer: Any) -> tuple[str, ...]:
         "normal": layer.use_pass_normal,
         "albedo": own.use_pass_albedo,
         "id": own.use_pass_id,
+        "coverage": bool(wanted_mattes(layer)),
     }
     return ("combined", *(name for name, wanted in chosen.items() if wanted))
 

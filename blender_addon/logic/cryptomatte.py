@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,8 +86,3 @@ def ranked(coverage: Float32, names: Sequence[str], levels: int) -> list[Float32
     flat[..., : order.shape[-1], 0] = np.where(cover > 0, ids[order], 0) if unique else 0
     flat[..., : order.shape[-1], 1] = cover
     return [np.ascontiguousarray(part.reshape(*coverage.shape[:2], 4)) for part in np.moveaxis(pairs, 2, 0)]
-
-
-def chosen(layer_switches: Mapping[str, bool]) -> list[str]:
-    """The kinds that are switched on, in Blender's order."""
-    return [kind for kind in KINDS if layer_switches.get(kind, False)]

@@ -24,6 +24,20 @@ def read_size(scene: Any) -> camera_maths.PictureSize:
     )
 
 
+def camera_of_view(scene: Any, camera: Any, view_name: str) -> Any:
+    """The camera of one view of Multi-View: the active camera's name with the view's suffix, itself where none is.
+
+    As BKE_camera_multiview_render of Blender's source (source/blender/blenkernel/intern/camera.cc), restated.
+    """
+    views = scene.render.views
+    for view in views:
+        suffix = view.camera_suffix
+        if view.use and suffix and camera.name.endswith(suffix):
+            name = camera.name.removesuffix(suffix) + views[view_name].camera_suffix
+            return scene.objects.get(name) or camera
+    return camera
+
+
 def read_camera(
     camera_object: Any,
     size: camera_maths.PictureSize,

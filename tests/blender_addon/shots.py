@@ -26,17 +26,33 @@ def set_up(bpy_module=bpy, size: int = SIZE, avatar_id: str = "tiny") -> None:
     scene.frame_set(2)
 
 
-def render_exr(path: Path) -> dict[str, np.ndarray]:
-    """Render the current frame to a multilayer EXR; pass name -> [H, W, C], row 0 at the top."""
+def read_picture(path: Path) -> np.ndarray:
+    """[H, W, 4] of a picture file as Blender reads it, row 0 at the top."""
+    image = bpy.data.images.load(str(path))
+    pixels = np.array(image.pixels[:]).reshape(image.size[1], image.size[0], 4)[::-1]
+    bpy.data.images.remove(image)
+    return pixels
+
+
+def render_exr(path: Path, *, single: bool = False) -> dict[str, np.ndarray] | np.ndarray:
+    """Render the current frame to a multilayer EXR; pass name -> [H, W, C], row 0 at the top.
+
+    single: what the compositor makes, as one picture.
+    """
     scene = bpy.context.scene
     settings = scene.render.image_settings
     if hasattr(settings, "media_type"):
-        settings.media_type = "MULTI_LAYER_IMAGE"
-    settings.file_format, settings.color_depth, settings.exr_codec = "OPEN_EXR_MULTILAYER", "32", "NONE"
+        settings.media_type = "IMAGE" if single else "MULTI_LAYER_IMAGE"
+    settings.file_format = "OPEN_EXR" if single else "OPEN_EXR_MULTILAYER"
+    settings.color_depth, settings.exr_codec = "32", "NONE"
+    if single:
+        settings.color_mode = "RGBA"
     if hasattr(settings, "use_exr_interleave"):
         settings.use_exr_interleave = True  # one part, as before Blender 5
     scene.render.filepath = str(path)
     bpy.ops.render.render(write_still=True)
+    if single:
+        return read_picture(path)
     first = f"{bpy.context.view_layer.name}."
     return {name.removeprefix(first): image for name, image in read_exr(path).items()}
 
