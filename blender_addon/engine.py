@@ -9,7 +9,6 @@ black picture saved as if all were well.
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 
 from ._shared import errors, messages, types
 from .logic import camera_maths, cryptomatte, frames, passes, world_maths
-from .services import camera_read, pose_read, world_read
+from .services import camera_read, frame_files, pose_read, world_read
 from .services.backend import BACKEND
 from .services.preferences import settings
 
@@ -45,6 +44,7 @@ class EffigyEngine(bpy.types.RenderEngine):
     bl_use_postprocess = True
     bl_use_shading_nodes_custom = False
 
+    last_failure: errors.EffigyError | None = None  # on the class: Blender drops the instance before anyone can ask
     _scene: Any = None  # set by `_render`; a failure before that belongs to no frame
 
     def update_render_passes(self, scene: Any = None, renderlayer: Any = None) -> None:
@@ -63,21 +63,25 @@ class EffigyEngine(bpy.types.RenderEngine):
             self._render(depsgraph)
         except errors.Cancelled as error:
             if not self.test_break():  # nobody asked for it here, so it must not end as a black picture
-                self._fail(str(error))
+                self._fail(error)
         except errors.EffigyError as error:
-            self._fail(str(error))
+            self._fail(error)
         except Exception as error:  # noqa: BLE001 - a bug must not pass for a black picture; see the module's text
-            self._fail(f"Effigy failed on its side ({type(error).__name__}: {error}). Please report this.")
+            what = f"Effigy failed on its side ({type(error).__name__}: {error})"
+            self._fail(errors.EffigyError(what, do="Please report this"))
 
-    def _fail(self, sentence: str) -> None:
-        scene = self._scene
-        missing = frames.ranges(missing_frames(scene)) if self.is_animation and scene is not None else ""
+    def _fail(self, error: errors.EffigyError) -> None:
+        scene, sentence = self._scene, str(error)
+        EffigyEngine.last_failure = error
+        missing = frames.ranges(frame_files.missing_frames(scene)) if self.is_animation and scene is not None else ""
         text = f"{sentence} Frames missing: {missing}." if missing else sentence
         self.report({"ERROR"}, text)
         self.error_set(text)
 
     def _render(self, depsgraph: Any) -> None:
         scene = self._scene = depsgraph.scene_eval
+        if frame_files.WRITER.problem:  # of the frame before: a file must not go missing in silence
+            raise errors.EffigyError(frame_files.WRITER.problem)
         layer = depsgraph.view_layer_eval
         size = camera_read.read_size(scene)
         world = world_read.read_world(scene.world, MAPS)
@@ -231,26 +235,6 @@ def chosen_light(scene: Any, world: world_read.World) -> world_read.SentLight | 
     if world.light is None or choice == "CAPTURED" or (choice == "AUTO" and not world.light.is_image):
         return None
     return world_read.sent_light(world.light, MAPS)
-
-
-def missing_frames(scene: Any) -> list[int]:
-    """Frames of the running animation that have no picture yet: this one and what would come after it.
-
-    Blender renders an animation in order and stops at the first failure, so nothing before this frame is missing.
-    """
-    arguments = sys.argv if bpy.app.background else []
-    if any(flag in arguments for flag in ("-f", "--render-frame")) and "-a" not in arguments:
-        return [scene.frame_current]
-    coming = range(scene.frame_current, scene.frame_end + 1, max(1, scene.frame_step))
-    if scene.render.use_overwrite:
-        return list(coming)
-    later = (frame for frame in coming if frame > scene.frame_current)
-    return [scene.frame_current, *(frame for frame in later if not _has_picture(scene, frame))]
-
-
-def _has_picture(scene: Any, frame: int) -> bool:
-    path = bpy.path.abspath(scene.render.frame_path(frame=frame))
-    return os.path.isfile(path) and os.path.getsize(path) > 0
 
 
 def _panels() -> list[Any]:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from . import engine
-from .services import backend, connection, log_text, preferences, properties, synthesis
+from . import batch, engine
+from .services import backend, connection, frame_files, log_text, preferences, properties, synthesis
 from .ui import classes, drawing
 
-PARTS = (log_text, properties, preferences, backend, engine, connection, synthesis, drawing, classes)
+PARTS = (
+    log_text,
+    properties,
+    preferences,
+    backend,
+    engine,
+    frame_files,
+    batch,
+    connection,
+    synthesis,
+    drawing,
+    classes,
+)
 
 
 def register() -> None:
