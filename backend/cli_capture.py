@@ -42,6 +42,31 @@ def add_capture(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     info.add_argument("folder", help="the recording's folder, or the name of an embedded capture")
     info.add_argument("--json", action="store_true", help="JSON instead of a table")
     info.set_defaults(run=capture_info)
+    converting = actions.add_parser("convert", help="PeopleSnapshot as downloaded into what training reads")
+    converting.add_argument("folder", type=Path, help="a subject's folder: camera.pkl, masks.hdf5, a video, …")
+    converting.add_argument("--output", type=Path, required=True, help="folder to write")
+    converting.add_argument("--step", type=int, default=1, help="every so manieth frame (default 1)")
+    converting.set_defaults(run=convert_capture)
+
+
+def convert_capture(arguments: argparse.Namespace) -> int:
+    """Convert with a line of progress; nothing is left behind where it fails or is stopped."""
+    from rich.progress import Progress
+
+    from avatars.captures.peoplesnapshot_raw import convert, is_raw_peoplesnapshot
+    from shared.errors import BadCapture
+
+    folder = Path(arguments.folder).expanduser()
+    if not is_raw_peoplesnapshot(folder):
+        raise BadCapture(f"{folder} is no PeopleSnapshot subject", expected="camera.pkl and reconstructed_poses.hdf5")
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Converting", total=None)
+        output = Path(arguments.output).expanduser()
+        frames = convert(
+            folder, output, step=arguments.step, tell=lambda done, of: bar.update(task, completed=done, total=of)
+        )
+    print(f"{frames} frames in {output}")
+    return 0
 
 
 def check_capture_command(arguments: argparse.Namespace) -> int:

@@ -57,6 +57,12 @@ class BadTemplate(EffigyError):
     code = "bad_template"
 
 
+class BadEnvironment(EffigyError):
+    """An environment picture that is missing, damaged or holds light that cannot be."""
+
+    code = "bad_environment"
+
+
 class BadMessage(EffigyError):
     """A message that does not follow the protocol; nothing of it was used."""
 
@@ -119,6 +125,7 @@ ERRORS_BY_CODE: dict[str, type[EffigyError]] = {
         BadAvatar,
         BadCapture,
         BadTemplate,
+        BadEnvironment,
         BadMessage,
         VersionMismatch,
         NotAllowed,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from avatars.captures.aovs import read_aov
 from avatars.captures.images import read_premultiplied
 from avatars.captures.reading import EFFIGY_READING, Reading
+from avatars.lighting.environment_files import read_environment
 from avatars.templates.opening import TemplateReference
 from shared.errors import BadCapture
 from shared.types import Camera, Environment, Motion
@@ -27,6 +29,8 @@ class CaptureImage:
 
     split: 'train', 'test' (held out) or 'val' (a camera kept back). mask: a one-channel file that replaces the alpha of
     `file`, None where the picture brings its own. parameters: the file this frame's template parameters came from.
+    aovs: ground truth beside the picture, 'albedo', 'normal' or 'roughness' -> file. light: the environment file it was
+    lit by, where each picture has its own.
     """
 
     file: Path
@@ -35,6 +39,8 @@ class CaptureImage:
     split: str
     mask: Path | None = None
     parameters: Path | None = None
+    aovs: Mapping[str, Path] = field(default_factory=dict)
+    light: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +51,8 @@ class Capture:
     environment: the light it was recorded in, where known. vertex_offset: [V, 3] m, the subject's static offset from
     the shaped template in model axes, None without one. layout: which reader made it. masked: every picture must bring
     an alpha channel or a mask; where false, a picture that has neither counts as covered everywhere. notes: sentences
-    about what the reader found and chose. reading: how the camera numbers in its files are meant.
+    about what the reader found and chose. reading: how the camera numbers in its files are meant. normal_axes: of the
+    ground-truth normals; light_rotation_rad: how far the pictures' light files are turned about +z.
     """
 
     name: str
@@ -67,6 +74,8 @@ class Capture:
     masked: bool = False
     notes: tuple[str, ...] = ()
     reading: Reading = EFFIGY_READING
+    normal_axes: Literal["world", "opencv", "opengl"] = "world"
+    light_rotation_rad: float = 0.0
 
     def split(self, name: str) -> tuple[int, ...]:
         """Indices of the images of 'train', 'test' or 'val'."""
@@ -87,6 +96,27 @@ class Capture:
         camera = self.cameras[image.camera]
         stored = camera.width_px, camera.height_px
         return read_premultiplied(image.file, stored, size, mask=image.mask, must_be_masked=self.masked)
+
+    def aov(self, index: int, name: str, size: tuple[int, int] | None = None) -> NDArray[np.float32] | None:
+        """Ground truth of image `index`, [H, W, C] float32, at `size` (width, height) px; None where there is none.
+
+        'albedo': [H, W, 3] linear; 'normal': [H, W, 3] unit, world axes; 'roughness': [H, W, 1]. Outside the person the
+        values mean nothing: mask them. Raises BadCapture for a damaged file.
+        """
+        image = self.images[index]
+        if name not in image.aovs:
+            return None
+        camera = self.cameras[image.camera]
+        axes = None if self.normal_axes == "world" else camera.world_from_camera[:3, :3]
+        flipped = self.normal_axes == "opengl"
+        return read_aov(image.aovs[name], name, (camera.width_px, camera.height_px), size, axes, flipped)
+
+    def light(self, index: int) -> Environment | None:
+        """The light image `index` was taken in: its own, else the capture's. Raises BadEnvironment."""
+        file = self.images[index].light
+        if file is None:
+            return self.environment
+        return replace(read_environment(file)[0], rotation_rad=self.light_rotation_rad)
 
     def train_size(self, longest_px: int) -> tuple[int, int]:
         """Width and height in px of this capture's images with the longer side brought down to `longest_px`."""

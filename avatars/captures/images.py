@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.errors import BadCapture
+from shared.npz import read_npy
+
+MAX_MASK_BYTES = 1 << 28
 
 
 def read_premultiplied(
@@ -29,11 +32,33 @@ def read_premultiplied(
     """
     straight = _pixels(path, stored, "RGBA", must_be_masked and mask is None)
     if mask is not None:
-        straight = np.concatenate((straight[..., :3], _pixels(mask, stored, "L", False)[..., None]), -1)
+        straight = np.concatenate((straight[..., :3], read_mask(mask, stored)[..., None]), -1)
     premultiplied = premultiply(straight)
     if size is None or tuple(size) == tuple(stored):
         return premultiplied
     return area_resize(premultiplied, size)
+
+
+def read_mask(path: Path, stored: tuple[int, int]) -> NDArray[np.uint8]:
+    """A mask [H, W] uint8, 255 where the person is: a one-channel picture, or an .npy of truth values or 0..1.
+
+    stored: its (width, height) px. Raises BadCapture.
+    """
+    if path.suffix.lower() != ".npy":
+        return _pixels(path, stored, "L", False)
+    try:
+        content = path.read_bytes() if path.stat().st_size <= MAX_MASK_BYTES else b""
+    except OSError as error:
+        raise BadCapture(f"mask {path.name} cannot be read", found=error.strerror or str(error)) from error
+    array = np.squeeze(read_npy(content, f"mask {path.name}", BadCapture))
+    if array.shape != stored[::-1] or array.dtype.kind not in "biuf":
+        raise BadCapture(
+            f"mask {path.parent.name}/{path.name} does not fit its picture",
+            found=f"{list(array.shape)} {array.dtype}",
+            expected=f"{[stored[1], stored[0]]} numbers",
+        )
+    full = 255.0 if array.dtype.kind in "iu" and array.max(initial=0) > 1 else 1.0
+    return (np.clip(np.nan_to_num(array.astype(np.float32)) / full, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def image_size(path: Path) -> tuple[int, int]:

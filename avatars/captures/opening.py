@@ -11,6 +11,9 @@ from avatars.captures.capture import Capture
 from avatars.captures.effigy_format import DESCRIPTION, read_effigy_capture
 from avatars.captures.insta import is_insta, read_insta
 from avatars.captures.nersemble import is_nersemble, read_nersemble
+from avatars.captures.peoplesnapshot import is_peoplesnapshot, read_peoplesnapshot
+from avatars.captures.peoplesnapshot_raw import is_raw_peoplesnapshot, refuse_raw
+from avatars.captures.rana import is_rana, read_rana
 from shared.errors import BadCapture, EffigyError, nearest
 
 DATA = Path(__file__).parent / "data"
@@ -43,6 +46,16 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
             "transforms_train.json with canonical_flame_param.npz or flame_param/",
             is_nersemble,
             read_nersemble,
+        ),
+        "rana": Layout("RANA subject", "cameras.json, poses.npz and albedos/", is_rana, read_rana),
+        "peoplesnapshot": Layout(
+            "PeopleSnapshot (InstantAvatar)", "cameras.npz and poses.npz", is_peoplesnapshot, read_peoplesnapshot
+        ),
+        "peoplesnapshot_raw": Layout(
+            "PeopleSnapshot as downloaded",
+            "camera.pkl and reconstructed_poses.hdf5",
+            is_raw_peoplesnapshot,
+            refuse_raw,
         ),
     }
 )

@@ -19,7 +19,7 @@ MAX_OPTIONS_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class CaptureOptions:
-    """How to read an INSTA or NeRSemble folder.
+    """How to read a folder of another program.
 
     test_frames: INSTA only, the last so many frames are held out (method page 3.3). images: the folder of pictures,
     INSTA's 'images.HQ' is twice as large. masks: INSTA only, a folder of one-channel masks named like the pictures, ''
@@ -27,7 +27,8 @@ class CaptureOptions:
     names that look shifted against each other, 'name' accepts them, 'order' pairs the first with the first.
     template: id of the template, '' for the one the layout is made for. held_out_camera: NeRSemble only, index of the
     camera kept back where there is no transforms_val.json, -1 for none. reading: how camera numbers are meant, for
-    files of other trackers. subject and licence are carried into the avatar.
+    files of other trackers. subject and licence are carried into the avatar. gender: PeopleSnapshot and RANA, which
+    SMPL to prefer. train_range, test_range: PeopleSnapshot, first frame, last frame and step of each split.
     """
 
     test_frames: int = 350
@@ -39,6 +40,9 @@ class CaptureOptions:
     held_out_camera: int = 8
     subject: str = ""
     licence: str = "not stated"
+    gender: Literal["", "male", "female", "neutral"] = ""
+    train_range: tuple[int, ...] = ()
+    test_range: tuple[int, ...] = ()
     reading: Reading = field(default_factory=Reading)
 
 

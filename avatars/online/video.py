@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from avatars.captures.images import premultiply
+from avatars.captures.video_pictures import VideoPictures
 from avatars.online.frames import Subject, TrackedFrame, fitted
 from avatars.online.replay import Clock
 from avatars.online.track import read_track
-from shared.errors import BadCapture, EnvironmentFailed
-
-WITH_ALPHA = ("rgba", "bgra", "argb", "abgr", "yuva", "gbrap", "ya", "pal8")
-"""Beginnings of ffmpeg's names of pixel formats that hold alpha."""
+from shared.errors import BadCapture
 
 
 class VideoSource:
@@ -31,8 +25,8 @@ class VideoSource:
         self.dropped: dict[str, int] = {}
         self._track = read_track(track)
         self._longest_px = longest_px
-        self._pictures = _Pictures(video, "rgba")
-        self._masks = _Pictures(mask, "gray") if mask is not None else None
+        self._pictures = VideoPictures(video, "rgba")
+        self._masks = VideoPictures(mask, "gray") if mask is not None else None
         try:
             if self._masks is None and not self._pictures.has_alpha:
                 raise BadCapture(
@@ -93,46 +87,3 @@ class VideoSource:
         for pictures in (self._pictures, self._masks):
             if pictures is not None:
                 pictures.close()
-
-
-class _Pictures:
-    """Decoded pictures of one file in order. kind: 'rgba' (4 channels) or 'gray' (1). Raises BadCapture."""
-
-    def __init__(self, path: Path, kind: str) -> None:
-        try:
-            import imageio_ffmpeg
-        except ImportError as error:
-            raise EnvironmentFailed(
-                "Reading videos needs the package imageio-ffmpeg", do="Install it: pip install imageio-ffmpeg"
-            ) from error
-        self.path, self._channels = path, 4 if kind == "rgba" else 1
-        if not path.is_file():
-            raise BadCapture(f"there is no video {path}")
-        # ffmpeg's own VP9 and VP8 decoders leave alpha out; libvpx does not.
-        decoder = ["-c:v", "libvpx-vp9"] if path.suffix.lower() == ".webm" and kind == "rgba" else []
-        self._stream: Generator[Any] = imageio_ffmpeg.read_frames(
-            str(path), pix_fmt=kind, bits_per_pixel=8 * self._channels, input_params=decoder
-        )
-        try:
-            about = next(self._stream)
-        except (OSError, RuntimeError, StopIteration) as error:
-            reason = (str(error).strip().splitlines() or ["no picture"])[-1]
-            raise BadCapture(f"{path.name} is no video that ffmpeg can read", found=reason[:160]) from error
-        self.size = int(about["size"][0]), int(about["size"][1])
-        self.fps = float(about.get("fps") or 0.0)
-        self.pixel_format = str(about.get("pix_fmt", ""))
-        self.has_alpha = self.pixel_format.startswith(WITH_ALPHA)
-
-    def next(self) -> NDArray[np.uint8] | None:
-        """The next picture [H, W, channels], or None after the last."""
-        try:
-            content = next(self._stream, None)
-        except (OSError, RuntimeError):  # a file cut off in the middle: what came before it counts
-            return None
-        if content is None:
-            return None
-        return np.frombuffer(content, np.uint8).reshape(self.size[1], self.size[0], self._channels)
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self._stream.close()

@@ -13,6 +13,7 @@ from PIL import Image
 
 from avatars.templates.opening import reference_of
 from backend.cli import main
+from tests.body_layouts import write_raw_peoplesnapshot
 from tests.flame_installed import flame_home
 from tests.insta_files import write_insta_folder
 from tests.tiny import tiny_capture
@@ -112,3 +113,12 @@ def test_list_and_info(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["pictures"] == {"train": 3, "test": 1}
     assert main(["capture", "info", str(data / "tiny")]) == 0
     assert "camera to world, OpenCV axes, z up" in capsys.readouterr().out
+
+
+def test_raw_peoplesnapshot_is_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_raw_peoplesnapshot(tmp_path / "raw")
+    assert main(["capture", "convert", str(tmp_path / "raw"), "--output", str(tmp_path / "done")]) == 0
+    assert "4 frames" in capsys.readouterr().out
+    assert main(["capture", "info", str(tmp_path / "done")]) == 0
+    assert main(["capture", "convert", str(tmp_path / "done"), "--output", str(tmp_path / "again")]) != 0
+    assert "no PeopleSnapshot subject" in capsys.readouterr().err

@@ -1,0 +1,59 @@
+"""The pictures of a video file, one after the other. Read by ffmpeg (package imageio-ffmpeg)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import BadCapture, EnvironmentFailed
+
+WITH_ALPHA = ("rgba", "bgra", "argb", "abgr", "yuva", "gbrap", "ya", "pal8")
+"""Beginnings of ffmpeg's names of pixel formats that hold alpha."""
+
+
+class VideoPictures:
+    """Decoded pictures of one file in order. kind: 'rgba' (4 channels) or 'gray' (1). Raises BadCapture."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        try:
+            import imageio_ffmpeg
+        except ImportError as error:
+            raise EnvironmentFailed(
+                "Reading videos needs the package imageio-ffmpeg", do="Install it: pip install imageio-ffmpeg"
+            ) from error
+        self.path, self._channels = path, 4 if kind == "rgba" else 1
+        if not path.is_file():
+            raise BadCapture(f"there is no video {path}")
+        # ffmpeg's own VP9 and VP8 decoders leave alpha out; libvpx does not.
+        decoder = ["-c:v", "libvpx-vp9"] if path.suffix.lower() == ".webm" and kind == "rgba" else []
+        self._stream: Generator[Any] = imageio_ffmpeg.read_frames(
+            str(path), pix_fmt=kind, bits_per_pixel=8 * self._channels, input_params=decoder
+        )
+        try:
+            about = next(self._stream)
+        except (OSError, RuntimeError, StopIteration) as error:
+            reason = (str(error).strip().splitlines() or ["no picture"])[-1]
+            raise BadCapture(f"{path.name} is no video that ffmpeg can read", found=reason[:160]) from error
+        self.size = int(about["size"][0]), int(about["size"][1])
+        self.fps = float(about.get("fps") or 0.0)
+        self.pixel_format = str(about.get("pix_fmt", ""))
+        self.has_alpha = self.pixel_format.startswith(WITH_ALPHA)
+
+    def next(self) -> NDArray[np.uint8] | None:
+        """The next picture [H, W, channels], or None after the last."""
+        try:
+            content = next(self._stream, None)
+        except (OSError, RuntimeError):  # a file cut off in the middle: what came before it counts
+            return None
+        if content is None:
+            return None
+        return np.frombuffer(content, np.uint8).reshape(self.size[1], self.size[0], self._channels)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._stream.close()
