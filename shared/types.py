@@ -191,14 +191,18 @@ class Environment:
 
     Row 0 looks towards +z. Column u in 0..1 looks towards azimuth (0.5 - u) * 2 pi measured from +x to +y: the centre
     column is +x (Blender's own equirectangular mapping). rotation_rad turns the light about +z; strength multiplies.
+    lights: [N, 7] suns and lamps beside the map, not turned or multiplied with it, in world axes: direction towards it,
+    irradiance of a surface facing it (radiance units times sr, red, green, blue), and half the angle it is wide, rad.
     """
 
     radiance: Float32
     rotation_rad: float = 0.0
     strength: float = 1.0
+    lights: Float32 = field(default_factory=lambda: np.zeros((0, 7), np.float32))
 
     def __post_init__(self) -> None:
         _freeze(self, "radiance", np.float32, (None, None, 3))
+        _freeze(self, "lights", np.float32, (None, 7))
 
 
 PASS_CHANNELS: Mapping[str, int] = MappingProxyType(

@@ -67,6 +67,11 @@ def environment_irradiance(environment: Environment) -> Tensor:
         [np.einsum("h,hc->c", along * solid_angle, rows[:, wave]) for along, wave in parts]
     )
     irradiance = radiance_coefficients * np.array(COSINE_LOBE)[:, None] * environment.strength
+    for light in np.asarray(environment.lights, np.float64):  # a lamp is a point on the sphere
+        length = np.linalg.norm(light[:3])
+        if length > 0:
+            at = basis(torch.from_numpy(light[:3] / length)).numpy()
+            irradiance += np.outer(at * np.array(COSINE_LOBE), np.maximum(light[3:6], 0))
     return torch.from_numpy(irradiance.astype(np.float32))
 
 
