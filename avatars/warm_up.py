@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from avatars.rendering import rasterise, seen_colours
+from avatars.rendering import rasterise, rasterise_surfels, seen_colours
 from avatars.rendering.benchmark import front_camera, head_like_shell
 from avatars.training.losses import dssim_loss
 
@@ -20,3 +20,4 @@ def compile_kernels() -> None:
     white = torch.ones(1, 8, 8, 3)
     dssim_loss(image.features, white).backward()
     seen_colours(shell, camera, white, white[..., 0], implementation="cpu")
+    rasterise_surfels(shell, camera, colours, implementation="cpu").features.sum().backward()

@@ -1,8 +1,17 @@
-"""Gaussians and meshes to images. `rasterise` is the only door to the three Gaussian rasterisers."""
+"""Gaussians, surfels and meshes to images. `rasterise` and `rasterise_surfels` are the only doors to rasterisers."""
 
 from avatars.rendering.cameras import CameraBatch
 from avatars.rendering.mesh import rasterise_mesh
 from avatars.rendering.rasterise import Rasterised, rasterise
 from avatars.rendering.seen_colours import seen_colours
+from avatars.rendering.surfels import SurfelImage, rasterise_surfels
 
-__all__ = ["CameraBatch", "Rasterised", "rasterise", "rasterise_mesh", "seen_colours"]
+__all__ = [
+    "CameraBatch",
+    "Rasterised",
+    "SurfelImage",
+    "rasterise",
+    "rasterise_mesh",
+    "rasterise_surfels",
+    "seen_colours",
+]
