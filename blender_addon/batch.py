@@ -153,7 +153,11 @@ def _render_frame(scene: Any, frame: int) -> Exception | None:
             continue
         if frame_files.is_done(scene, frame):
             return None
-        failure = errors.EffigyError(frame_files.WRITER.problem or "Blender wrote no picture")
+        failure = EffigyEngine.last_failure or errors.EffigyError(
+            frame_files.WRITER.problem or "No picture was written"
+        )
+        if EffigyEngine.last_failure is not None and not isinstance(failure, WORTH_ANOTHER_TRY):
+            return failure
     return failure
 
 

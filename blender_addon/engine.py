@@ -9,6 +9,8 @@ black picture saved as if all were well.
 from __future__ import annotations
 
 import os
+import time
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +19,7 @@ import numpy as np
 
 from ._shared import errors, messages, types
 from .logic import camera_maths, cryptomatte, frames, passes, world_maths
-from .services import camera_read, frame_files, pose_read, world_read
+from .services import camera_read, composite, frame_files, pose_read, world_read
 from .services.backend import BACKEND
 from .services.preferences import settings
 
@@ -45,6 +47,7 @@ class EffigyEngine(bpy.types.RenderEngine):
     bl_use_shading_nodes_custom = False
 
     last_failure: errors.EffigyError | None = None  # on the class: Blender drops the instance before anyone can ask
+    recent_s: deque[float] = deque(maxlen=20)  # what the last pictures took, one of a view layer each
     _scene: Any = None  # set by `_render`; a failure before that belongs to no frame
 
     def update_render_passes(self, scene: Any = None, renderlayer: Any = None) -> None:
@@ -59,8 +62,10 @@ class EffigyEngine(bpy.types.RenderEngine):
 
     def render(self, depsgraph: Any) -> None:
         """Render one view layer of one frame."""
+        begin = time.monotonic()
         try:
             self._render(depsgraph)
+            EffigyEngine.recent_s.append(time.monotonic() - begin)
         except errors.Cancelled as error:
             if not self.test_break():  # nobody asked for it here, so it must not end as a black picture
                 self._fail(error)
@@ -73,6 +78,7 @@ class EffigyEngine(bpy.types.RenderEngine):
     def _fail(self, error: errors.EffigyError) -> None:
         scene, sentence = self._scene, str(error)
         EffigyEngine.last_failure = error
+        frame_files.WRITER.failure = sentence
         missing = frames.ranges(frame_files.missing_frames(scene)) if self.is_animation and scene is not None else ""
         text = f"{sentence} Frames missing: {missing}." if missing else sentence
         self.report({"ERROR"}, text)
@@ -80,7 +86,7 @@ class EffigyEngine(bpy.types.RenderEngine):
 
     def _render(self, depsgraph: Any) -> None:
         scene = self._scene = depsgraph.scene_eval
-        if frame_files.WRITER.problem:  # of the frame before: a file must not go missing in silence
+        if frame_files.WRITER.problem and not composite.is_copy(scene):  # a file must not go missing in silence
             raise errors.EffigyError(frame_files.WRITER.problem)
         layer = depsgraph.view_layer_eval
         size = camera_read.read_size(scene)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import batch, engine
-from .services import backend, connection, frame_files, log_text, preferences, properties, synthesis
+from .services import backend, composite, connection, frame_files, log_text, preferences, properties, synthesis
 from .ui import classes, drawing
 
 PARTS = (
@@ -13,6 +13,7 @@ PARTS = (
     backend,
     engine,
     frame_files,
+    composite,
     batch,
     connection,
     synthesis,

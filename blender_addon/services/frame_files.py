@@ -11,12 +11,14 @@ import os
 import shutil
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import bpy
 from bpy.app.handlers import persistent
 
+from ..logic.frames import ranges
 from ..logic.pictures import is_whole
 
 PART = ".effigy-part"
@@ -60,15 +62,22 @@ class FrameWriter:
         self._own = ""  # the scene's own path, while it is another
         self._folder: Path | None = None
         self._targets: list[Path] = []
+        self._begun_ns = 0
+        self.failure = ""  # why the frame that renders lacks its avatars: Blender goes on where another scene failed
         self.problem = ""
+        self.missing: list[int] = []
 
-    def begin(self, scene: Any) -> None:
-        """Before a frame renders."""
+    def begin(self, scene: Any, *, beside: bool) -> None:
+        """Before a frame renders. beside: write to a folder beside first."""
         self.restore(scene)
+        self.failure = ""
         render = scene.render
         if render.is_movie_format:
             return
+        self._begun_ns = time.time_ns()
         self._targets = frame_paths(scene, scene.frame_current)
+        if not beside:
+            return
         path = render.filepath
         cut = max(path.rfind("/"), path.rfind("\\")) + 1
         self._own = path
@@ -79,18 +88,28 @@ class FrameWriter:
         """After a frame was written: what is whole gets its name."""
         folder, targets = self._folder, self._targets
         self.restore(scene)
-        if folder is None or not folder.is_dir():
-            return
-        for path in sorted(folder.iterdir()):
+        if self.failure:
+            self._refuse(scene.frame_current, self.failure)
+            for target in targets:
+                if target.is_file() and target.stat().st_mtime_ns >= self._begun_ns:
+                    target.unlink()  # it shows the scene without its avatars
+        for path in sorted(folder.iterdir()) if folder is not None and folder.is_dir() else ():
             target = targets[0].parent / path.name
             try:
+                if self.failure:
+                    path.unlink()
+                    continue
                 if not is_whole(path):
                     raise OSError(f"{path.name} was not written whole; is the disk full?")
                 with path.open("rb+") as file:
                     os.fsync(file.fileno())
                 os.replace(path, target)
             except OSError as error:
-                self.problem = f"Frame {scene.frame_current} could not be stored as {target.name}: {error}"
+                self._refuse(scene.frame_current, f"It could not be stored as {target.name}: {error}")
+
+    def _refuse(self, frame: int, reason: str) -> None:
+        self.problem = f"Frame {frame} is missing. {reason}"
+        self.missing.append(frame)
 
     def restore(self, scene: Any) -> None:
         """The scene's own path again."""
@@ -137,18 +156,18 @@ WRITER = FrameWriter()
 
 
 def _ours(scene: Any) -> bool:
-    return bpy.app.background and scene.render.engine == "EFFIGY"
+    return scene.render.engine == "EFFIGY" or bool(scene.effigy.composite)
 
 
 @persistent
 def _begins(scene: Any, *_: Any) -> None:
-    WRITER.problem = ""
+    WRITER.problem, WRITER.missing = "", []
 
 
 @persistent
 def _before(scene: Any, *_: Any) -> None:
     if _ours(scene):
-        WRITER.begin(scene)
+        WRITER.begin(scene, beside=bpy.app.background)
 
 
 @persistent
@@ -161,10 +180,10 @@ def _written(scene: Any, *_: Any) -> None:
 def _complete(scene: Any, *_: Any) -> None:
     if _ours(scene):
         WRITER.end(scene, cancelled=False)
-        if WRITER.problem and {"-a", "--render-anim"} & set(sys.argv):
-            sys.stderr.write(f"{WRITER.problem}\n")
+        if WRITER.missing and bpy.app.background and {"-a", "--render-anim"} & set(sys.argv):
+            sys.stderr.write(f"{WRITER.problem} Frames missing: {ranges(WRITER.missing)}.\n")
             sys.stderr.flush()
-            os._exit(1)  # the last frame's: Blender itself would end as if all were well
+            os._exit(1)  # Blender itself would end as if all were well
 
 
 @persistent

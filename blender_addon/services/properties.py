@@ -84,6 +84,7 @@ class EffigyScene(bpy.types.PropertyGroup):
     """On a Scene: how the EFFIGY engine renders it."""
 
     training: PointerProperty(type=EffigyTraining)
+    composite: StringProperty(name="Composite", description="What Composite Avatars did, as JSON", options={"HIDDEN"})
     address: StringProperty(
         name="Backend",
         description="Address of the backend for this scene, such as tcp://127.0.0.1:47615; empty uses the preferences",

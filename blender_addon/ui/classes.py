@@ -7,6 +7,7 @@ import bpy
 from . import (
     operators_backend,
     operators_log,
+    operators_render,
     operators_rig,
     operators_scene,
     operators_synthesis,
@@ -25,6 +26,7 @@ from . import (
 PAGES = (
     operators_backend,
     operators_log,
+    operators_render,
     operators_rig,
     operators_scene,
     operators_synthesis,

@@ -128,7 +128,7 @@ def test_panels_follow_state_and_selection(addon, monkeypatch) -> None:
     assert "World lights the avatars" in " ".join(draw(panels["EFFIGY_PT_relight"]))
     addon.ops.effigy.use_engine()
     assert addon.context.scene.render.engine == EffigyEngine.bl_idname
-    assert "use_pass_mask" in draw(panels["EFFIGY_PT_render"])
+    assert "use_pass_mask" in draw(panels["EFFIGY_PT_render_passes"])
 
 
 def test_scene_operators_pose_key_and_film(addon) -> None:
