@@ -11,6 +11,8 @@ from torch import Tensor
 from avatars.avatar import Avatar
 from avatars.captures.capture import Capture
 from avatars.gaussian_head.avatar import load_gaussian_head
+from avatars.mlp_body.avatar import load_mlp_body
+from avatars.mlp_body.trainer import MlpBodyTrainer
 from avatars.rgb_head.avatar import load_rgb_head
 from avatars.rgb_head.trainer import RgbHeadTrainer
 from avatars.templates.opening import TemplateReference
@@ -37,6 +39,7 @@ METHODS: Mapping[str, Method] = {
     method.name: method
     for method in (
         Method("rgb_head", "RGB head (RGBAvatar): talking head, Gaussians", load_rgb_head, RgbHeadTrainer),
+        Method("mlp_body", "Body (MMLPHuman): full body, details follow the pose", load_mlp_body, MlpBodyTrainer),
         Method("gaussian_head", "Gaussian head (GaussianAvatars): imported", load_gaussian_head, None),
     )
 }

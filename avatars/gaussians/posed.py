@@ -23,6 +23,15 @@ class ViewColours:
     coefficients: Tensor
     axes_from_world: Tensor
 
+    def seen(self, means: Tensor, positions: Tensor) -> Tensor:
+        """Colours [B, N, 3] of Gaussians at means [B, N, 3] m seen from positions [B, 3] m."""
+        away = means - positions.to(means)[:, None]
+        return sh_colours(self.coefficients, away @ self.axes_from_world.transpose(1, 2))
+
+    def turned(self, rotations: Tensor) -> ViewColours:
+        """The same after everything was turned by rotations [B, 3, 3]."""
+        return replace(self, axes_from_world=self.axes_from_world @ rotations.transpose(1, 2))
+
 
 @dataclass(frozen=True, eq=False)
 class PosedGaussians:
@@ -31,7 +40,7 @@ class PosedGaussians:
     means: [B, N, 3] m. quats: [B, N, 4] wxyz, unit. scales: [B, N, 3] m, standard deviations along the axes of `quats`.
     opacities: [B, N] in 0..1. colours: [B, N, 3] display-encoded sRGB. normals: [B, N, 3] unit normals of the surface
     the Gaussians are bound to, or None. view_colours: colours by direction, which `seen_from` puts in place of
-    `colours`, or None where they are the same from everywhere.
+    `colours`, or None where they are the same from everywhere (a method may bring its own kind of ViewColours).
     """
 
     means: Tensor
@@ -72,9 +81,7 @@ class PosedGaussians:
         """The same Gaussians with the colours they show to cameras at `positions` [B, 3] m, one for each frame."""
         if self.view_colours is None:
             return self
-        away = self.means - positions.to(self.means)[:, None]
-        along = away @ self.view_colours.axes_from_world.transpose(1, 2)
-        return replace(self, colours=sh_colours(self.view_colours.coefficients, along), view_colours=None)
+        return replace(self, colours=self.view_colours.seen(self.means, positions), view_colours=None)
 
     def transformed(self, world_from_model: Tensor) -> PosedGaussians:
         """The same Gaussians moved by [B, 4, 4] (or [1, 4, 4]) transforms: rigid with a uniform, positive scale."""
@@ -90,11 +97,7 @@ class PosedGaussians:
             opacities=self.opacities,
             colours=self.colours,
             normals=None if self.normals is None else self.normals @ rotation.transpose(1, 2),
-            view_colours=None
-            if self.view_colours is None
-            else replace(
-                self.view_colours, axes_from_world=self.view_colours.axes_from_world @ rotation.transpose(1, 2)
-            ),
+            view_colours=None if self.view_colours is None else self.view_colours.turned(rotation),
         )
 
 

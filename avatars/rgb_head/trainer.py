@@ -107,6 +107,10 @@ class RgbHeadTrainer:
         """Named terms of a batch, already weighted."""
         return self.objective.losses(self.theta[batch.frames], self._surface(batch.frames), batch, at)
 
+    def prepared(self, pictures: Pictures, images: tuple[int, ...]) -> Pictures:
+        """Heads fill their pictures: as they are."""
+        return pictures
+
     def after_step(self, batch: Batch, at: float) -> None:
         """First colours for Gaussians seen for the first time."""
         self.objective.first_colours(self.theta[batch.frames], self._surface(batch.frames), batch, at)

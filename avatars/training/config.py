@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
+from avatars.mlp_body.settings import MlpBodyConfig, check_body
 from avatars.rgb_head.initial import RgbHeadConfig
 from avatars.training.rgbavatar_yaml import OriginalConfig, is_original, read_original
 from avatars.training.typed import from_mapping, with_overrides
@@ -24,6 +25,7 @@ class Schedule:
     images: how many in all. batch: images a step. max_seconds: 0, or a time after which training ends; the schedule
     then follows max(images / all images, seconds / max_seconds), so a slow machine still ends with small rates; but
     never with fewer than min_images seen, however long that takes.
+    views: so many pictures of a batch are of one frame, where it has them (it is then posed once for all).
     sizes_px: longest image side in each stage, from the image counts in stages_from. deltas_from: blendshapes and
     network join.
     """
@@ -34,6 +36,7 @@ class Schedule:
     min_images: int = 0
     sizes_px: tuple[int, ...] = (512,)
     stages_from: tuple[int, ...] = (0,)
+    views: int = 1
     deltas_from: int = 3000
     colour_from_images: bool = True
 
@@ -124,15 +127,20 @@ class TrainConfig:
     """One training run. size_px: longest image side of evaluation. background: behind training images.
 
     split: images trained on. 'test' swaps them with the held-out ones; 'all' adds those to the others.
+    watched: held-out pictures that curves and previews show and the report measures first: 'test', or 'val' where the
+    capture has cameras kept back (bodies: seen poses from new views; 'test' are then new poses).
+    model, rates: of heads; body: of bodies, with rates and losses of their own beside `losses`.
     """
 
     description: str = ""
-    method: Literal["rgb_head"] = "rgb_head"
+    method: Literal["rgb_head", "mlp_body"] = "rgb_head"
     seed: int = 0
     size_px: int = 512
     background: Literal["random", "white", "black"] = "random"
     split: Literal["train", "test", "all"] = "train"
+    watched: Literal["test", "val"] = "test"
     model: RgbHeadConfig = field(default_factory=RgbHeadConfig)
+    body: MlpBodyConfig = field(default_factory=MlpBodyConfig)
     schedule: Schedule = field(default_factory=Schedule)
     rates: Rates = field(default_factory=Rates)
     losses: LossWeights = field(default_factory=LossWeights)
@@ -194,6 +202,7 @@ def check_config(config: TrainConfig) -> None:
     for name, value, low in (
         ("schedule.images", plan.images, 1),
         ("schedule.batch", plan.batch, 1),
+        ("schedule.views", plan.views, 1),
         ("size_px", config.size_px, 8),
         ("schedule.sizes_px", min(plan.sizes_px), 8),
         ("model.target_gaussians", config.model.target_gaussians, 1),
@@ -204,6 +213,8 @@ def check_config(config: TrainConfig) -> None:
     ):
         if value < low:
             raise BadConfig(f"{name} is too small", found=str(value), expected=f"at least {low}")
+    if config.method == "mlp_body":
+        check_body(config.body)
     if config.model.initial_opacity >= 1:
         raise BadConfig(
             "model.initial_opacity is too large", found=str(config.model.initial_opacity), expected="below 1"

@@ -23,7 +23,10 @@ def usable(parameter: Tensor) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """One parameter with its gradient and moments: float32, contiguous, of one size. steps: counted from 1."""
+    """One parameter with its gradient and moments: float32, contiguous, of one size. steps: counted from 1.
+
+    decay: AdamW's decoupled weight decay.
+    """
 
     parameter: Tensor
     gradient: Tensor
@@ -31,6 +34,7 @@ class Update:
     square: Tensor
     steps: int
     rate: float
+    decay: float = 0.0
 
 
 class CudaAdam:
@@ -64,7 +68,9 @@ class CudaAdam:
             self.blocks = _sent(np.column_stack((which, start)).astype(np.int64), device)
             self.sizes = sizes
         beta1, beta2 = self.betas
-        scales = [(u.rate / (1 - beta1**u.steps), 1 / (1 - beta2**u.steps) ** 0.5) for u in updates]
+        scales = [
+            (u.rate / (1 - beta1**u.steps), 1 / (1 - beta2**u.steps) ** 0.5, 1 - u.rate * u.decay) for u in updates
+        ]
         rates = _sent(np.array(scales, np.float32), device)
         adam[(len(self.blocks),)](self.addresses, self.blocks, rates, beta1, beta2, self.epsilon, BLOCK=NUMBERS_A_BLOCK)
 

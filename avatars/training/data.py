@@ -26,13 +26,17 @@ MOST_UNDER_WAY = 64
 class Batch:
     """Some pictures. pixels: [B, H, W, 4] premultiplied, display-encoded, uint8 or floating 0..1; frames: [B] int64.
 
-    cameras: B of them. backgrounds: [B, 3] in 0..1, to be shown behind both the picture and the model.
+    cameras: B of them. backgrounds: [B, 3] in 0..1, to be shown behind both the picture and the model. lenses: [B]
+    int64, which of the capture's cameras took each; ignored: [B, H, W] bool, pixels that count for nothing; both None
+    where they are not wanted.
     """
 
     pixels: Tensor
     cameras: CameraBatch
     frames: Tensor
     backgrounds: Tensor
+    lenses: Tensor | None = None
+    ignored: Tensor | None = None
 
     @cached_property
     def rgba(self) -> Tensor:
@@ -57,12 +61,17 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Chosen images of a capture at one size, decoded once. rgba: [M, H, W, 4] uint8 premultiplied; frames: [M]."""
+    """Chosen images of a capture at one size, decoded once. rgba: [M, H, W, 4] uint8 premultiplied; frames: [M].
+
+    lenses: [M] int64, the capture's camera of each; ignored: [M, H, W] bool, the band along the masks' edges; or None.
+    """
 
     rgba: Tensor
     cameras: CameraBatch
     frames: Tensor
     device: torch.device
+    lenses: Tensor | None = None
+    ignored: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -77,7 +86,12 @@ class Pictures:
             self.cameras, K=self.cameras.K[chosen_there], camera_from_world=self.cameras.camera_from_world[chosen_there]
         )
         return Batch(
-            self._picked(chosen, chosen_there), cameras, self.frames[chosen_there], _sent(backgrounds, self.device)
+            self._picked(chosen, chosen_there),
+            cameras,
+            self.frames[chosen_there],
+            _sent(backgrounds, self.device),
+            None if self.lenses is None else self.lenses[chosen_there],
+            None if self.ignored is None else self.ignored[chosen_there.to(self.ignored.device)].to(self.device),
         )
 
     def _picked(self, chosen: Tensor, chosen_there: Tensor) -> Tensor:
@@ -93,8 +107,8 @@ class StreamedPictures(Pictures):
     rgba is empty and only tells the size. read: row -> [H, W, 4] uint8.
     """
 
-    read: Callable[[int], NDArray[np.uint8]]
-    readers: ThreadPoolExecutor
+    read: Callable[[int], NDArray[np.uint8]] = field(kw_only=True)
+    readers: ThreadPoolExecutor = field(kw_only=True)
     under_way: dict[int, Future[NDArray[np.uint8]]] = field(default_factory=dict)
 
     def expect(self, chosen: Tensor) -> None:
@@ -142,7 +156,9 @@ def load_pictures(
     if len(images) * size[0] * size[1] * 4 > limit:
         nothing = torch.empty((0, size[1], size[0], 4), dtype=torch.uint8)
         readers = ThreadPoolExecutor(max_workers=max(2, torch.get_num_threads()), thread_name_prefix="pictures")
-        return StreamedPictures(nothing, cameras, frames, device, lambda row: capture.rgba(images[row], size), readers)
+        return StreamedPictures(
+            nothing, cameras, frames, device, read=lambda row: capture.rgba(images[row], size), readers=readers
+        )
     store = np.empty((len(images), size[1], size[0], 4), np.uint8)
     with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
         decoded = pool.map(lambda index: capture.rgba(index, size), images)

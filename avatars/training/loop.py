@@ -97,9 +97,11 @@ class Run:
         self.tell("Preparing the model")
         self.trainer = find_trainer(config.method)(config, capture, device)
         self.optimiser = Optimiser(self.trainer.parameters())
-        self.sampler = Sampler(len(capture.split("train")), config.seed)
+        shown = torch.tensor([capture.images[index].frame for index in capture.split("train")])
+        self.sampler = Sampler(len(shown), config.seed, shown, config.schedule.views)
         self.pictures: dict[int, Pictures] = {}
-        self.held_out = self._load(capture.split("test"), config.size_px, "held-out pictures")
+        self.held_out_images = capture.split(config.watched) or capture.split("test")
+        self.held_out = self.load_held_out(self.held_out_images)
         self.preparation_s = time.monotonic() - created
         self.watched = curve_subset(len(self.held_out), config.reporting.curve_images)
         if saved is not None:
@@ -251,7 +253,8 @@ class Run:
     def _pictures(self, size_px: int) -> Pictures:
         if size_px not in self.pictures:
             self.pictures.clear()  # earlier, smaller stages are not needed again
-            self.pictures[size_px] = self._load(self.capture.split("train"), size_px, "pictures")
+            images = self.capture.split("train")
+            self.pictures[size_px] = self.trainer.prepared(self._load(images, size_px, "pictures"), images)
         return self.pictures[size_px]
 
     def _load(self, images: tuple[int, ...], size_px: int, what: str) -> Pictures:
@@ -260,6 +263,10 @@ class Run:
                 self.tell(f"Reading {what}: {done} of {len(images)}")
 
         return load_pictures(self.capture, images, size_px, self.device, tell)
+
+    def load_held_out(self, images: tuple[int, ...]) -> Pictures:
+        """Pictures to measure on, whole, at the evaluation's size."""
+        return self._load(images, self.config.size_px, "held-out pictures")
 
     def facts(self) -> dict[str, Any]:
         """Numbers of the training itself for the report."""

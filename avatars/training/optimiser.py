@@ -16,21 +16,22 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 class Optimiser:
-    """Adam (default betas, ε = 1e-15 as in RGBAvatar), one group for each learning rate."""
+    """Adam (default betas, ε = 1e-15 as in RGBAvatar), AdamW where decay is asked for; one group for each rate."""
 
     def __init__(self, parameters: Sequence[RatedParameter]) -> None:
         self.parameters = tuple(parameters)
-        alike: dict[tuple[float, float, int], list[torch.nn.Parameter]] = {}
+        alike: dict[tuple[float, float, int, float], list[torch.nn.Parameter]] = {}
         for entry in self.parameters:
-            alike.setdefault((entry.start_rate, entry.final_rate, entry.until_images), []).append(entry.parameter)
+            rate = (entry.start_rate, entry.final_rate, entry.until_images, entry.decay)
+            alike.setdefault(rate, []).append(entry.parameter)
         self.rates = tuple(alike)
-        groups = [{"params": members, "lr": rate[0]} for rate, members in alike.items()]
-        self.adam = torch.optim.Adam(groups, eps=EPSILON, fused=True)
+        groups = [{"params": members, "lr": rate[0], "weight_decay": rate[3]} for rate, members in alike.items()]
+        self.adam = torch.optim.AdamW(groups, eps=EPSILON, fused=True, weight_decay=0.0)
         self.on_cuda = cuda_adam.CudaAdam(betas=self.adam.defaults["betas"], epsilon=EPSILON)
 
     def step(self, loss: Tensor, at: float) -> None:
         """One update against the gradient of `loss`, with the rates of position `at` in images."""
-        for (start, final, until_images), group in zip(self.rates, self.adam.param_groups, strict=True):
+        for (start, final, until_images, _), group in zip(self.rates, self.adam.param_groups, strict=True):
             group["lr"] = log_linear(start, final, at / max(until_images, 1))
         parameters = [entry.parameter for entry in self.parameters]
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
@@ -56,7 +57,8 @@ class Optimiser:
             state["step"] += 1
             moments = (state["exp_avg"], state["exp_avg_sq"])
             tensors = (entry.parameter.detach(), gradient.contiguous(), *moments)
-            updates.append(cuda_adam.Update(*tensors, steps=int(state["step"]), rate=rates[entry.parameter]))
+            rate = rates[entry.parameter]
+            updates.append(cuda_adam.Update(*tensors, steps=int(state["step"]), rate=rate, decay=entry.decay))
         self.on_cuda.step(updates)
 
     def state(self) -> dict[str, Tensor]:

@@ -39,13 +39,14 @@ def write_results(
     facts: `Run.facts` as they were when training ended.
     """
     avatar = run.trainer.finish()
-    capture, held_out = run.capture, run.capture.split("test")
+    capture, held_out = run.capture, run.held_out_images
     per_image = measure(run.trainer, run.held_out, range(len(held_out)), metric_names(run.held_out))
     means = {key: round(float(values.mean()), 4) for key, values in per_image.items()}
     train_deg = view_angles_deg(capture, capture.split("train"))
     test_deg = view_angles_deg(capture, held_out)
     metrics: dict[str, Any] = {
         **means,
+        **other_held_out(run),
         **facts,
         "gaussians": int(avatar.description()["gaussians"]),
         "render_frames_per_s": round(render_rate(avatar, capture, run.config.size_px, run.device), 2),
@@ -85,6 +86,16 @@ def write_results(
     )
     save_avatar(avatar_folder, avatar, about, front_preview(avatar, capture, run.device))
     return metrics
+
+
+def other_held_out(run: Run) -> dict[str, float]:
+    """Means over the held-out pictures that were not watched: where new views were, new poses, as psnr_db_poses, …"""
+    other = run.capture.split("test")
+    if run.held_out_images == other:
+        return {}
+    pictures = run.load_held_out(other)
+    found = measure(run.trainer, pictures, range(len(other)), metric_names(pictures))
+    return {f"{key}_poses": round(float(values.mean()), 4) for key, values in found.items()}
 
 
 def front_preview(avatar: Avatar, capture: Capture, device: torch.device) -> NDArray[np.uint8]:

@@ -10,10 +10,12 @@ class Sampler:
     """Draws batches of indices below `count`; every index comes once before any comes again.
 
     The same generator makes the backgrounds, so its state and the rest of the shuffle are all that resuming needs.
+    together: with `groups` [count], so many indices of one group follow each other; a group that does not divide by it
+    repeats some of its own.
     """
 
-    def __init__(self, count: int, seed: int) -> None:
-        self.count = count
+    def __init__(self, count: int, seed: int, groups: Tensor | None = None, together: int = 1) -> None:
+        self.count, self.groups, self.together = count, groups, together
         self.generator = torch.Generator().manual_seed(seed)
         self.waiting = torch.empty(0, dtype=torch.int64)
 
@@ -23,7 +25,10 @@ class Sampler:
         missing = size
         while missing:
             if not len(self.waiting):
-                shuffled = torch.randperm(self.count, generator=self.generator)
+                shuffled = self._shuffled()
+                if self.groups is not None and self.together > 1:
+                    self.waiting = shuffled
+                    continue
                 taken = torch.cat(drawn) if drawn else torch.empty(0, dtype=torch.int64)
                 repeated = torch.isin(shuffled, taken)
                 self.waiting = torch.cat((shuffled[~repeated], shuffled[repeated]))
@@ -32,6 +37,19 @@ class Sampler:
             drawn.append(part)
             missing -= len(part)
         return torch.cat(drawn)
+
+    def _shuffled(self) -> Tensor:
+        """All indices in a random order, in runs of one group where that is wanted."""
+        order = torch.randperm(self.count, generator=self.generator)
+        if self.groups is None or self.together == 1:
+            return order
+        runs = []
+        by_group = order[torch.argsort(self.groups[order], stable=True)]
+        for members in torch.split(by_group, torch.unique(self.groups, return_counts=True)[1].tolist()):
+            missing = -len(members) % self.together
+            runs.append(members.repeat(-(-(len(members) + missing) // len(members)))[: len(members) + missing])
+        chunks = torch.cat(runs).view(-1, self.together)
+        return chunks[torch.randperm(len(chunks), generator=self.generator)].flatten()
 
     def backgrounds(self, size: int, kind: str) -> Tensor:
         """[size, 3] colours in 0..1: 'random' uniform, 'white' or 'black'."""

@@ -10,18 +10,22 @@ from torch import Tensor, nn
 
 from avatars.avatar import Avatar
 from avatars.rendering.rasterise import Rasterised
-from avatars.training.data import Batch
+from avatars.training.data import Batch, Pictures
 
 
 @dataclass(frozen=True, eq=False)
 class RatedParameter:
-    """One tensor to train, its name in checkpoints, and its learning rate as a function of the position in images."""
+    """One tensor to train, its name in checkpoints, and its learning rate as a function of the position in images.
+
+    decay: decoupled weight decay (AdamW's), 0 for plain Adam.
+    """
 
     name: str
     parameter: nn.Parameter
     start_rate: float
     final_rate: float
     until_images: int
+    decay: float = 0.0
 
 
 class Trainer(Protocol):
@@ -32,6 +36,9 @@ class Trainer(Protocol):
 
     def losses(self, batch: Batch, at: float) -> dict[str, Tensor]:
         """Named terms, already weighted; their sum is what is minimised."""
+
+    def prepared(self, pictures: Pictures, images: tuple[int, ...]) -> Pictures:
+        """Training pictures of the capture's `images`, just loaded, as the method wants them."""
 
     def after_step(self, batch: Batch, at: float) -> None:
         """What the method does between steps, such as first colours."""

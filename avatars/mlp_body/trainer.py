@@ -1,0 +1,166 @@
+"""Training of MMLPHuman bodies (CVPR 2025; method page A), as the shared loop asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from avatars.captures.capture import Capture
+from avatars.lighting.irradiance import environment_irradiance
+from avatars.mlp_body.avatar import MlpBodyAvatar
+from avatars.mlp_body.cuda_express import usable
+from avatars.mlp_body.express import Places
+from avatars.mlp_body.graphed import GraphedStep
+from avatars.mlp_body.initial import new_body
+from avatars.mlp_body.memory import check_memory
+from avatars.mlp_body.model import Drive
+from avatars.mlp_body.objective import BodyObjective, draw
+from avatars.mlp_body.pictures import body_pictures
+from avatars.rendering.rasterise import Rasterised
+from avatars.training.config import TrainConfig
+from avatars.training.data import Batch, Pictures
+from avatars.training.trainer import RatedParameter
+
+KEPT_BYTES, BYTES_PER_PLACE = 1 << 30, 76
+"""Posed bodies of frames are kept up to this much on the CPU, where posing them costs a third of a step."""
+
+
+class MlpBodyTrainer:
+    """A `Trainer` of one body from one capture.
+
+    Raises BadCapture, BadTemplate when the capture's template is not at hand, and EnvironmentFailed where the device's
+    memory is too small for the configuration.
+    """
+
+    def __init__(self, config: TrainConfig, capture: Capture, device: str) -> None:
+        self.config, self.capture, self.device = config, capture, torch.device(device)
+        check_memory(config, self.device)
+        motion, frames = capture.motion, list(capture.training_frames())
+        light = capture.environment
+        self.model = new_body(
+            capture.template,
+            config.body,
+            seed=config.seed,
+            rotations=motion.rotations[frames],
+            expressions=motion.expressions[frames],
+            rest_pose=motion.rotations[frames[0]],
+            captured_irradiance=environment_irradiance(light) if light is not None else None,
+        ).moved_to(device)
+        self.rotations, self.translations, self.expressions = (
+            torch.from_numpy(np.array(values)).to(self.device)
+            for values in (motion.rotations, motion.translations, motion.expressions)
+        )
+        with torch.no_grad():
+            # Poses that no training image shows are novel ones: held inside the others, as the avatar will hold them.
+            own = self.model.theta(self.rotations, self.expressions)
+            known = torch.zeros(len(own), 1, dtype=torch.bool, device=self.device)
+            known[frames] = True
+            self.theta = torch.where(known, own, self.model.clamped(own))
+            # Without refinement the skeleton of each frame stays what it is.
+            self.skinning = self.model.canonical.skeleton.skinning(self.rotations, self.translations, self.expressions)
+        self.turn_shift = self.place_shift = None
+        if config.body.refine_pose_from >= 0:
+            self.turn_shift = nn.Parameter(torch.zeros_like(self.rotations))
+            self.place_shift = nn.Parameter(torch.zeros_like(self.translations))
+        exposure = None
+        if config.body.exposure:
+            straight = torch.eye(3, 4, device=self.device).expand(len(capture.cameras), -1, -1)
+            exposure = nn.Parameter(straight.clone())
+        self.kept: dict[int, Places] = {}
+        self.objective = BodyObjective(config, self.model, exposure)
+        self.graphed = GraphedStep(self.model) if usable(self.model.neutral) else None
+
+    def gaussians(self) -> int:
+        """How many Gaussians are being trained."""
+        return len(self.model)
+
+    def parameters(self) -> tuple[RatedParameter, ...]:
+        """All tensors to train, with their rates."""
+        found = self.objective.parameters()
+        rate, total = self.config.body.rates.pose, self.config.schedule.images
+        for name, parameter in (("turn_shift", self.turn_shift), ("place_shift", self.place_shift)):
+            if parameter is not None:
+                found += (RatedParameter(name, parameter, rate, rate * self.config.body.rates.final, total),)
+        return found
+
+    def _skinning(self, frames: Tensor, *, refined: bool) -> Tensor:
+        """Joints' matrices [U, J, 3, 4] of frames [U]."""
+        if not refined or self.turn_shift is None or self.place_shift is None:
+            return self.skinning[frames]
+        turned = self.rotations[frames] + self.turn_shift[frames]
+        moved = self.translations[frames] + self.place_shift[frames]
+        return self.model.canonical.skeleton.skinning(turned, moved, self.expressions[frames])
+
+    def _drive(self, frames: Tensor, *, refined: bool) -> Drive:
+        """The poses of frames [U]."""
+        if self.device.type == "cpu" and self.turn_shift is None:
+            return Drive(self.theta[frames], self._kept(frames))
+        skinning = self._skinning(frames, refined=refined)
+        return Drive(self.theta[frames], self.model.placed_by(skinning, self.expressions[frames]))
+
+    def _kept(self, frames: Tensor) -> Places:
+        """Posed bodies on the CPU; each frame is posed once while they fit."""
+        found = []
+        for frame in frames.tolist():
+            one = self.kept.get(frame)
+            if one is None:
+                this = slice(frame, frame + 1)
+                with torch.no_grad():
+                    one = self.model.placed_by(self.skinning[this], self.expressions[this])
+                if (len(self.kept) + 1) * len(self.model) * BYTES_PER_PLACE <= KEPT_BYTES:
+                    self.kept[frame] = one
+            found.append(one)
+        if len(found) == 1:
+            return found[0]
+        return Places(*(torch.cat([getattr(one, name) for one in found]) for name in ("rest", "transforms", "turns")))
+
+    def losses(self, batch: Batch, at: float) -> dict[str, Tensor]:
+        """Named terms of a batch, already weighted. `schedule.views` pictures of one frame follow each other."""
+        views = self.config.schedule.views
+        if len(batch.frames) % views:
+            views = 1
+        rows = torch.arange(len(batch.frames), device=self.device) // views
+        refined = 0 <= self.config.body.refine_pose_from <= at
+        frames = batch.frames[::views]
+        if self.graphed is not None:
+            drive = (self.theta[frames], self._skinning(frames, refined=refined), self.expressions[frames])
+            active, view_dependent = self.objective.stage(at)
+            expressed, controls = self.graphed(*drive, active=active, view_dependent=view_dependent)
+        else:
+            expressed, controls = self.objective.expressed(self._drive(frames, refined=refined), at)
+        terms = self.objective.losses(expressed, controls, rows, batch, at)
+        if refined and self.config.body.losses.pose > 0 and self.turn_shift is not None:
+            terms["pose"] = self.config.body.losses.pose * self.turn_shift[frames].square().mean()
+        return terms
+
+    def prepared(self, pictures: Pictures, images: tuple[int, ...]) -> Pictures:
+        """Training pictures cut to the person and without the mask's edge, as the configuration asks."""
+        return body_pictures(pictures, self.capture, images, self.config.body)
+
+    def after_step(self, batch: Batch, at: float) -> None:
+        """Nothing: Gaussians are neither added nor dropped."""
+
+    def render(self, batch: Batch) -> Rasterised:
+        """The model in the batch's poses and cameras as the avatar will look, without background or gradients."""
+        with torch.no_grad():
+            drive = self._drive(batch.frames, refined=True)
+            expressed, _ = self.model(drive, active=True, view_dependent=self.model.view_dependent)
+            return draw(expressed, torch.arange(len(batch.frames), device=self.device), batch)
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Nothing: all that changes is in the parameters."""
+        return {}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Nothing to restore."""
+
+    def finish(self) -> MlpBodyAvatar:
+        """The avatar. From then on `render` shows it as it will be stored."""
+        if self.config.body.half:
+            with torch.no_grad():
+                for parameter in self.model.parameters():
+                    parameter.copy_(parameter.half().float())
+        return MlpBodyAvatar(self.model, half=self.config.body.half)
