@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from backend.cli_body import add_body_benchmark
 from backend.cli_online import add_online_benchmark
 from backend.cli_quality import add_quality
 from backend.doctor import examine
@@ -38,6 +39,7 @@ def add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     head.add_argument("--seconds", type=float, default=0.6, help="about how long each timing takes")
     head.add_argument("--json", type=Path, help="write the figures there as well")
     head.set_defaults(run=benchmark_head)
+    add_body_benchmark(kinds)
     add_quality(kinds)
     add_online_benchmark(kinds)
     wire = kinds.add_parser("wire", help="time per 1080p frame between the render worker and a client on this machine")

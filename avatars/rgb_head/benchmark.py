@@ -160,7 +160,7 @@ class HeadBench:
         leaves = [getattr(posed, name).contiguous() for name in ("means", "quats", "scales", "opacities", "colours")]
         draw = torch.rand(size, self.size_px, self.size_px, 3, device=self.device) / leaves[0].numel()
         backgrounds = torch.rand(size, 3, device=self.device)
-        raw = _raw_gsplat if cuda else _raw_cpu
+        raw = raw_gsplat if cuda else raw_cpu
 
         def forward() -> None:
             with torch.no_grad():
@@ -178,12 +178,12 @@ class HeadBench:
                 found = self.avatar.pose(*pose, normals=False)
                 rasterise(found, self._one, found.colours, background=backgrounds[:1], depth=False, finite=cuda)
 
-        raw_ms = _median_ms(both, seconds, self.device)
+        raw_ms = median_ms(both, seconds, self.device)
         if cuda:
             torch.cuda.reset_peak_memory_stats(self.device)
-        step_ms = _median_ms(lambda: self.step(size), seconds, self.device)
+        step_ms = median_ms(lambda: self.step(size), seconds, self.device)
         peak = torch.cuda.max_memory_allocated(self.device) / 2**20 if cuda else 0.0
-        forward_ms, render_ms = (_median_ms(act, seconds, self.device) for act in (forward, render))
+        forward_ms, render_ms = (median_ms(act, seconds, self.device) for act in (forward, render))
         return HeadRow(
             len(self.model),
             self.size_px,
@@ -200,7 +200,7 @@ class HeadBench:
         )
 
 
-def _raw_gsplat(parts: Sequence[Tensor], cameras: CameraBatch, backgrounds: Tensor) -> Tensor:
+def raw_gsplat(parts: Sequence[Tensor], cameras: CameraBatch, backgrounds: Tensor) -> Tensor:
     """One plain call of gsplat with its own defaults, as its documentation shows."""
     from gsplat import rasterization
 
@@ -217,12 +217,13 @@ def _raw_gsplat(parts: Sequence[Tensor], cameras: CameraBatch, backgrounds: Tens
     return found
 
 
-def _raw_cpu(parts: Sequence[Tensor], cameras: CameraBatch, backgrounds: Tensor) -> Tensor:
+def raw_cpu(parts: Sequence[Tensor], cameras: CameraBatch, backgrounds: Tensor) -> Tensor:
+    """The same on the CPU: our own rasteriser by itself."""
     posed = PosedGaussians(*parts)
     return rasterise(posed, cameras, posed.colours, background=backgrounds).features
 
 
-def _median_ms(act: Callable[[], Any], seconds: float, device: torch.device) -> float:
+def median_ms(act: Callable[[], Any], seconds: float, device: torch.device) -> float:
     """Median over five rounds of the mean time of one call; calls of a round follow each other as they do in use."""
 
     def wait() -> None:
