@@ -7,6 +7,8 @@ G_parent^-1 G. So bones follow the limbs here and the read-out is still exact.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -30,6 +32,21 @@ NAMED_BONES: dict[str, tuple[tuple[float, float, float], float]] = {
 }
 UPWARD_REGIONS = (HANDS,)
 """Where the back of the hand is up at rest, a bone's z points up, so that a finger curls about its bone's x."""
+
+
+@dataclass(frozen=True, eq=False)
+class RigInfo:
+    """The parts of a Rig that read-out and panels use. parents: [J] int32; rest_joints: [J, 3] m.
+
+    floor_m: z of the soles at rest in the armature's axes, None for rigs without feet.
+    """
+
+    joint_names: tuple[str, ...]
+    parents: NDArray[np.int32]
+    rest_joints: NDArray[np.float32]
+    expression_names: tuple[str, ...]
+    rest_pose: NDArray[np.float32]
+    floor_m: float | None = None
 
 
 def bone_tails(joint_names: tuple[str, ...], parents: ArrayLike, rest_joints: ArrayLike) -> Float64:
@@ -88,15 +105,16 @@ def pose_from_bones(posed: ArrayLike, rest: ArrayLike, parents: ArrayLike) -> tu
 def bones_from_pose(
     axis_angles: ArrayLike, translation: ArrayLike, rest: ArrayLike, parents: ArrayLike
 ) -> tuple[Float64, Float64]:
-    """(quaternions [J, 4] wxyz, root location [3] m) in each bone's own axes: what pose channels hold.
+    """(quaternions [..., J, 4] wxyz, root location [..., 3] m) in each bone's own axes: what pose channels hold.
 
-    The inverse of `pose_from_bones` where nothing else (constraint, driver) moves the bones: basis = L^-1 R L.
+    axis_angles: [..., J, 3] rad; translation: [..., 3] m; rest: [J, 4, 4]. The inverse
+    of `pose_from_bones` where nothing else (constraint, driver) moves the bones: basis = L^-1 R L.
     """
     axes = np.asarray(rest, dtype=np.float64)[:, :3, :3]
     matrices = template.rotation_matrices(axis_angles)
     basis = np.swapaxes(axes, -1, -2) @ matrices @ axes
     root = int(np.flatnonzero(np.asarray(parents) < 0)[0])
-    return rotations.quaternions_from_matrices(basis), axes[root].T @ np.asarray(translation, dtype=np.float64)
+    return rotations.quaternions_from_matrices(basis), np.asarray(translation, dtype=np.float64) @ axes[root]
 
 
 def standing_translation(

@@ -4,28 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._shared import errors, types
-
-
-@dataclass(frozen=True, eq=False)
-class RigInfo:
-    """The parts of a Rig that read-out and panels use. parents: [J] int32; rest_joints: [J, 3] m.
-
-    floor_m: z of the soles at rest in the armature's axes, None for rigs without feet.
-    """
-
-    joint_names: tuple[str, ...]
-    parents: NDArray[np.int32]
-    rest_joints: NDArray[np.float32]
-    expression_names: tuple[str, ...]
-    rest_pose: NDArray[np.float32]
-    floor_m: float | None = None
+from ..logic.rig_layout import RigInfo
 
 
 def rig_to_json(rig: types.Rig, rest_pose: NDArray[Any], floor_m: float | None = None) -> str:
