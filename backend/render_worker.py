@@ -38,6 +38,10 @@ def answer(studio: Studio, pixels: PixelWriter, message: Any) -> Any:
             return studio.cloud(message)
         case messages.GetAvatar():
             return studio.detail(message.avatar_id)
+        case messages.GetMotion():
+            from backend.motion_reading import read_motion_for
+
+            return read_motion_for(studio.avatar(message.avatar_id), message)
         case messages.ListPresets():
             from avatars.captures.opening import embedded_captures
             from avatars.training.config import presets

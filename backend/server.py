@@ -238,7 +238,9 @@ class Server:
             case messages.GetAvatar() if message.avatar_id.startswith(LIVE):
                 self.online.summary(message.avatar_id)
                 return self.live.ask(asked)
-            case messages.GetAvatar():
+            case messages.GetMotion() if message.avatar_id.startswith(LIVE):
+                raise BadAvatar("A head that still learns takes no other motion", do="Stop it, or save it as an avatar")
+            case messages.GetAvatar() | messages.GetMotion():
                 summary = self.library.summary(message.avatar_id)
                 if summary.problem:
                     raise BadAvatar(summary.problem)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .desk_messages import DESK_MESSAGES, Finding
 from .errors import ERRORS_BY_CODE, EffigyError
+from .motion_messages import GetMotion, MotionReply
 from .render_messages import (
     AvatarInstance,
     FrameReply,
@@ -31,6 +32,8 @@ __all__ = [  # what is defined elsewhere and used from here; the rest of this pa
     "AvatarInstance",
     "FrameReply",
     "GaussianCloud",
+    "GetMotion",
+    "MotionReply",
     "PixelMemory",
     "PoseGaussians",
     "PutEnvironment",
@@ -38,7 +41,7 @@ __all__ = [  # what is defined elsewhere and used from here; the rest of this pa
     "Superseded",
 ]
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 Array = NDArray[Any]
 
 
@@ -304,6 +307,8 @@ MESSAGES: dict[str, type[Any]] = {
         PoseGaussians,
         GaussianCloud,
         Superseded,
+        GetMotion,
+        MotionReply,
         TrackBegins,
         TrackFrame,
         TrackEnds,

@@ -25,7 +25,7 @@ SMPL_LEG_M = 0.80
 """Hip to ankle of SMPL's mean body."""
 MAX_FILE_BYTES, MAX_UNPACKED_BYTES = 1 << 30, 2 << 30
 MAX_FOLDER_FILES = 100_000
-WANTED = frozenset((*OURS, *FLAME_ARRAYS, "fps", "joint_names", "expression_names", "root")) | motions.WANTED
+WANTED = frozenset((*OURS, *FLAME_ARRAYS, "fps", "joint_names", "expression_names", "root", "leg_m")) | motions.WANTED
 TRACKER_FRAMES = "*.frame"
 
 
@@ -87,7 +87,8 @@ def _smpl(motion: Any, up: str) -> SourceMotion:
         notes.append("SMPL-X's expression numbers have no names and are left out.")
     labels = {156: "AMASS, SMPL+H", 165: "AMASS, SMPL-X", 72: "SMPL"}
     label = "SMPL-X registration" if motion.kind == "smpl_params" else labels.get(motion.width, "SMPL body")
-    body = motions.SMPLX_JOINTS if motion.width > 72 else motions.BODY_JOINTS
+    whole = motion.kind == "smpl_params" or bool(motion.width >= 156 or motion.rotations[:, 22:].any())
+    body = motions.SMPLX_JOINTS if whole else motions.BODY_JOINTS
     return SourceMotion(
         motion.name,
         label + (f", {chosen} up" if chosen != "z" else ""),
@@ -118,8 +119,9 @@ def _ours(name: str, arrays: Mapping[str, NDArray[Any]]) -> SourceMotion:
             expected="[T, J, 3], [T, 3], [T, E], J and E names or none",
         )
     root = next(iter(_names(arrays, "root")), joints[0] if joints else "")
+    leg = float(np.ravel(arrays["leg_m"])[0]) if "leg_m" in arrays and arrays["leg_m"].size else None
     return SourceMotion(
-        name, "Effigy motion", joints, rotations, root, places, REST, known, expressions, _rate(arrays, name)
+        name, "Effigy motion", joints, rotations, root, places, REST, known, expressions, _rate(arrays, name), leg
     )
 
 

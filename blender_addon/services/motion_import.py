@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from .._shared import errors, messages
 from ..logic import motion_files
 from ..logic.motion_fit import FitOptions, FittedMotion, fit
 from ..logic.motion_source import REST, SourceMotion
+from . import retarget
 from .connection import CONNECTION
 from .motion_write import Step, key_motion
 from .rig_info import rig_of
@@ -48,6 +50,37 @@ def import_numbers(
     yield from key_source(armature_object, source, start, options, report)
 
 
+def import_armature(
+    context: Any, armature_object: Any, path: Path, start: int, options: FitOptions, report: Report
+) -> Iterator[Step]:
+    """Key the motion of a .bvh, .fbx, .glb or .gltf by way of its armature, which is gone afterwards."""
+    yield 0, 100
+    with retarget.imported_armature(context, path) as (source, scene, fps):
+        frames = retarget.action_range(source, scene)
+        options = options if options.source_fps else replace(options, source_fps=fps)
+        yield from bake_armature(scene, armature_object, source, frames, start, options, report)
+
+
+def bake_armature(
+    scene: Any,
+    armature_object: Any,
+    source: Any,
+    frames: range | None,
+    start: int,
+    options: FitOptions,
+    report: Report,
+) -> Iterator[Step]:
+    """Sample another armature in its scene and key its motion on the avatar. frames: None for its action's."""
+    found = retarget.recognised(source)
+    sampled = retarget.Sampled()
+    wanted = frames if frames is not None else retarget.action_range(source, scene)
+    for done, total in retarget.sample(scene, source, found, wanted, sampled):
+        yield 50 * done // total, 100
+    motion = retarget.source_of(armature_object, source, found, sampled.posed, scene_fps(scene), source.name)
+    for done, total in key_source(armature_object, motion, start, options, report):
+        yield 50 + done // 2, total
+
+
 def key_source(
     armature_object: Any, source: SourceMotion, start: int, options: FitOptions, report: Report
 ) -> Iterator[Step]:
@@ -67,7 +100,9 @@ def key_fitted(armature_object: Any, fitted: FittedMotion, start: int, report: R
 
 def _from_backend(armature_object: Any, folder: Path) -> SourceMotion:
     """A capture's motion as the backend reads it: trackers write files that only its Python can open."""
-    reply = CONNECTION.ask_and_wait(messages.GetMotion(armature_object.data.effigy.avatar_id, str(folder)), ASK_TIMEOUT_S)
+    reply = CONNECTION.ask_and_wait(
+        messages.GetMotion(armature_object.data.effigy.avatar_id, str(folder)), ASK_TIMEOUT_S
+    )
     return from_reply(folder.name, reply)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
 
 from . import rig_proxy
 from .connection import CONNECTION
@@ -80,8 +80,56 @@ class EffigyTraining(bpy.types.PropertyGroup):
     name: StringProperty(name="Name", description="Name of the new avatar", default="My Avatar")
 
 
+class EffigyReenactment(bpy.types.PropertyGroup):
+    """On a Scene: whose performance the Reenact part brings onto an avatar, and how much of it."""
+
+    source: StringProperty(
+        name="Capture",
+        description="Folder of a capture or a motion file on the backend's machine, or the name of a capture it has",
+        subtype="FILE_PATH",
+    )
+    strength: FloatProperty(
+        name="Strength",
+        description="How much of what the person does relative to their neutral face arrives",
+        default=1.0,
+        min=0.0,
+        soft_max=2.0,
+        max=10.0,
+    )
+    clip: FloatProperty(
+        name="Range",
+        description="1 stays within what the avatar showed in training, 1.5 goes half as far beyond, 0 holds nothing",
+        default=1.0,
+        min=0.0,
+        soft_max=2.0,
+        max=100.0,
+    )
+    neutral_frame: IntProperty(
+        name="Neutral Frame",
+        description="Frame of the capture with a neutral face; -1 finds calm frames",
+        default=-1,
+        min=-1,
+    )
+    smooth_hz: FloatProperty(
+        name="Smooth",
+        description="Cutoff in Hz of a filter for a still head; 0 for none",
+        default=0.0,
+        min=0.0,
+        max=100.0,
+    )
+    move: BoolProperty(name="Move", description="Also follow where the head goes", default=False)
+
+
 class EffigyScene(bpy.types.PropertyGroup):
     """On a Scene: how the EFFIGY engine renders it."""
+
+    reenactment: PointerProperty(type=EffigyReenactment)
+    retarget_source: PointerProperty(
+        type=bpy.types.Object,
+        name="Source",
+        description="Armature whose motion is brought onto the avatar",
+        poll=lambda self, item: item.type == "ARMATURE" and not item.data.effigy.avatar_id,
+    )
 
     training: PointerProperty(type=EffigyTraining)
     composite: StringProperty(name="Composite", description="What Composite Avatars did, as JSON", options={"HIDDEN"})
@@ -136,7 +184,7 @@ class EffigyInterface(bpy.types.PropertyGroup):
     )
 
 
-CLASSES = (EffigyAvatar, EffigyObject, EffigyInterface, EffigyTraining, EffigyScene, EffigyViewLayer)
+CLASSES = (EffigyAvatar, EffigyObject, EffigyInterface, EffigyReenactment, EffigyTraining, EffigyScene, EffigyViewLayer)
 PLACES = (
     (bpy.types.Armature, "effigy", EffigyAvatar),
     (bpy.types.Object, "effigy", EffigyObject),

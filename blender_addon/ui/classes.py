@@ -7,6 +7,7 @@ import bpy
 from . import (
     operators_backend,
     operators_log,
+    operators_motion,
     operators_render,
     operators_rig,
     operators_scene,
@@ -17,6 +18,7 @@ from . import (
     panels_edit,
     panels_face,
     panels_library,
+    panels_motion,
     panels_relight,
     panels_render,
     panels_rig,
@@ -26,6 +28,7 @@ from . import (
 PAGES = (
     operators_backend,
     operators_log,
+    operators_motion,
     operators_render,
     operators_rig,
     operators_scene,
@@ -35,6 +38,7 @@ PAGES = (
     panels_train,
     panels_animate,
     panels_face,
+    panels_motion,
     panels_rig,
     panels_edit,
     panels_relight,

@@ -90,6 +90,16 @@ def samples() -> dict[str, Any]:
             np.zeros((2, 1, 3), np.float32),
         ),
         m.Superseded("final"),
+        m.GetMotion("anna", "demo_head", True, 0.75, 1.5, 3, 1.0, "00"),
+        m.MotionReply(
+            ("head",),
+            ("jawOpen",),
+            np.full((2, 1, 3), 0.25, np.float32),
+            np.zeros((2, 3), np.float32),
+            np.ones((2, 1), np.float32),
+            25.0,
+            ("It lacks a neck.",),
+        ),
         m.TrackBegins("Anna", "effigy_human", "", "bust", "man", np.zeros(0, np.float32), ("head",), ("jawOpen",)),
         m.TrackFrame(
             9,

@@ -1,0 +1,1 @@
+"""The motions that come with Effigy (`make_motions` makes them; they are public domain, CC0)."""
