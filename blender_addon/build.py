@@ -26,6 +26,7 @@ import tomllib
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "blender_addon"
 LEFT_OUT = {"build.py", "demo_scene.py", "blender_manifest.toml", "synthesise/paint_skin.py"}
+LEFT_OUT |= {"motions/make_motions.py", "motions/limbs.py"}
 PYTHONS = ("3.11", "3.13", "3.14")
 """Official Blender 4.2 to 5.0 has 3.11, 5.1 and later 3.13; distributions build with 3.13 and 3.14."""
 REQUIREMENTS = ("pyzmq>=27,<28", "msgpack>=1.1,<2")

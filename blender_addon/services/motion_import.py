@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import bpy
 
 from .._shared import errors, messages
 from ..logic import motion_files
@@ -44,7 +47,7 @@ def import_numbers(
     """Key the motion of an .npz, a folder of FLAME parameters, or a tracker's folder. Raises EffigyError."""
     yield 0, 100
     if motion_files.is_tracker_folder(path):
-        source = _from_backend(armature_object, path if path.is_dir() else path.parent)
+        source = yield from _from_backend(armature_object, path if path.is_dir() else path.parent)
     else:
         source = motion_files.read_motion(path, up)
     yield from key_source(armature_object, source, start, options, report)
@@ -98,12 +101,20 @@ def key_fitted(armature_object: Any, fitted: FittedMotion, start: int, report: R
         yield STEPS_TO_READ + (100 - STEPS_TO_READ) * done // max(total, 1), 100
 
 
-def _from_backend(armature_object: Any, folder: Path) -> SourceMotion:
+def _from_backend(armature_object: Any, folder: Path) -> Generator[Step, None, SourceMotion]:
     """A capture's motion as the backend reads it: trackers write files that only its Python can open."""
-    reply = CONNECTION.ask_and_wait(
-        messages.GetMotion(armature_object.data.effigy.avatar_id, str(folder)), ASK_TIMEOUT_S
-    )
-    return from_reply(folder.name, reply)
+    question = messages.GetMotion(armature_object.data.effigy.avatar_id, str(folder))
+    if bpy.app.background:
+        return from_reply(folder.name, CONNECTION.ask_and_wait(question, ASK_TIMEOUT_S))
+    ticket = CONNECTION.ask(question, ASK_TIMEOUT_S)
+    try:
+        while not ticket.done:
+            time.sleep(0.005)  # Blender's window goes on between these steps
+            yield 0, 100
+    except GeneratorExit:
+        ticket.cancel()
+        raise
+    return from_reply(folder.name, ticket.result())
 
 
 def from_reply(name: str, reply: Any) -> SourceMotion:

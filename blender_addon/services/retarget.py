@@ -109,13 +109,18 @@ def imported_armature(context: Any, path: Path) -> Iterator[tuple[Any, Any, floa
     active, selected = context.view_layer.objects.active, list(context.selected_objects)
     scene, frame_range = context.scene, (context.scene.frame_start, context.scene.frame_end)
     fps = scene.render.fps / scene.render.fps_base
+    made: list[Any] = []
     try:
-        rate = _import(path, fps)
-        made = [item for item in bpy.data.objects if item.session_uid not in before["objects"]]
-        armatures = sorted((o for o in made if o.type == "ARMATURE"), key=lambda o: -len(o.data.bones))
+        try:
+            rate = _import(path, fps)
+        finally:  # what is made from here on, such as the avatar's keys, is to stay
+            made += [i for kind in _LISTS for i in getattr(bpy.data, kind) if i.session_uid not in before[kind]]
+        objects = [item for item in made if item.id_type == "OBJECT"]
+        armatures = sorted((o for o in objects if o.type == "ARMATURE"), key=lambda o: -len(o.data.bones))
         if not armatures:
             raise errors.BadCapture(f"{path.name} has no armature in it", expected="a skeleton with an animation")
         alone = bpy.data.scenes.new("Effigy import")
+        made.append(alone)
         alone.render.fps, alone.render.fps_base = scene.render.fps, scene.render.fps_base
         parts, parent = [armatures[0]], armatures[0].parent
         while parent is not None:
@@ -125,8 +130,7 @@ def imported_armature(context: Any, path: Path) -> Iterator[tuple[Any, Any, floa
             alone.collection.objects.link(part)
         yield armatures[0], alone, rate
     finally:
-        new = [item for kind in _LISTS for item in getattr(bpy.data, kind) if item.session_uid not in before[kind]]
-        bpy.data.batch_remove(new)
+        bpy.data.batch_remove(made)
         scene.frame_start, scene.frame_end = frame_range
         for other in context.selected_objects:
             other.select_set(False)
