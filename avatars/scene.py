@@ -27,6 +27,7 @@ from avatars.lighting import albedo, environment_irradiance, relighting
 from avatars.lighting.colour import linear_from_srgb
 from avatars.rendering import CameraBatch, rasterise
 from avatars.rendering.constants import EMPTY_ALPHA
+from avatars.rendering.packed import pack
 from shared.errors import EffigyError, nearest
 from shared.types import PASS_CHANNELS, Camera, Environment
 
@@ -140,9 +141,10 @@ class _Layers:
 
     def __init__(self, passes: Sequence[str], actors: Sequence[_Actor], relight: bool) -> None:
         self._holes = [actor.holdout for actor in actors]
-        shaded = (relight and "combined" in passes) or "albedo" in passes
+        coloured = "combined" in passes or "packed" in passes
+        shaded = (relight and coloured) or "albedo" in passes
         wanted = {
-            "colour": 3 if "combined" in passes or "albedo" in passes else 0,
+            "colour": 3 if coloured or "albedo" in passes else 0,
             "normal": 3 if "normal" in passes or shaded else 0,
             "owner": len(actors) if {"id", "coverage"} & set(passes) or (shaded and len(actors) > 1) else 0,
             "shown": 2 if any(self._holes) else 0,
@@ -242,6 +244,7 @@ def render_scene(
     nothing is. normal: float16 unit, world axes, 0 where nothing is. albedo: float16 premultiplied linear. mask:
     float16 cover. id: int32, 1 for the first instance, that which covers most, 0 where less than half is covered.
     coverage: float16 [H, W, instances], each one's part of the cover. Held out instances are in none of them.
+    packed: float32, all a viewport needs (shared.packed), its depth between the first camera's near and far planes.
     quality "draft" renders the middle sub-frame only. Raises EffigyError for input that does not fit together.
     """
     _check(instances, cameras, passes, quality)
@@ -255,7 +258,7 @@ def render_scene(
     sums = {
         name: torch.zeros(*size, len(instances) if name in _BY_OWNER else 3, device=where)
         for name in ("combined", "normal", "albedo", *_BY_OWNER)
-        if name in passes
+        if name in passes or (name == "combined" and "packed" in passes)
     }
     cover, depth = torch.zeros(size, device=where), torch.zeros(size, device=where)
     for frame in frames if actors else ():
@@ -276,7 +279,11 @@ def render_scene(
         nearer = (alpha > VISIBLE_ALPHA) & ((depth == 0) | (here < depth))
         depth = torch.where(nearer, here, depth)
     count = float(len(frames))
-    return {name: _finished(name, sums, cover / count, depth, count) for name in passes}
+    found = {name: _finished(name, sums, cover / count, depth, count) for name in passes if name != "packed"}
+    if "packed" in passes:
+        packed = pack(sums["combined"] / count, cover / count, depth, cameras[0].near_m, cameras[0].far_m)
+        found["packed"] = packed.cpu().numpy()
+    return found
 
 
 def _finished(name: str, sums: dict[str, Tensor], cover: Tensor, depth: Tensor, count: float) -> NDArray[Any]:

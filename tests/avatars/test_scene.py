@@ -16,6 +16,7 @@ from avatars.lighting.colour import linear_from_srgb, srgb_from_linear
 from avatars.rendering.gsplat_backend import why_unavailable
 from avatars.scene import SceneInstance, render_scene
 from shared.errors import EffigyError
+from shared.packed import unpack
 from shared.types import PASS_CHANNELS, Camera, Environment
 
 WIDTH, HEIGHT = 40, 30
@@ -75,7 +76,7 @@ CENTRE = (HEIGHT // 2, WIDTH // 2)
 
 def test_every_pass_has_its_shape_and_type() -> None:
     images = render_scene([instance(Ball())], [camera()], None, list(PASS_CHANNELS))
-    kinds = {"depth": np.float32, "id": np.int32}
+    kinds = {"depth": np.float32, "id": np.int32, "packed": np.float32}
     for name, channels in PASS_CHANNELS.items():
         assert images[name].shape == (HEIGHT, WIDTH, channels or 1)
         assert images[name].dtype == kinds.get(name, np.float16)
@@ -300,3 +301,18 @@ def test_the_gpu_renders_the_same_picture() -> None:
         for name in PASS_CHANNELS:
             off = np.abs(on_gpu[name].astype(np.float32) - on_cpu[name].astype(np.float32))
             assert float(off.mean()) < 2e-3, name
+
+
+@pytest.mark.parametrize("lit", [False, True])
+def test_packed_is_combined_and_depth_in_one(lit: bool) -> None:
+    environment = Environment(np.full((4, 8, 3), 0.4, np.float32)) if lit else None
+    lens = replace(camera(), near_m=0.5, far_m=4.0)
+    ball = Ball(colour=(0.8, 0.4, 0.2))
+    images = render_scene([instance(ball)], [lens], environment, ("combined", "depth", "packed"))
+    alone = render_scene([instance(ball)], [lens], environment, ("packed",))
+    np.testing.assert_array_equal(alone["packed"], images["packed"])
+    colour, depth = unpack(images["packed"], 0.5, 4.0)
+    there = colour[..., 3] > 0
+    assert there.any()
+    np.testing.assert_allclose(colour[there], images["combined"][there], atol=0.01)
+    np.testing.assert_allclose(depth[there], images["depth"][there], rtol=1e-4)
