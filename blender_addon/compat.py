@@ -1,0 +1,27 @@
+"""What differs between Blender 4.2 and 5.x, in one place. Found by looking for the feature, not by version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def declare_depth_write(shader_info: Any) -> None:
+    """Say that a shader writes gl_FragDepth, where that can be said (it must be from about 4.5 on; 4.3 has no word)."""
+    if hasattr(shader_info, "depth_write"):
+        shader_info.depth_write("ANY")
+
+
+def gpu_is_usable() -> bool:
+    """Whether shaders may be made now: with a window, or in the background where Blender (5.2 on) can set it up."""
+    import bpy
+    import gpu
+
+    if not bpy.app.background:
+        return True
+    if hasattr(gpu, "init"):
+        try:
+            gpu.init()
+        except (RuntimeError, SystemError):
+            return False
+        return True
+    return False

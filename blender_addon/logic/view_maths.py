@@ -1,0 +1,109 @@
+"""Blender's 3D view as a camera the backend renders through, and how late pictures are moved to the present view.
+
+A view is given by its view matrix (view from world; looks along -z, y up) and its window matrix (clip from view), both
+as Blender's RegionView3D has them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .camera_maths import OPENCV_FROM_BLENDER
+
+Float64 = NDArray[np.float64]
+
+MARGIN_M = 0.6
+"""Hair, clothes and limbs reach this far beyond an avatar's joints."""
+NEAREST_M = 0.005
+MIN_DEPTH_RATIO = 1.01
+
+
+@dataclass(frozen=True, eq=False)
+class ViewCamera:
+    """The view as a pinhole (or, orthographic, with K in px a metre), and what the shader needs to place its pixels.
+
+    view_from_world: [4, 4], as Blender's but moved back to the orthographic camera's place. lens: fx, fy, cx, cy in px.
+    """
+
+    width_px: int
+    height_px: int
+    K: Float64
+    world_from_camera: Float64
+    near_m: float
+    far_m: float
+    orthographic: bool
+    view_from_world: Float64
+
+    @property
+    def lens(self) -> tuple[float, float, float, float]:
+        """fx, fy, cx, cy."""
+        return self.K[0, 0], self.K[1, 1], self.K[0, 2], self.K[1, 2]
+
+
+def view_camera(
+    view_from_world: ArrayLike, clip_from_view: ArrayLike, size_px: tuple[int, int], joints_world: ArrayLike, scale: float
+) -> ViewCamera | None:
+    """The camera of a view for avatars with joints at joints_world [N, 3]; None where all of them are behind it.
+
+    size_px: width and height of the picture to ask for. scale: of the largest avatar, for its margin. near and far lie
+    closely around the avatars, because depth is sent in 65536 logarithmic steps between them.
+    """
+    view = np.array(view_from_world, np.float64)
+    window = np.array(clip_from_view, np.float64)
+    view[:3, :3] /= np.linalg.norm(view[:3, :3], axis=1, keepdims=True)
+    orthographic = abs(window[3, 2]) < 1e-9
+    joints = np.asarray(joints_world, np.float64)
+    away = -(joints @ view[2, :3] + view[2, 3])
+    nearest, farthest = away.min() - MARGIN_M * scale, away.max() + MARGIN_M * scale
+    if orthographic:
+        view[2, 3] -= MARGIN_M * scale - nearest  # so that the nearest is MARGIN_M in front of the camera
+        nearest, farthest = MARGIN_M * scale, farthest - nearest + MARGIN_M * scale
+    elif farthest <= NEAREST_M:
+        return None
+    near = max(nearest, NEAREST_M)
+    far = max(farthest, near * MIN_DEPTH_RATIO)
+    width, height = size_px
+    k = np.eye(3)
+    k[0, 0], k[1, 1] = window[0, 0] * width / 2, window[1, 1] * height / 2
+    if orthographic:
+        k[0, 2], k[1, 2] = (1 + window[0, 3]) * width / 2, (1 - window[1, 3]) * height / 2
+    else:
+        k[0, 2], k[1, 2] = (1 - window[0, 2]) * width / 2, (1 + window[1, 2]) * height / 2
+    world_from_camera = np.linalg.inv(view) @ OPENCV_FROM_BLENDER
+    return ViewCamera(width, height, k, world_from_camera, near, far, orthographic, view)
+
+
+def clip_from_picture(camera: ViewCamera, view_from_world: ArrayLike, clip_from_view: ArrayLike) -> Float64:
+    """[4, 4] from the axes of the view a picture was made for to clip space of the view it is drawn in."""
+    present = np.asarray(clip_from_view, np.float64) @ np.asarray(view_from_world, np.float64)
+    return present @ np.linalg.inv(camera.view_from_world)
+
+
+def same_view(camera: ViewCamera, view_from_world: ArrayLike, clip_from_view: ArrayLike) -> bool:
+    """Whether a picture was made for exactly this view, so that its pixels need not be moved."""
+    moved = clip_from_picture(camera, view_from_world, clip_from_view)
+    corners = np.array([[x, y, z] for x in (0, camera.width_px) for y in (0, camera.height_px) for z in (1.0, 2.0)])
+    depth = np.array([camera.near_m, camera.far_m])[corners[:, 2].astype(int) - 1]
+    fx, fy, cx, cy = camera.lens
+    spread = 1.0 if camera.orthographic else depth
+    points = np.stack([(corners[:, 0] - cx) / fx * spread, (cy - corners[:, 1]) / fy * spread, -depth], axis=-1)
+    clip = points @ moved[:, :3].T + moved[:, 3]
+    if (clip[:, 3] <= 0).any():
+        return False
+    seen = (clip[:, :2] / clip[:, 3:] + 1) / 2
+    there = corners[:, :2] / (camera.width_px, camera.height_px)
+    there[:, 1] = 1 - there[:, 1]
+    return bool(np.abs(seen - there).max() * max(camera.width_px, camera.height_px) < 0.05)
+
+
+def picture_scale(milliseconds_per_megapixel: float, region_px: tuple[int, int], budget_ms: float) -> float:
+    """The part (of each side) of a region to render while it moves, so that a picture takes about budget_ms."""
+    megapixels = region_px[0] * region_px[1] / 1e6
+    whole_ms = milliseconds_per_megapixel * megapixels
+    for scale in (1.0, 0.7, 0.5, 0.35):
+        if whole_ms * scale**2 <= budget_ms:
+            return scale
+    return 0.25

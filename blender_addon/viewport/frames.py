@@ -1,0 +1,186 @@
+"""The network thread of the 3D views: the newest wish of each view, one request in flight, the newest picture of each.
+
+Blender's main thread only leaves wishes and picks up pictures; it never waits. The thread has a connection of its own,
+so that training lists and long questions of the panels do not delay a picture. A backend that went away is looked for
+again every RETRY_S; what was wished for last is then asked at once. bpy is never touched here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._shared import errors, messages
+from ..logic.view_maths import ViewCamera
+
+RETRY_S = 0.5
+TRY_TIMEOUT_S = 1.0
+RENDER_TIMEOUT_S = 60.0
+LIVE_EVERY_S = 0.3
+MEND_EVERY_S = 2.0
+CLOSE_TIMEOUT_S = 5.0
+PASS = "packed"
+
+
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """What a view wants to show. scene: which scene's avatars; stamp: equal stamps mean equal pictures.
+
+    light: radiance [H, W, 3] float16 that lights it, None keeps the captured light. live: its avatars still learn.
+    """
+
+    view: str
+    scene: str
+    stamp: tuple[Any, ...]
+    camera: ViewCamera
+    request: messages.RenderRequest
+    light: NDArray[np.float16] | None = None
+    live: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """The answer to a wish. packed: [H, W, 2] float32 (shared.packed). delay_ms: from wish to arrival."""
+
+    wish: Wish
+    packed: NDArray[np.float32]
+    number: int
+    render_ms: float
+    delay_ms: float
+
+
+class FrameThread:
+    """Fetches pictures until `close`. make_client: a BackendClient that is not connected yet."""
+
+    def __init__(self, make_client: Callable[[], Any], address: str) -> None:
+        self.address = address
+        self.status, self.problem = "connecting", ""
+        self.changes = 0  # counts new pictures and changes of status
+        self.ms_per_megapixel = 150.0
+        self._make_client = make_client
+        self._pictures: dict[str, Picture] = {}
+        self._wishes: OrderedDict[str, tuple[Wish, float]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._number = 0
+        self._thread = threading.Thread(target=self._run, name="effigy-viewport", daemon=True)
+        self._thread.start()
+
+    def want(self, wish: Wish) -> None:
+        """Replace the view's wish; returns at once."""
+        with self._lock:
+            self._wishes.pop(wish.view, None)
+            self._wishes[wish.view] = (wish, time.monotonic())
+        self._wake.set()
+
+    def picture(self, view: str) -> Picture | None:
+        """The newest picture of a view."""
+        return self._pictures.get(view)
+
+    def forget(self, keep: set[str]) -> None:
+        """Drop wishes and pictures of views that are gone."""
+        with self._lock:
+            for table in (self._pictures, self._wishes):
+                for view in [view for view in table if view not in keep]:
+                    del table[view]  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """End the thread and its connection; what is in flight is dropped."""
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(CLOSE_TIMEOUT_S)
+
+    # --- on the thread ------------------------------------------------------------------------------------------------
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                client = self._make_client()
+            except errors.EffigyError as error:
+                self._tell("lost", error)
+                self._stop.wait(RETRY_S)
+                continue
+            try:
+                self._serve(client)
+            except errors.EffigyError as error:
+                self._tell("lost", error)
+            finally:
+                client.close()
+            self._stop.wait(RETRY_S)
+
+    def _tell(self, status: str, error: errors.EffigyError | None = None) -> None:
+        problem = str(error) if error is not None else ""
+        if (status, problem) != (self.status, self.problem):
+            self.status, self.problem = status, problem
+            self.changes += 1
+
+    def _serve(self, client: Any) -> None:
+        """Answer wishes until the connection is lost. Raises Unreachable, NotAllowed, VersionMismatch."""
+        client.request(messages.Ping(), timeout_s=TRY_TIMEOUT_S, cancelled=self._stop.is_set)
+        self._tell("connected")
+        pinged = time.monotonic()
+        while not self._stop.is_set():
+            taken = self._take()
+            if taken is not None:
+                self._answer(client, *taken)
+                pinged = time.monotonic()
+            elif time.monotonic() - pinged > MEND_EVERY_S:  # so that a loss is told also while nothing moves
+                client.request(messages.Ping(), timeout_s=TRY_TIMEOUT_S * 3, cancelled=self._stop.is_set)
+                pinged = time.monotonic()
+
+    def _take(self) -> tuple[Wish, float] | None:
+        """The wish that waits longest, after waiting a little for one."""
+        self._wake.wait(0.1)
+        self._wake.clear()
+        with self._lock:
+            ready = [(due, view) for view, (_, due) in self._wishes.items() if due <= time.monotonic()]
+            if not ready:
+                return None
+            view = min(ready)[1]
+            taken = self._wishes.pop(view)
+            if self._wishes:
+                self._wake.set()
+            return taken
+
+    def _answer(self, client: Any, wish: Wish, wanted_s: float) -> None:
+        begin = time.monotonic()
+        try:
+            request = wish.request
+            if wish.light is not None:
+                digest = client.put_environment(wish.light, cancelled=self._stop.is_set)
+                request = replace(request, environment=digest)
+            frame = client.render(request, timeout_s=RENDER_TIMEOUT_S, cancelled=self._stop.is_set)
+        except errors.Unreachable:
+            self._put_back(wish, time.monotonic())
+            raise
+        except errors.Cancelled:
+            return
+        except errors.EffigyError as error:  # an avatar that is not there, a worker that died: told, and tried again
+            self._tell("refused", error)
+            self._put_back(wish, time.monotonic() + MEND_EVERY_S)
+            return
+        now = time.monotonic()
+        megapixels = request.width_px * request.height_px / 1e6
+        # Small pictures have a fixed share of work; counted as if they were a twentieth of a megapixel larger.
+        measured = (now - begin) * 1000 / (megapixels + 0.05)
+        self.ms_per_megapixel += 0.3 * (measured - self.ms_per_megapixel)
+        self._number += 1
+        picture = Picture(wish, frame.passes[PASS], self._number, frame.render_ms, (now - wanted_s) * 1000)
+        with self._lock:
+            self._pictures[wish.view] = picture
+        self.status, self.problem = "connected", ""
+        self.changes += 1
+        if wish.live:
+            self._put_back(wish, now + LIVE_EVERY_S)
+
+    def _put_back(self, wish: Wish, due_s: float) -> None:
+        """Ask again later, unless the view has wished for something newer."""
+        with self._lock:
+            self._wishes.setdefault(wish.view, (wish, due_s))
