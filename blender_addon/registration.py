@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import batch, engine
 from .services import backend, composite, connection, frame_files, log_text, preferences, properties, synthesis
 from .ui import classes, drawing
+from .viewport import overlay
 
 PARTS = (
     log_text,
@@ -17,6 +18,7 @@ PARTS = (
     batch,
     connection,
     synthesis,
+    overlay,
     drawing,
     classes,
 )

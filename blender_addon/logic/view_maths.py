@@ -16,7 +16,7 @@ from .camera_maths import OPENCV_FROM_BLENDER
 Float64 = NDArray[np.float64]
 
 MARGIN_M = 0.6
-"""Hair, clothes and limbs reach this far beyond an avatar's joints."""
+"""Hair and clothes reach this far beyond an avatar's joints."""
 NEAREST_M = 0.005
 MIN_DEPTH_RATIO = 1.01
 
@@ -44,23 +44,28 @@ class ViewCamera:
 
 
 def view_camera(
-    view_from_world: ArrayLike, clip_from_view: ArrayLike, size_px: tuple[int, int], joints_world: ArrayLike, scale: float
+    view_from_world: ArrayLike,
+    clip_from_view: ArrayLike,
+    size_px: tuple[int, int],
+    centres_world: ArrayLike,
+    radii_m: ArrayLike,
 ) -> ViewCamera | None:
-    """The camera of a view for avatars with joints at joints_world [N, 3]; None where all of them are behind it.
+    """The camera of a view for avatars inside balls around centres_world [N, 3]; None where all are behind it.
 
-    size_px: width and height of the picture to ask for. scale: of the largest avatar, for its margin. near and far lie
-    closely around the avatars, because depth is sent in 65536 logarithmic steps between them.
+    size_px: width and height of the picture to ask for. near and far lie closely around the balls, because depth is
+    sent in 65536 logarithmic steps between them.
     """
     view = np.array(view_from_world, np.float64)
     window = np.array(clip_from_view, np.float64)
     view[:3, :3] /= np.linalg.norm(view[:3, :3], axis=1, keepdims=True)
     orthographic = abs(window[3, 2]) < 1e-9
-    joints = np.asarray(joints_world, np.float64)
-    away = -(joints @ view[2, :3] + view[2, 3])
-    nearest, farthest = away.min() - MARGIN_M * scale, away.max() + MARGIN_M * scale
+    centres, radii = np.asarray(centres_world, np.float64), np.asarray(radii_m, np.float64)
+    away = -(centres @ view[2, :3] + view[2, 3])
+    nearest, farthest = (away - radii).min(), (away + radii).max()
     if orthographic:
-        view[2, 3] -= MARGIN_M * scale - nearest  # so that the nearest is MARGIN_M in front of the camera
-        nearest, farthest = MARGIN_M * scale, farthest - nearest + MARGIN_M * scale
+        depth = farthest - nearest
+        view[2, 3] -= depth - nearest  # the camera may stand anywhere along its parallel rays: all is in front of it
+        nearest, farthest = depth, 2 * depth
     elif farthest <= NEAREST_M:
         return None
     near = max(nearest, NEAREST_M)
@@ -74,6 +79,16 @@ def view_camera(
         k[0, 2], k[1, 2] = (1 - window[0, 2]) * width / 2, (1 + window[1, 2]) * height / 2
     world_from_camera = np.linalg.inv(view) @ OPENCV_FROM_BLENDER
     return ViewCamera(width, height, k, world_from_camera, near, far, orthographic, view)
+
+
+def reach_m(parents: ArrayLike, rest_joints: ArrayLike) -> float:
+    """How far from its root any part of an avatar can be, in whatever pose: its longest chain of bones and MARGIN_M."""
+    parents, joints = np.asarray(parents), np.asarray(rest_joints, np.float64)
+    reach = np.zeros(len(joints))
+    for index, parent in enumerate(parents):
+        if parent >= 0:
+            reach[index] = reach[parent] + np.linalg.norm(joints[index] - joints[parent])
+    return float(reach.max(initial=0.0)) + MARGIN_M
 
 
 def clip_from_picture(camera: ViewCamera, view_from_world: ArrayLike, clip_from_view: ArrayLike) -> Float64:

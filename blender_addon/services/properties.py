@@ -23,6 +23,11 @@ class EffigyAvatar(bpy.types.PropertyGroup):
     )
     avatar_name: StringProperty(name="Name")
     rig: StringProperty(name="Rig", description="Joints, parents and expressions, as JSON", options={"HIDDEN"})
+    show_proxy: BoolProperty(
+        name="Keep Proxy in Viewport",
+        description="Show the proxy mesh also where the avatar's picture is drawn over it",
+        default=False,
+    )
 
 
 def _proxy_role(self: Any) -> int:
@@ -149,6 +154,11 @@ class EffigyScene(bpy.types.PropertyGroup):
         default=8,
         min=2,
         max=64,
+    )
+    show_avatars: BoolProperty(
+        name="Avatars in Viewport",
+        description="Draw the backend's picture of the avatars in the 3D views",
+        default=True,
     )
     light: EnumProperty(
         name="Light",

@@ -1,4 +1,5 @@
 """Avatars in Blender's 3D views: asked for without waiting, drawn with the scene's depth over every shading mode.
 
-`overlay` is what Blender calls; `frames` is the network thread; `painter` and `shaders` draw; `views` decides what to ask.
+`overlay` is what Blender calls, `frames` the network thread, `contents` what there is to show, `plan` when to ask for it;
+`painter` and `shaders` draw.
 """

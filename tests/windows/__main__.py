@@ -3,7 +3,8 @@
     python -m tests.windows prepare [4.3 5.2]              make the chroots (needs root; minutes once, then cached)
     python -m tests.windows run SCRIPT [--blender 4.3] [--out FOLDER] [--library FOLDER] [--no-backend] [-- words…]
 
-SCRIPT defines `main(w)`, a generator; see tests/windows/inside/window.py for what `w` can do. Without --library the
+SCRIPT defines `main(w)`, a generator; see tests/windows/inside/window.py for what `w` can do. The words after -- are
+its w.arguments. Without --library the
 backend's library holds the untrained head 'tiny'.
 """
 
@@ -60,7 +61,6 @@ def main() -> int:
     prepare.add_argument("versions", nargs="*", default=list(debian.RELEASES))
     one = commands.add_parser("run")
     one.add_argument("script", type=Path)
-    one.add_argument("words", nargs="*", help="given to the script as w.arguments")
     one.add_argument("--blender", choices=debian.RELEASES, default="4.3")
     one.add_argument("--out", type=Path, default=Path("windowed"))
     one.add_argument("--library", type=Path, help="a folder of NAME.avatar folders")
@@ -68,7 +68,11 @@ def main() -> int:
     one.add_argument("--size", type=int, nargs=2, default=(1280, 800), metavar=("WIDTH", "HEIGHT"))
     one.add_argument("--timeout", type=float, default=120.0)
     one.add_argument("--verbose", action="store_true", help="print Blender's log as well")
-    options = parser.parse_args()
+    before, after = sys.argv[1:], []
+    if "--" in before:
+        place = before.index("--")
+        before, after = before[:place], before[place + 1 :]
+    options = parser.parse_args(before, argparse.Namespace(words=after))
     try:
         if options.command == "run":
             return run(options)
