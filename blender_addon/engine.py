@@ -19,9 +19,11 @@ import numpy as np
 
 from ._shared import errors, messages, types
 from .logic import camera_maths, cryptomatte, frames, passes, world_maths
+from .logic.faults import GUARDS
 from .services import camera_read, composite, frame_files, pose_read, world_read
 from .services.backend import BACKEND
 from .services.preferences import settings
+from .viewport.overlay import OVERLAY
 
 MAPS = world_read.MapCache()
 
@@ -74,6 +76,13 @@ class EffigyEngine(bpy.types.RenderEngine):
         except Exception as error:  # noqa: BLE001 - a bug must not pass for a black picture; see the module's text
             what = f"Effigy failed on its side ({type(error).__name__}: {error})"
             self._fail(errors.EffigyError(what, do="Please report this"))
+
+    def view_update(self, context: Any, depsgraph: Any) -> None:
+        """Rendered shading: something changed. What, the viewport's own marks know."""
+
+    def view_draw(self, context: Any, depsgraph: Any) -> None:
+        """Rendered shading: the World and the avatars; Blender draws bones and tools over them."""
+        GUARDS["viewport"].run(OVERLAY.draw_rendered, context, depsgraph)
 
     def _fail(self, error: errors.EffigyError) -> None:
         scene, sentence = self._scene, str(error)

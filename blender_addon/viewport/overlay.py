@@ -20,7 +20,8 @@ from ..services import world_read
 from ..services.backend import new_client
 from ..services.connection import CONNECTION
 from ..services.preferences import settings
-from . import banner, contents, plan, proxies, shaders
+from . import backdrop, banner, contents, plan, proxies, shaders
+from .backdrop import Backdrop
 from .frames import PASS, FrameThread, Wish
 from .painter import Painter
 
@@ -39,7 +40,7 @@ class View:
         self.painter = Painter()
         self.number = -1
         self.shading = ""
-        self.has_avatars = False
+        self.has_avatars = self.sharp = False
         self.showing: frozenset[str] = frozenset()
         self.problem = ""
 
@@ -51,6 +52,7 @@ class Overlay:
         self.thread: FrameThread | None = None
         self.views: dict[str, View] = {}
         self.contents = contents.Contents()
+        self.backdrop = Backdrop()
         self.times: dict[str, deque[float]] = {kind: deque(maxlen=KEPT_TIMES) for kind in ("idle", "new")}
         self._settings: Any = None
         self._checked_s = 0.0
@@ -70,6 +72,19 @@ class Overlay:
 
     def _engine_draws(self, scene: Any, space: Any) -> bool:
         return space.shading.type == "RENDERED" and scene.render.engine == "EFFIGY"
+
+    def draw_rendered(self, context: Any, depsgraph: Any) -> None:
+        """Rendered shading with the EFFIGY engine: the World as final pictures show it, and the avatars.
+
+        In linear light; Blender's colour management comes after it.
+        """
+        scene, matrices = depsgraph.scene_eval, context.region_data
+        if not scene.render.film_transparent:
+            from .. import engine
+
+            seen = world_read.read_world(scene.world, engine.MAPS).seen
+            self.backdrop.draw(seen, matrices.view_matrix, matrices.window_matrix)
+        self.draw(context, test_depth=False)
 
     def draw(self, context: Any, *, test_depth: bool, gain: float = 1.0) -> None:
         """Ask for and draw the avatars of one view into the bound framebuffer."""
@@ -91,7 +106,9 @@ class Overlay:
             view.showing = frozenset()
             return
         new = picture.number != view.number
-        view.painter.draw(picture, matrices.view_matrix, matrices.window_matrix, size, test_depth=test_depth, gain=gain)
+        view.sharp = view.painter.draw(
+            picture, matrices.view_matrix, matrices.window_matrix, size, test_depth=test_depth, gain=gain
+        )
         view.number = picture.number
         view.showing = frozenset(actor.state.key[0] for actor in seen)
         self.times["new" if new else "idle"].append((time.perf_counter() - begin) * 1000)
@@ -321,3 +338,4 @@ def unregister() -> None:
     OVERLAY.views.clear()
     OVERLAY.contents.clear()
     shaders.forget()
+    backdrop.forget()

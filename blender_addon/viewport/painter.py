@@ -13,6 +13,9 @@ from ..logic import view_maths
 from . import shaders
 from .frames import Picture
 
+FAINT_RIM = 0.25
+"""Cover below which a moved picture's pixels are left out."""
+
 
 class Painter:
     """One view's texture on the graphics card. uploaded_ms: what the newest upload took."""
@@ -32,9 +35,10 @@ class Painter:
         test_depth: bool = True,
         encode: bool = False,
         gain: float = 1.0,
-    ) -> None:
+    ) -> bool:
         """Draw it as seen through the present matrices (Blender's RegionView3D) into a region of size_px.
 
+        Whether it is as sharp as can be: made for this very view, one pixel for each of the region's.
         encode: write display-encoded sRGB rather than linear light, where the framebuffer stores what it is given.
         """
         self.upload(picture)
@@ -52,13 +56,15 @@ class Painter:
             shader.uniform_float("clip_from_picture", Matrix(matrix.tolist()))
             shader.uniform_float("lens", camera.lens)
             shader.uniform_float("range", (camera.near_m, log_ratio, float(camera.orthographic), 0.0))
-            shader.uniform_float("mode", (float(smaller or not exact), float(encode), gain, 0.0))
+            faintest = 0.0 if exact else FAINT_RIM
+            shader.uniform_float("mode", (float(smaller or not exact), float(encode), gain, faintest))
             shader.uniform_sampler("texels", self._texture)
             batch.draw(shader)
         finally:
             gpu.state.depth_mask_set(False)
             gpu.state.depth_test_set("NONE")
             gpu.state.blend_set("NONE")
+        return exact and not smaller
 
     def upload(self, picture: Picture) -> None:
         """Bring the picture onto the graphics card, unless it is there. Its bytes are taken as they came."""

@@ -67,7 +67,8 @@ void main() {
   } else {
     colour = texel_colour(ivec2(floor(uv * size)), depth);
   }
-  if (colour.a <= 0.0) { discard; }
+  /* Faint rims of a folded net would hide what lies behind them; torn cells are left out. */
+  if (colour.a <= mode.w || whole_cell < 0.999) { discard; }
   vec4 clip = clip_of(uv, depth);
   gl_FragDepth = clamp(clip.z / clip.w * 0.5 + 0.5, 0.0, 1.0);
   colour.rgb *= mode.z;
@@ -77,14 +78,14 @@ void main() {
 """
 )
 
-_WHOLE_VIEW = "void main() { uv = pos * 0.5 + 0.5; gl_Position = vec4(pos, 0.0, 1.0); }"
+_WHOLE_VIEW = "void main() { uv = pos * 0.5 + 0.5; whole_cell = 1.0; gl_Position = vec4(pos, 0.0, 1.0); }"
 
 _NET = (
     _UNPACK
     + """
 void main() {
   /* Each knot takes the nearest depth within a cell around it: fronts keep their shape, gaps behind them are stretched
-     over. Knots with nothing around are put far away together with the cells they border, which hold nothing either. */
+     over. Cells of a knot with nothing around it are left out: they hold nothing, or less than a cell. */
   vec2 size = vec2(textureSize(texels, 0));
   vec2 cell = size / vec2(CELLS_X, CELLS_Y);
   float nearest = 1e30;
@@ -96,6 +97,7 @@ void main() {
     }
   }
   uv = pos;
+  whole_cell = nearest < 1e29 ? 1.0 : 0.0;
   gl_Position = nearest < 1e29 ? clip_of(pos, nearest) : vec4(2.0, 2.0, 2.0, 1.0);
 }
 """
@@ -105,6 +107,7 @@ void main() {
 def _create(vertex: str) -> Any:
     interface = gpu.types.GPUStageInterfaceInfo("effigy_between")
     interface.smooth("VEC2", "uv")
+    interface.smooth("FLOAT", "whole_cell")
     info = gpu.types.GPUShaderCreateInfo()
     info.vertex_in(0, "VEC2", "pos")
     info.vertex_out(interface)
