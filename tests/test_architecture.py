@@ -21,7 +21,14 @@ ALLOWED = {
     "blender_addon": {"blender_addon", "shared"},
 }
 SHARED_LIBRARIES = set(sys.stdlib_module_names) | {"numpy", "zmq"}
-BLENDER_LIBRARIES = SHARED_LIBRARIES | {"bpy", "bpy_extras", "mathutils", "gpu", "gpu_extras", "bmesh", "addon_utils"}
+BLENDER_LIBRARIES = (
+    SHARED_LIBRARIES
+    | {"bpy", "bpy_extras", "mathutils", "gpu", "gpu_extras", "blf"}
+    | {
+        "bmesh",
+        "addon_utils",
+    }
+)
 MAX_LINES = 400
 
 
