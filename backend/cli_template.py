@@ -9,22 +9,27 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from avatars.templates.body_models import GENDERS, is_body_file, read_body_model
+from avatars.templates.body_models import LICENCE as BODY_LICENCE
 from avatars.templates.flame import EYELID_NAMES as EYELIDS
 from avatars.templates.flame import LICENCE, VERSIONS, flame_version, read_flame
 from avatars.templates.flame_teeth import TEETH_KINDS, TeethKind
 from avatars.templates.installed import install, remove
 from avatars.templates.opening import installed_templates
 from shared.errors import BadTemplate
+from shared.template import TemplateArrays
 
 UV_NAMES, EYELID_NAMES = ("flame_uv.npz", "head_template_mesh.obj"), ("l_eyelid.npy", "r_eyelid.npy")
 
 
 def add_template(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
-    parser = commands.add_parser("template", help="list templates, or add FLAME from your own files")
+    parser = commands.add_parser("template", help="list templates, or add FLAME, SMPL-X or SMPL from your own files")
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
-    adding = actions.add_parser("add", help="convert a FLAME model once and keep it")
-    adding.add_argument("model", type=Path, help="generic_model.pkl (FLAME 2020) or flame2023.pkl")
+    adding = actions.add_parser("add", help="convert a model once and keep it")
+    adding.add_argument(
+        "model", type=Path, help="generic_model.pkl (FLAME 2020), flame2023.pkl, SMPLX_NEUTRAL.npz or an SMPL .pkl"
+    )
     adding.add_argument("--uv", type=Path, help=f"UV layout: {' or '.join(UV_NAMES)} (default: beside the model)")
     adding.add_argument(
         "--eyelids",
@@ -38,6 +43,9 @@ def add_template(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--teeth", choices=TEETH_KINDS, help="teeth to add (default: rgbavatar for 2020, gaussian_avatars for 2023)"
     )
     adding.add_argument("--version", choices=VERSIONS, default="", help="which FLAME, where the name does not say it")
+    adding.add_argument(
+        "--gender", choices=GENDERS, default="", help="of SMPL-X or SMPL, where the name does not say it"
+    )
     adding.add_argument("--replace", action="store_true", help="replace another template of the same id")
     adding.set_defaults(run=run_add)
     listing = actions.add_parser("list", help="the templates at hand")
@@ -56,7 +64,9 @@ def run_add(arguments: argparse.Namespace) -> int:
     version = arguments.version or flame_version(model)
     teeth: TeethKind = arguments.teeth or ("gaussian_avatars" if version == "2023" else "rgbavatar")
     if not model.is_file():
-        raise BadTemplate(f"there is no file {model}", expected="generic_model.pkl or flame2023.pkl")
+        raise BadTemplate(f"there is no file {model}", expected="generic_model.pkl, flame2023.pkl or SMPLX_NEUTRAL.npz")
+    if is_body_file(model):
+        return _added(read_body_model(model, gender=arguments.gender), "", BODY_LICENCE, replace=arguments.replace)
     uv = arguments.uv or next((path for path in (model.parent / name for name in UV_NAMES) if path.is_file()), None)
     eyelids = (arguments.eyelids[0], arguments.eyelids[1]) if arguments.eyelids else None
     if eyelids is None and teeth != "gaussian_avatars":  # that project's data has none
@@ -64,10 +74,14 @@ def run_add(arguments: argparse.Namespace) -> int:
     if arguments.no_eyelids:
         eyelids = None
     arrays = read_flame(model, uv=uv, eyelids=eyelids, teeth=teeth, version=version)
-    path = install(arrays, replace=arguments.replace)
     lids = "with eyelids" if EYELIDS[0] in arrays.expression_names else "no eyelids"
-    print(f"Added {arrays.template_id} ({installed_templates()[arrays.template_id]}; UV from {uv}, {lids}) as {path}.")
-    print(f"{LICENCE}; avatars made with it are bound by that, too.")
+    return _added(arrays, f"; UV from {uv}, {lids}", LICENCE, replace=arguments.replace)
+
+
+def _added(arrays: TemplateArrays, more: str, licence: str, *, replace: bool) -> int:
+    path = install(arrays, replace=replace)
+    print(f"Added {arrays.template_id} ({installed_templates()[arrays.template_id]}{more}) as {path}.")
+    print(f"{licence}; avatars made with it are bound by that, too.")
     return 0
 
 

@@ -23,7 +23,7 @@ from .types import Float32, Float64, Int32, frozen_array
 EMBEDDED_HUMAN = Path(__file__).parent / "data" / "effigy_human" / "template.npz"
 FILE_FORMATS = ("effigy-template 1", "effigy-template 2")
 """The second may hold pose correctives, a joint regressor, expression ranges, a view and a licence."""
-MAX_FILE_BYTES = 64 << 20
+MAX_FILE_BYTES = 256 << 20
 BUST_JOINTS = (
     "spine3",
     "neck",

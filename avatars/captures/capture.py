@@ -51,7 +51,10 @@ class Capture:
     environment: the light it was recorded in, where known. vertex_offset: [V, 3] m, the subject's static offset from
     the shaped template in model axes, None without one. layout: which reader made it. masked: every picture must bring
     an alpha channel or a mask; where false, a picture that has neither counts as covered everywhere. notes: sentences
-    about what the reader found and chose. reading: how the camera numbers in its files are meant. normal_axes: of the
+    about what the reader found and chose. reading: how the camera numbers in its files are meant. distortions: of each
+    camera, OpenCV's five coefficients or () where the lens is straight; none for all straight. mask_threshold: masks
+    brighter than it cover a pixel wholly, others not at all; None takes their brightness as alpha.
+    world_from_file: [3, 3] turn of the file's world into ours; None where it is FLAME's, y up. normal_axes: of the
     ground-truth normals; light_rotation_rad: how far the pictures' light files are turned about +z.
     """
 
@@ -76,6 +79,9 @@ class Capture:
     reading: Reading = EFFIGY_READING
     normal_axes: Literal["world", "opencv", "opengl"] = "world"
     light_rotation_rad: float = 0.0
+    distortions: tuple[tuple[float, ...], ...] = ()
+    mask_threshold: int | None = None
+    world_from_file: NDArray[np.float64] | None = None
 
     def split(self, name: str) -> tuple[int, ...]:
         """Indices of the images of 'train', 'test' or 'val'."""
@@ -95,7 +101,16 @@ class Capture:
         image = self.images[index]
         camera = self.cameras[image.camera]
         stored = camera.width_px, camera.height_px
-        return read_premultiplied(image.file, stored, size, mask=image.mask, must_be_masked=self.masked)
+        lens = self.distortions[image.camera] if self.distortions else ()
+        return read_premultiplied(
+            image.file,
+            stored,
+            size,
+            mask=image.mask,
+            must_be_masked=self.masked,
+            mask_threshold=self.mask_threshold,
+            lens=(camera.K, lens) if lens else None,
+        )
 
     def aov(self, index: int, name: str, size: tuple[int, int] | None = None) -> NDArray[np.float32] | None:
         """Ground truth of image `index`, [H, W, C] float32, at `size` (width, height) px; None where there is none.
@@ -147,8 +162,8 @@ def scaled_camera(camera: Camera, size: tuple[int, int]) -> Camera:
     return Camera(width, height, K, camera.world_from_camera, camera.near_m, camera.far_m)
 
 
-def check_counts(capture: Capture) -> None:
-    """Refuse a capture whose parts do not fit together. Raises BadCapture."""
+def check_counts(capture: Capture, *, files: bool = True) -> None:
+    """Refuse a capture whose parts do not fit together. files: ask the disk for every picture. Raises BadCapture."""
     frames = len(capture.motion)
     for image in capture.images:
         if not 0 <= image.camera < len(capture.cameras) or not 0 <= image.frame < frames:
@@ -164,6 +179,8 @@ def check_counts(capture: Capture) -> None:
     for split in SPLITS:
         if not capture.split(split):
             raise BadCapture(f"capture {capture.name!r} has no {split} images", do="Mark some images with that split")
+    if not files:
+        return
     missing = [image.file.name for image in capture.images if not image.file.is_file()]
     if missing:
         raise BadCapture(

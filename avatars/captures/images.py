@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from avatars.captures.lens import undistorted
 from shared.errors import BadCapture
 from shared.npz import read_npy
 
@@ -23,16 +24,23 @@ def read_premultiplied(
     *,
     mask: Path | None = None,
     must_be_masked: bool = False,
+    mask_threshold: int | None = None,
+    lens: tuple[NDArray[np.float64], tuple[float, ...]] | None = None,
 ) -> NDArray[np.uint8]:
     """Premultiplied RGBA [H, W, 4] uint8 of a picture whose size must be `stored` (width, height) px.
 
     mask: a file of the same size whose brightness becomes alpha. Without one an image without alpha counts as covered
-    everywhere, or is refused when must_be_masked. Resizing is an area filter on premultiplied values, so no colour
-    bleeds in from transparent pixels. Raises BadCapture.
+    everywhere, or is refused when must_be_masked. mask_threshold: make the mask hard, 255 above it and 0 elsewhere.
+    lens: K [3, 3] px and OpenCV's five coefficients of a lens to be undone first. Resizing is an area filter on
+    premultiplied values, so no colour bleeds in from transparent pixels. Raises BadCapture.
     """
     straight = _pixels(path, stored, "RGBA", must_be_masked and mask is None)
     if mask is not None:
         straight = np.concatenate((straight[..., :3], read_mask(mask, stored)[..., None]), -1)
+    if lens is not None:
+        straight = undistorted(straight, *lens)
+    if mask_threshold is not None:
+        straight = np.concatenate((straight[..., :3], np.uint8(255) * (straight[..., 3:] > mask_threshold)), -1)
     premultiplied = premultiply(straight)
     if size is None or tuple(size) == tuple(stored):
         return premultiplied

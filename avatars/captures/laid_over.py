@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from avatars.captures.capture import Capture
 from avatars.captures.coverage import MOST_IMAGES, evenly
-from avatars.captures.flame_axes import MODEL_FROM_FLAME_4, rigid, to_flame
+from avatars.captures.flame_axes import MODEL_FROM_FLAME, rigid
 from avatars.captures.overlay import overlap, projected, silhouette
 from avatars.captures.reading import Reading, camera_from_flame, intrinsics, intrinsics_in_file, matrix_in_file
 from avatars.rgb_head.head_template import HeadTemplate
@@ -18,15 +20,16 @@ from avatars.templates.template import Template, triangles_of
 from avatars.training.views import view_angles_deg
 from shared.template import rotation_matrices
 
-HIDDEN_GROUPS = ("haircap",)
-"""A volume for long hair that hides the face of the embedded human."""
+HIDDEN_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType({"body": ("haircap", "tights", "skirt")})
+HIDDEN_ELSEWHERE = ("haircap",)
+"""Volumes for hair, and for clothes of a whole body, that hide the embedded human's own skin."""
 
 
 @dataclass(frozen=True, eq=False)
 class View:
     """One picture and the head in it as the file's numbers say, before they are read in any way.
 
-    vertices [V, 3] m in FLAME's axes; matrix [4, 4] and K [3, 3] as in the file; size: width, height px.
+    vertices [V, 3] m in the file's world; matrix [4, 4] and K [3, 3] as in the file; size: width, height px.
     """
 
     image: int
@@ -44,7 +47,8 @@ class PosedCapture:
         offset = None if capture.vertex_offset is None else torch.from_numpy(np.array(capture.vertex_offset))
         self.capture = capture
         self.head = HeadTemplate.make(Template(arrays), capture.template.preset, capture.template.shape, offset)
-        groups = [name for name in arrays.faces if name not in HIDDEN_GROUPS]
+        hidden = HIDDEN_GROUPS.get(arrays.view, HIDDEN_ELSEWHERE)
+        groups = [name for name in arrays.faces if name not in hidden]
         self.faces = np.concatenate([triangles_of(arrays.faces[g], arrays.uv_faces[g])[0] for g in groups])
 
     def view(self, index: int, frame: int | None = None) -> View:
@@ -69,10 +73,11 @@ class PosedCapture:
             rotations[0, neck], translations[:] = 0, 0
         with torch.no_grad():
             posed = self.head.posed_vertices(torch.from_numpy(rotations), torch.from_numpy(translations), expressions)
+        turn_to_world = MODEL_FROM_FLAME if capture.world_from_file is None else capture.world_from_file
         return View(
             index,
-            to_flame(posed[0].double().numpy()),
-            matrix_in_file(camera_from_model @ MODEL_FROM_FLAME_4, capture.reading),
+            posed[0].double().numpy() @ turn_to_world,
+            matrix_in_file(camera_from_model @ rigid(turn_to_world, np.zeros(3)), capture.reading),
             intrinsics_in_file(camera.K, capture.reading),
             (camera.width_px, camera.height_px),
         )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from avatars.captures.body_files import LAYOUTS as BODY_LAYOUTS
+from avatars.captures.body_sets import is_body_set, read_body_set
 from avatars.captures.capture import Capture
 from avatars.captures.effigy_format import DESCRIPTION, read_effigy_capture
 from avatars.captures.insta import is_insta, read_insta
@@ -57,6 +60,10 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
             is_raw_peoplesnapshot,
             refuse_raw,
         ),
+        **{
+            key: Layout(f"{one.title} folder", one.calibration, partial(is_body_set, key), read_body_set)
+            for key, one in BODY_LAYOUTS.items()
+        },
     }
 )
 

@@ -18,8 +18,23 @@ MAX_OPTIONS_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
+class SplitChoice:
+    """What a body recording is trained and tested on; what is left out stays as published or usual.
+
+    Cameras are places in the calibration file, frames [first, one after the last]. thin_rad: see `BodySplit`, -1 for
+    what is usual.
+    """
+
+    train_cameras: tuple[int, ...] = ()
+    train_frames: tuple[int, ...] = ()
+    test_cameras: tuple[int, ...] = ()
+    test_frames: tuple[int, ...] = ()
+    thin_rad: float = -1.0
+
+
+@dataclass(frozen=True)
 class CaptureOptions:
-    """How to read a folder of another program.
+    """How to read a folder that was not made by Effigy.
 
     test_frames: INSTA only, the last so many frames are held out (method page 3.3). images: the folder of pictures,
     INSTA's 'images.HQ' is twice as large. masks: INSTA only, a folder of one-channel masks named like the pictures, ''
@@ -27,8 +42,10 @@ class CaptureOptions:
     names that look shifted against each other, 'name' accepts them, 'order' pairs the first with the first.
     template: id of the template, '' for the one the layout is made for. held_out_camera: NeRSemble only, index of the
     camera kept back where there is no transforms_val.json, -1 for none. reading: how camera numbers are meant, for
-    files of other trackers. subject and licence are carried into the avatar. gender: PeopleSnapshot and RANA, which
-    SMPL to prefer. train_range, test_range: PeopleSnapshot, first frame, last frame and step of each split.
+    files of other trackers. preset: of Effigy's own template, where a body is read with that. up: the up axis of a body
+    recording's world, '' to tell it by how the body stands. split: for body recordings, instead of what is published or
+    usual. gender: PeopleSnapshot and RANA, which SMPL to prefer. train_range, test_range: PeopleSnapshot, first frame,
+    last frame and step of each split. subject and licence are carried into the avatar.
     """
 
     test_frames: int = 350
@@ -38,6 +55,9 @@ class CaptureOptions:
     pairing: Literal["checked", "name", "order"] = "checked"
     template: str = ""
     held_out_camera: int = 8
+    preset: str = ""
+    up: Literal["", "x", "-x", "y", "-y", "z", "-z"] = ""
+    split: SplitChoice = field(default_factory=SplitChoice)
     subject: str = ""
     licence: str = "not stated"
     gender: Literal["", "male", "female", "neutral"] = ""
