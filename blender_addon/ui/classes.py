@@ -6,6 +6,7 @@ import bpy
 
 from . import (
     operators_backend,
+    operators_camera,
     operators_log,
     operators_motion,
     operators_render,
@@ -27,6 +28,7 @@ from . import (
 
 PAGES = (
     operators_backend,
+    operators_camera,
     operators_log,
     operators_motion,
     operators_render,

@@ -85,20 +85,6 @@ class EFFIGY_OT_demo_animation(OnAvatar, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class EFFIGY_OT_add_camera_path(OnAvatar, bpy.types.Operator):
-    """Add a camera that travels on a slow arc in front of the avatar over the scene's frames"""
-
-    bl_idname = "effigy.add_camera_path"
-    bl_label = "Add Camera Path"
-
-    def execute(self, context: Any) -> set[str]:
-        """Add it."""
-        scene = context.scene
-        frames = max(2, scene.frame_end - scene.frame_start + 1)
-        animation.add_camera_path(context, avatar_of(context.object), scene.frame_start, frames)
-        return {"FINISHED"}
-
-
 class EFFIGY_OT_studio_light(bpy.types.Operator):
     """Light the scene's World with an HDRI that comes with Blender"""
 
@@ -138,7 +124,6 @@ CLASSES = (
     EFFIGY_OT_captured_pose,
     EFFIGY_OT_key,
     EFFIGY_OT_demo_animation,
-    EFFIGY_OT_add_camera_path,
     EFFIGY_OT_studio_light,
     EFFIGY_OT_use_engine,
 )
