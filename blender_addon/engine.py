@@ -100,7 +100,7 @@ class EffigyEngine(bpy.types.RenderEngine):
         layer = depsgraph.view_layer_eval
         size = camera_read.read_size(scene)
         world = world_read.read_world(scene.world, MAPS)
-        light = chosen_light(scene, world)
+        light = world_read.chosen_light(scene.effigy.light, world, MAPS)
         if world.problem and scene.effigy.light != "CAPTURED":
             self.report({"WARNING"}, world.problem)
         if scene.camera is not None and scene.camera.type == "CAMERA" and scene.camera.data.dof.use_dof:
@@ -242,14 +242,6 @@ def wanted_passes(layer: Any) -> tuple[str, ...]:
         "coverage": bool(wanted_mattes(layer)),
     }
     return ("combined", *(name for name, wanted in chosen.items() if wanted))
-
-
-def chosen_light(scene: Any, world: world_read.World) -> world_read.SentLight | None:
-    """What shines on the avatars by the scene's choice; None keeps the light each was captured in."""
-    choice = scene.effigy.light
-    if world.light is None or choice == "CAPTURED" or (choice == "AUTO" and not world.light.is_image):
-        return None
-    return world_read.sent_light(world.light, MAPS)
 
 
 def _panels() -> list[Any]:

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from . import batch, engine
-from .services import backend, composite, connection, frame_files, log_text, preferences, properties, synthesis
+from .services import (
+    backend,
+    composite,
+    connection,
+    frame_files,
+    log_text,
+    native_splats,
+    preferences,
+    properties,
+    synthesis,
+)
 from .ui import classes, drawing
 from .viewport import overlay
 
@@ -15,6 +25,7 @@ PARTS = (
     engine,
     frame_files,
     composite,
+    native_splats,
     batch,
     connection,
     synthesis,

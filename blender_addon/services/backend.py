@@ -79,12 +79,19 @@ class Backend:
 
         light: float16 map that lights it, handed over first; None keeps the light the avatars were captured in.
         """
+        return self._ask("render", settings, request, light, cancelled)
+
+    def cloud(self, settings: Settings, request: Any, light: Any, cancelled: Callable[[], bool]) -> Any:
+        """The GaussianCloud of a PoseGaussians, as `render`."""
+        return self._ask("cloud", settings, request, light, cancelled)
+
+    def _ask(self, what: str, settings: Settings, request: Any, light: Any, cancelled: Callable[[], bool]) -> Any:
         for attempt in (0, 1):
             client = self.client(settings, cancelled)
             try:
                 digest = client.put_environment(light, cancelled=cancelled) if light is not None else ""
                 lit = replace(request, environment=digest)
-                return client.render(lit, timeout_s=RENDER_TIMEOUT_S, cancelled=cancelled)
+                return getattr(client, what)(lit, timeout_s=RENDER_TIMEOUT_S, cancelled=cancelled)
             except errors.Unreachable:
                 self.drop_client()
                 if attempt:

@@ -47,6 +47,9 @@ class EffigyObject(bpy.types.PropertyGroup):
     """On an Object: what keeps an avatar's parts evaluated together, and what its proxy does."""
 
     expressions_evaluated: bpy.props.FloatProperty(options={"HIDDEN", "ANIMATABLE"})
+    splats_of: PointerProperty(
+        type=bpy.types.Object, name="Splats of", description="Armature whose Gaussians this point cloud holds"
+    )
     proxy_role: EnumProperty(
         name="Proxy in Renders",
         description="What the avatar's proxy mesh does in renders by Cycles and EEVEE",

@@ -120,6 +120,13 @@ def sent_light(light: WorldMap, cache: MapCache) -> SentLight:
     return SentLight(radiance, rotation or 0.0, strength)
 
 
+def chosen_light(choice: str, world: World, cache: MapCache) -> SentLight | None:
+    """What shines on the avatars by the scene's choice; None keeps the light each was captured in."""
+    if world.light is None or choice == "CAPTURED" or (choice == "AUTO" and not world.light.is_image):
+        return None
+    return sent_light(world.light, cache)
+
+
 def _plain(colour: Any) -> WorldMap:
     values = tuple(float(n) for n in colour[:3])
     return WorldMap(world_maths.constant(values), np.eye(3), np.ones(3), ("plain", *values), False)

@@ -8,7 +8,8 @@ import bpy
 from .. import batch
 from .._shared import errors
 from ..logic import shot_text
-from ..services import composite, frame_files
+from ..services import composite, frame_files, native_splats
+from ..services.rig_info import avatar_of
 
 
 class EFFIGY_OT_composite(bpy.types.Operator):
@@ -104,9 +105,37 @@ class EFFIGY_OT_copy_batch_command(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class EFFIGY_OT_native_splats(bpy.types.Operator):
+    """Show the selected avatar as Blender's own Gaussian splats, which follow the armature (Blender 5.3 and newer)"""
+
+    bl_idname = "effigy.native_splats"
+    bl_label = "Add Native Splats"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        """Needs an avatar."""
+        return avatar_of(context.object) is not None
+
+    def execute(self, context: Any) -> set[str]:
+        """Add the point cloud."""
+        try:
+            native_splats.add(context, avatar_of(context.object))
+        except errors.EffigyError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
 def batch_command(scene: Any) -> str:
     """The command for this file and scene."""
     return shot_text.command(bpy.data.filepath, batch.wanted_frames(scene), windows=os.name == "nt")
 
 
-CLASSES = (EFFIGY_OT_composite, EFFIGY_OT_composite_remove, EFFIGY_OT_render_missing, EFFIGY_OT_copy_batch_command)
+CLASSES = (
+    EFFIGY_OT_composite,
+    EFFIGY_OT_composite_remove,
+    EFFIGY_OT_render_missing,
+    EFFIGY_OT_copy_batch_command,
+    EFFIGY_OT_native_splats,
+)

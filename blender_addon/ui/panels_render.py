@@ -10,7 +10,7 @@ import bpy
 from .. import batch
 from ..engine import EffigyEngine, wanted_mattes
 from ..logic import shot_text
-from ..services import camera_read, composite, frame_files
+from ..services import camera_read, composite, frame_files, native_splats
 from .drawing import wrapped
 from .operators_render import batch_command
 from .parts import sidebar_child, sidebar_part
@@ -26,12 +26,15 @@ class EFFIGY_PT_render(sidebar_part("render"), bpy.types.Panel):
     def draw_part(self, context: Any) -> None:
         """Draw engine, what will be rendered, and the buttons that do."""
         layout, scene = self.layout, context.scene
+        layout.prop(scene.render, "engine", text="")
         if scene.render.engine == EffigyEngine.bl_idname:
             draw_render_settings(layout, context)
         else:
             layout.operator("effigy.use_engine", icon="RENDER_STILL")
             wrapped(layout, context, "Or keep this engine and add the avatars to its picture:")
             draw_composite(layout, scene)
+            if native_splats.has_kind():
+                layout.operator("effigy.native_splats", icon="POINTCLOUD_DATA")
         wrapped(layout, context, shot_summary(scene), icon="RENDERLAYERS")
         row = layout.row(align=True)
         row.operator("render.render", text="Image", icon="RENDER_STILL")

@@ -81,6 +81,11 @@ class WindowedBlender:
             raise SessionFailed(f"Blender {self.version} ended with status {status} after its script:\n{text}")
         return found | {"log": text}
 
+    def background(self, *words: str, address: str = "", timeout_s: float = 120.0) -> tuple[int, str]:
+        """Run `blender -b WORDS`, as on a farm; its status and output. `folder` is /mnt inside."""
+        self.environment["EFFIGY_ADDRESS"] = address
+        return self._execute(["blender", "-b", *words], timeout_s)
+
     def _execute(self, command: Sequence[str], timeout_s: float) -> tuple[int, str]:
         variables = [f"{name}={value}" for name, value in self.environment.items() if value]
         whole = ["BLENDER_USER_RESOURCES=/mnt/user", "EFFIGY_WINDOWED=1", *variables, *command]
