@@ -35,6 +35,7 @@ from backend.cli_online import add_online
 from backend.cli_render import add_render
 from backend.cli_serve import add_serve
 from backend.cli_template import add_template
+from backend.cli_test_body import add_test
 from backend.cli_train import add_train
 from shared import __version__
 from shared.errors import EffigyError
@@ -53,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
         add_train,
         add_online,
         add_evaluate,
+        add_test,
         add_render,
         add_import,
         add_export,
