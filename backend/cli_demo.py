@@ -9,6 +9,9 @@ from rich.console import Console
 
 from backend.cli_train import overrides_of
 
+KINDS = {"head": ("demo_head", "demo_cpu"), "body": ("demo_body", "mlp_body_cpu")}
+"""What is shown -> the capture, after which the avatar is named, and the preset."""
+
 
 def add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
@@ -21,8 +24,14 @@ def add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         metavar="WORD",
         help="command that runs a Blender script, one option per word: a Python with bpy, or blender -b --python",
     )
-    parser.add_argument("--capture", default="demo_head", help="name of an embedded capture, or a folder")
-    parser.add_argument("--preset", default="demo_cpu", help="a training preset, or a YAML file")
+    parser.add_argument(
+        "--avatar", choices=tuple(KINDS), default="head", help="a talking head, or a walking full body (default: head)"
+    )
+    parser.add_argument("--capture", help="name of an embedded capture, or a folder (default: demo_head or demo_body)")
+    parser.add_argument(
+        "--preset",
+        help=f"a training preset, or a YAML file (default: {' or '.join(kind[1] for kind in KINDS.values())})",
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. seed=1")
     parser.add_argument("--frames", type=int, default=60, help="frames of the film")
     parser.add_argument("--size", type=int, default=512, help="side of the film in pixels")
@@ -34,12 +43,15 @@ def demo(arguments: argparse.Namespace) -> int:
     """Run it; the last line printed is the output folder."""
     from backend.demo import DemoSettings, run_demo
 
-    folder = Path(arguments.capture).expanduser()
+    name, preset = KINDS[arguments.avatar]
+    wanted = arguments.capture or name
+    folder = Path(wanted).expanduser()
     settings = DemoSettings(
         output=arguments.output.expanduser().absolute(),
         blender=tuple(arguments.blender),
-        capture=str(folder.absolute()) if folder.is_dir() else arguments.capture,
-        preset=arguments.preset,
+        name=name,
+        capture=str(folder.absolute()) if folder.is_dir() else wanted,
+        preset=arguments.preset or preset,
         overrides=overrides_of(arguments.set),
         frames=arguments.frames,
         size_px=arguments.size,

@@ -39,10 +39,14 @@ REQUEST_S = 30.0
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What the demo makes. blender: the command that runs a script, such as ('python',) with bpy."""
+    """What the demo makes. blender: the command that runs a script, such as ('python',) with bpy.
+
+    name: of the avatar, and of its folder beside the film.
+    """
 
     output: Path
     blender: tuple[str, ...]
+    name: str = "demo_head"
     capture: str = "demo_head"
     preset: str = "demo_cpu"
     overrides: dict[str, str] = field(default_factory=dict)
@@ -100,7 +104,8 @@ def run_demo(settings: DemoSettings, console: Console) -> Path:
         mark = time.monotonic()
         job, avatar = _trained(client, settings, progress)
         seconds["train"] = time.monotonic() - mark
-        _publish(output, Path(job.report_folder), output / "backend" / "library" / f"{avatar.avatar_id}.avatar")
+        library = output / "backend" / "library"
+        _publish(output, settings.name, Path(job.report_folder), library / f"{avatar.avatar_id}.avatar")
         mark = time.monotonic()
         with BackendClient(server.address, key=server.key, name="demo") as again:
             welcome = again.connect(REQUEST_S)  # by now the render worker has told the server what it computes on
@@ -154,7 +159,7 @@ def _trained(client: BackendClient, settings: DemoSettings, progress: Progress) 
 
 
 def _finished_job(client: BackendClient, settings: DemoSettings, key: str, progress: Progress) -> JobInfo:
-    asked = StartTraining(key, "demo_head", settings.capture, settings.preset, settings.overrides)
+    asked = StartTraining(key, settings.name, settings.capture, settings.preset, settings.overrides)
     job = begin_job(client, asked)
     task = progress.add_task("Training the avatar", total=job.steps or None, completed=job.step, note=job.message)
 
@@ -172,10 +177,10 @@ def _finished_job(client: BackendClient, settings: DemoSettings, key: str, progr
     return job
 
 
-def _publish(output: Path, report: Path, avatar: Path) -> None:
+def _publish(output: Path, name: str, report: Path, avatar: Path) -> None:
     """Copy the training report and the avatar beside the film, where the user looks for them."""
-    for source, name in ((report, "training_report"), (avatar, "demo_head.avatar")):
-        target = output / name
+    for source, place in ((report, "training_report"), (avatar, f"{name}.avatar")):
+        target = output / place
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target)
 

@@ -23,6 +23,8 @@ Addon = Callable[[str], Any]
 """Gives a module of the add-on by its name inside it."""
 BACKDROP = (0.42, 0.45, 0.48)
 """Linear grey-blue behind the sitter, as a photographer's paper roll."""
+BODY_JOINT = "left_ankle"
+"""An avatar that has it is a whole body, and walks; heads talk."""
 STILL_LIGHTS = (("", 0.0), ("interior", 180.0), ("forest", 40.0))
 """HDRI and its turn in degrees for each still; the first is the animation's own, as keyed."""
 
@@ -80,8 +82,13 @@ def _run(bpy: Any, addon: Addon, options: argparse.Namespace) -> None:
     armature = rig_build.add_avatar(bpy.context, detail)
     _progress("avatar", 1, 1)
 
-    animation.key_performance(armature, scene, 1, options.frames, lambda done: _progress("keys", done, options.frames))
-    animation.add_camera_path(bpy.context, armature, 1, options.frames)
+    if BODY_JOINT in detail.rig.joint_names:
+        _walk(scene, addon, armature, options)
+        animation.add_body_camera_path(bpy.context, armature, 1, options.frames)
+    else:
+        frames = options.frames
+        animation.key_performance(armature, scene, 1, frames, lambda done: _progress("keys", done, frames))
+        animation.add_camera_path(bpy.context, armature, 1, options.frames)
     _light(scene, addon, options)
     bpy.ops.file.make_paths_absolute()
     bpy.ops.wm.save_as_mainfile(filepath=str(output / "scene.blend"), compress=True, check_existing=False)
@@ -91,6 +98,17 @@ def _run(bpy: Any, addon: Addon, options: argparse.Namespace) -> None:
     _progress("video", 0, 1)
     video.encode(pictures, output / "animation.mp4", options.fps)
     _progress("video", 1, 1)
+
+
+def _walk(scene: Any, addon: Addon, armature: Any, options: argparse.Namespace) -> None:
+    """Key the walk that comes with Effigy, as often as the film is long."""
+    samples, motions = addon("services.sample_motions"), addon("services.motion_import")
+    once = samples.read("walk")
+    seconds = max(len(once.rotations) - 1, 1) / once.fps
+    cycles = max(1, math.ceil(options.frames / options.fps / seconds))
+    fitting = addon("logic.motion_fit").FitOptions(motions.scene_fps(scene), forward=True)
+    for done, total in motions.key_source(armature, samples.read("walk", cycles), 1, fitting, motions.Report()):
+        _progress("keys", done, total)
 
 
 def _set_up_render(scene: Any, options: argparse.Namespace) -> None:

@@ -51,16 +51,42 @@ def add_camera_path(
 
     The path is keys on a turning empty, so its speed and reach are edited in two curves. Returns the camera object.
     """
+    scale = armature_object.matrix_world.median_scale
+    centre = face_centre(armature_object) - Vector((0, 0, 0.025 * scale))
+    camera, _ = _camera_on_arm(context, armature_object, start, frames, centre, (arc_degrees, distance_m, 85.0))
+    return camera
+
+
+def add_body_camera_path(
+    context: Any, armature_object: Any, start: int, frames: int, *, arc_degrees: float = 80.0, distance_m: float = 3.4
+) -> Any:
+    """The same around a whole body as it stands in frame `start`; the camera goes along where the pelvis goes."""
+    context.scene.frame_set(start)
+    joints = sorted((bone.head.copy() for bone in armature_object.pose.bones), key=lambda place: place.z)
+    centre = armature_object.matrix_world @ ((joints[0] + joints[-1]) / 2)
+    shape = (arc_degrees, distance_m, 50.0)
+    camera, pivot = _camera_on_arm(context, armature_object, start, frames, centre, shape)
+    for item in (pivot, camera.constraints[0].target):
+        follow = item.constraints.new("COPY_LOCATION")
+        follow.target, follow.subtarget, follow.use_z = armature_object, "pelvis", False
+    return camera
+
+
+def _camera_on_arm(
+    context: Any, armature_object: Any, start: int, frames: int, centre: Vector, shape: tuple[float, float, float]
+) -> tuple[Any, Any]:
+    """The camera and the turning empty that carries it. shape: arc in degrees, distance in m, lens in mm."""
+    arc_degrees, distance_m, lens_mm = shape
     scene = context.scene
     scale = armature_object.matrix_world.median_scale
     target = bpy.data.objects.new(f"{armature_object.name} look-at", None)
     target.empty_display_size = 0.05 * scale
-    target.location = face_centre(armature_object) - Vector((0, 0, 0.025 * scale))
+    target.location = centre
     pivot = bpy.data.objects.new(f"{armature_object.name} camera arm", None)
     pivot.empty_display_size = 0.05 * scale
     pivot.location = target.location
     lens = bpy.data.cameras.new(f"{armature_object.name} camera")
-    lens.lens, lens.sensor_width = 85.0, 36.0
+    lens.lens, lens.sensor_width = lens_mm, 36.0
     lens.clip_start = 0.05
     camera = bpy.data.objects.new(lens.name, lens)
     camera.parent = pivot
@@ -79,7 +105,7 @@ def add_camera_path(
         camera.location.y = -distance_m * scale * nearness
         camera.keyframe_insert("location", index=1, frame=frame)
     scene.camera = camera
-    return camera
+    return camera, pivot
 
 
 def studio_light_files() -> dict[str, str]:

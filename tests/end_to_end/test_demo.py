@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.tiny import tiny_capture
+from tests.tiny_body import tiny_body_capture
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FRAMES = 5
@@ -122,3 +123,27 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path: Path, capture: Path) -> None:
 
 def alive(processes: dict[int, psutil.Process]) -> list[psutil.Process]:
     return [p for p in processes.values() if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_body_walks_through_the_film(tmp_path: Path) -> None:
+    """The demo of a full body in small: trained, linked as an armature, walked, filmed all of it."""
+    blender = blender_command()
+    capture = tiny_body_capture(tmp_path / "body", frames=3, cameras=3)
+    command = [
+        *(sys.executable, "-m", "backend", "demo", "--avatar", "body", "--output", str(tmp_path / "out")),
+        *("--capture", str(capture), "--preset", "mlp_body_tiny", "--set", "schedule.images=30"),
+        *("--set", "schedule.stages_from=[0,20]", "--frames", "4", "--size", "96"),
+        *(f"--blender={part}" for part in blender),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert (tmp_path / "out" / "demo_body.avatar" / "avatar.json").is_file()
+    assert (tmp_path / "out" / "film" / "animation.mp4").stat().st_size > 1000
+    pictures = [np.asarray(Image.open(path), int) for path in sorted((tmp_path / "out" / "film" / "frames").iterdir())]
+    backdrop = pictures[0][0, 0]
+    shown = [np.abs(picture - backdrop).sum(-1) > 60 for picture in pictures]
+    for seen in shown:
+        rows = seen.any(1).nonzero()[0]
+        assert 1 <= rows[0] < rows[-1] <= 94  # head and feet are in the picture
+        assert np.ptp(rows) > 55
+    assert (shown[0] != shown[-1]).any()
