@@ -14,8 +14,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from avatars.captures.body_coverage import coverage_of
 from avatars.captures.capture import Capture
-from avatars.captures.coverage import Coverage, measure_coverage
+from avatars.captures.coverage import Coverage
 from avatars.captures.insta import read_insta
 from avatars.captures.laid_over import LaidOver, PosedCapture, View, varied_images
 from avatars.captures.opening import open_capture
@@ -148,7 +149,7 @@ def check_capture(capture: Capture, frames: int = 8) -> CaptureCheck:
     fine = [LaidOver(capture, posed.faces, view, FINE_PX) for view in views]
     inner = [(one, _mean([item.overlap(one) for item in fine])) for one in intrinsic_candidates(best)]
     findings += [_lens(capture, best, inner), _pairing(capture, posed, fine, best)]
-    coverage = measure_coverage(capture)
+    coverage = coverage_of(capture)
     findings.append(_shown(coverage, wrong_cameras=best != capture.reading))
     best = max(inner, key=lambda pair: pair[1])[0] if findings[-3].state == "bad" else best
     fits = tuple(dict(coarse + inner).items())
@@ -200,9 +201,10 @@ def _distance(capture: Capture, views: Sequence[View]) -> Finding:
         inside = pixels[(pixels[:, 2] > 0) & np.isfinite(pixels).all(1), :2]
         sizes.append(float(np.ptp(inside[:, 1])) / view.size[1] if len(inside) else 0.0)
     high = f"{min(sizes):.0%} to {max(sizes):.0%} of the picture's height"
-    found = f"head at {min(depths):.2f} to {max(depths):.2f} m, {high}"
+    who = "body" if capture.kind == "body" else "head"
+    found = f"{who} at {min(depths):.2f} to {max(depths):.2f} m, {high}"
     if min(depths) <= 0:
-        return Finding("distance", "bad", found, "The head lies behind the camera: see the axes")
+        return Finding("distance", "bad", found, f"The {who} lies behind the camera: see the axes")
     if min(depths) < NEAREST_M or max(depths) > FARTHEST_M:
         return Finding("distance", "doubtful", found, "Are translations in metres?")
     return Finding("distance", "ok", found)
@@ -325,7 +327,8 @@ def _shown(coverage: Coverage, *, wrong_cameras: bool) -> Finding:
         return Finding("coverage", "doubtful", "not known while the cameras are read wrongly", "Check again afterwards")
     yaw = f"yaw {min(coverage.yaw, default=0)} to {max(coverage.yaw, default=0) + 15}"
     pitch = f"pitch {min(coverage.pitch, default=0)} to {max(coverage.pitch, default=0) + 15} degrees"
-    found = f"{yaw}, {pitch}, {coverage.active} expressions move"
+    moving = "joints" if "twist_deg" in coverage.ranges else "expressions"
+    found = f"{yaw}, {pitch}, {coverage.active} {moving} move"
     if "jaw_deg" in coverage.ranges:
         found += f", the jaw opens to {coverage.ranges['jaw_deg'][1]:.0f} degrees"
     if coverage.held_out_beyond > 0.02:
