@@ -183,3 +183,76 @@ def read_png(path) -> np.ndarray:
     pixels = np.array(image.pixels[:]).reshape(image.size[1], image.size[0], 4)[::-1]
     bpy.data.images.remove(image)
     return pixels
+
+
+@pytest.mark.parametrize("position", ["START", "CENTER", "END"])
+def test_the_shutter_opens_where_blender_says(scene_with_avatar, tmp_path, position) -> None:
+    """The mean place of a blurred avatar is that of the open shutter's middle."""
+    scene = scene_with_avatar.context.scene
+    scene.render.film_transparent = True
+    camera = scene.camera
+    place = camera.matrix_world.copy()
+    camera.animation_data_clear()
+    camera.constraints.clear()
+    camera.matrix_world = place
+    avatar = head_of(scene_with_avatar)
+    scene_with_avatar.context.preferences.edit.keyframe_new_interpolation_type = "LINEAR"
+    for frame, x in ((0, -0.08), (4, 0.08)):
+        avatar.location.x = x
+        avatar.keyframe_insert("location", index=0, frame=frame)
+    scene.render.use_motion_blur, scene.effigy.motion_blur_samples = True, 4
+    scene.render.motion_blur_shutter, scene.render.motion_blur_position = 1.0, position
+
+    def column() -> float:
+        alpha = shots.render_exr(tmp_path / "s.exr")["Combined"][: shots.SIZE // 2, :, 3]
+        return float(np.average(np.arange(shots.SIZE), weights=alpha.sum(0)))
+
+    blurred = column()
+    scene.render.use_motion_blur = False
+    scene.frame_set(2, subframe=0.0)
+    sharp = {}
+    for name, whole, part in (("START", 2, 0.5), ("CENTER", 2, 0.0), ("END", 1, 0.5)):
+        scene.frame_set(whole, subframe=part)
+        sharp[name] = column()
+    assert abs(sharp["START"] - sharp["END"]) > 3
+    assert blurred == pytest.approx(sharp[position], abs=0.6)
+
+
+def test_a_border_without_crop_leaves_the_rest_empty(scene_with_avatar, tmp_path) -> None:
+    render = scene_with_avatar.context.scene.render
+    render.film_transparent = True
+    whole = shots.render_exr(tmp_path / "w.exr")["Combined"]
+    render.use_border, render.use_crop_to_border = True, False
+    render.border_min_x, render.border_max_x, render.border_min_y, render.border_max_y = 0.25, 0.75, 0.5, 0.875
+    part = shots.render_exr(tmp_path / "b.exr")["Combined"]
+    if part.shape == whole.shape:  # files are of the whole size, as Blender's version does it
+        np.testing.assert_allclose(part[8:32, 16:48], whole[8:32, 16:48], atol=2e-2)
+        outside = part.copy()
+        outside[8:32, 16:48] = 0
+        assert not outside.any()
+    else:
+        assert part.shape == (24, 32, 4)
+        np.testing.assert_allclose(part, whole[8:32, 16:48], atol=2e-2)
+
+
+def test_percentage_and_pixel_aspect_show_the_same_view(scene_with_avatar, tmp_path) -> None:
+    render = scene_with_avatar.context.scene.render
+    render.film_transparent = True
+    whole = shots.render_exr(tmp_path / "w.exr")["Combined"][..., 3]
+    render.resolution_percentage = 50
+    small = shots.render_exr(tmp_path / "s.exr")["Combined"][..., 3]
+    assert small.shape == (32, 32)
+    # Gaussians are never thinner than a pixel, so outlines of a smaller picture are a little fuller.
+    assert ((small > 0.5) == (whole.reshape(32, 2, 32, 2).mean((1, 3)) > 0.5)).mean() > 0.95
+    render.resolution_percentage, render.resolution_y, render.pixel_aspect_y = 100, 32, 2.0
+    flat = shots.render_exr(tmp_path / "a.exr")["Combined"][..., 3]
+    assert flat.shape == (32, 64)
+    assert ((flat > 0.5) == (whole.reshape(32, 2, 64).mean(1) > 0.5)).mean() > 0.95
+
+
+def test_panoramic_cameras_are_one_sentence_and_no_file(scene_with_avatar, tmp_path) -> None:
+    scene = scene_with_avatar.context.scene
+    scene.camera.data.type = "PANO"
+    with pytest.raises(RuntimeError, match="perspective and orthographic cameras"):
+        shots.render_exr(tmp_path / "p.exr")
+    assert not (tmp_path / "p.exr").exists()

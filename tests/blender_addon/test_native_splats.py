@@ -6,6 +6,7 @@ place of the data-block; what it stands for is listed in `FakePointCloud`.
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 
 from blender_addon.logic import splat_attributes
-from blender_addon.services import native_splats, pose_write
+from blender_addon.services import animation, native_splats, pose_write
+from blender_addon.services.connection import CONNECTION
 from blender_addon.services.rig_info import avatar_of
 from shared import errors, messages
 
@@ -209,3 +211,31 @@ def test_real_point_clouds_take_the_attributes_they_know(addon) -> None:
         attribute.data.foreach_get(splat_attributes.MEMBERS[kind], back)
         np.testing.assert_array_equal(back, values)
     assert len(data.points) == 5
+
+
+def test_the_window_asks_without_waiting_and_takes_what_arrives(scene_with_avatar) -> None:
+    context = scene_with_avatar.context
+    avatar = next(avatar_of(o) for o in context.scene.objects if avatar_of(o) is not None)
+    data = FakePointCloud()
+    item = SimpleNamespace(name="splats", type="POINTCLOUD", data=data, effigy=SimpleNamespace(splats_of=avatar))
+    follower = native_splats.Follower()
+    follower.clouds = lambda scene: [item]
+    animation.world_from_hdri(context.scene, animation.studio_light_files()["sunset"])
+    try:
+        follower.ask(context.scene, context.evaluated_depsgraph_get())
+        assert data.count == 0, "nothing was waited for"
+        deadline = time.monotonic() + 30
+        while follower.take(context.scene) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert data.count > 100
+        assert data.tagged == 1
+        lit = data.attributes["radiance:base"].values
+        follower.ask(context.scene, context.evaluated_depsgraph_get())
+        assert not follower.take(context.scene), "nothing new to ask for"
+        context.scene.effigy.light = "CAPTURED"
+        follower.ask(context.scene, context.evaluated_depsgraph_get())
+        while follower.take(context.scene) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert np.abs(data.attributes["radiance:base"].values - lit).max() > 0.05, "the sunset is gone"
+    finally:
+        CONNECTION.disconnect()
