@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from avatars.mlp_body.neighbours import Mixing, gathered_back
+from avatars.mlp_body.neighbours import gathered_back
+from avatars.mlp_body.sources import Sources
 from avatars.rendering.has_triton import available
 
 
 def usable(tensor: Tensor) -> bool:
     """Whether the kernels serve this tensor's device."""
     return tensor.is_cuda and tensor.dtype == torch.float32 and available()
-
-
-@dataclass(frozen=True, eq=False)
-class Sources:
-    """Who takes from whom; neighbours are as many in both."""
-
-    anchors: Mixing
-    controls: Mixing
-    wiggle_m: float
-    basis: int
 
 
 class _Express(torch.autograd.Function):

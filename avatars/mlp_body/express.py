@@ -1,7 +1,7 @@
 """From coefficients to Gaussians in the world: private bases, control offsets, skinning (method page A.5, 3 to 9).
 
 Tables have the Gaussians last, [..., N], so that neighbouring threads and vector lanes read neighbouring numbers. This
-is the plain form, used on the CPU and as the reference of the CUDA kernels (`cuda_express`).
+is the plain form, the reference of the compiled ones (`cpu_express`, `cuda_express`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from avatars.gaussians.posed import multiply_quaternions, quaternion_from_matrix
 from avatars.gaussians.spherical_harmonics import SH0
-from avatars.mlp_body import cuda_express
+from avatars.mlp_body import cpu_express, cuda_express
 from avatars.templates.rotations import unit_quaternions
 
 SH1 = 0.4886025119029199
@@ -141,6 +141,8 @@ def tinted_colours(base: Tensor, tint: Tensor | None, means: Tensor, rows: Tenso
     """The same of base, means [U, N, 3] and tint [U, N, 3, 3] or None; differentiable by base and tint."""
     if cuda_express.usable(base):
         return cuda_express.seen_colours(base, tint, means, rows, positions)
+    if cpu_express.usable(base):
+        return cpu_express.seen_colours(base, tint, means, rows, positions)
     chosen = base[rows]
     if tint is None:
         return chosen.clamp_min(0)

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from avatars.gaussians.posed import PosedGaussians
-from avatars.mlp_body import cuda_express
+from avatars.mlp_body import cpu_express, cuda_express
 from avatars.mlp_body.band_colours import BandColours
 from avatars.mlp_body.express import CHANNELS, Expressed, Places, Tables, blended, express, turns_of
 from avatars.mlp_body.neighbours import Mixing, mix
 from avatars.mlp_body.network import PrivateNetworks
 from avatars.mlp_body.pose_range import PoseRange
 from avatars.mlp_body.skeleton import Canonical, DrivingPose
+from avatars.mlp_body.sources import Sources
 
 ATTRIBUTES = ("neutral", "bases", "sh1", "sh1_bases", "wiggle", "control_offsets", "control_bases")
 
@@ -172,17 +173,20 @@ class MlpBody(nn.Module):
         batch = len(drive.theta)
         said = self.coefficients(drive.theta) if active else None
         controls = self.control_moves(said, batch)
-        if cuda_express.usable(self.neutral):
-            tables = (self.neutral, self.bases, self.sh1, self.sh1_bases, self.wiggle)
-            points, places = self.points, drive.places
-            sources = cuda_express.Sources(points.gaussian_anchors, points.gaussian_controls, self.wiggle_m, self.basis)
-            *found, tint = cuda_express.express(
-                tables, sources, said, controls, places.rest, places.transforms, tinted=view_dependent
-            )
-            return Expressed(*found, tint if view_dependent else None), controls
-        own = None if said is None else _mixed(said[..., : self.basis], self.points.gaussian_anchors)
-        moved = _mixed(controls.transpose(0, 1), self.points.gaussian_controls)
-        return express(self.tables(), own, moved, drive.places, view_dependent=view_dependent), controls
+        places, tint = drive.places, view_dependent
+        if not (cuda_express.usable(self.neutral) or cpu_express.usable(self.neutral)):
+            own = None if said is None else _mixed(said[..., : self.basis], self.points.gaussian_anchors)
+            moved = _mixed(controls.transpose(0, 1), self.points.gaussian_controls)
+            return express(self.tables(), own, moved, places, view_dependent=tint), controls
+        tables = (self.neutral, self.bases, self.sh1, self.sh1_bases, self.wiggle)
+        points = self.points
+        sources = Sources(points.gaussian_anchors, points.gaussian_controls, self.wiggle_m, self.basis)
+        given = (tables, sources, said, controls, places.rest, places.transforms)
+        if places.turns is None:
+            *found, coloured = cuda_express.express(*given, tinted=tint)
+        else:
+            *found, coloured = cpu_express.express(*given, places.turns, tinted=tint)
+        return Expressed(*found, coloured if tint else None), controls
 
     def pose(
         self,
