@@ -151,7 +151,7 @@ def _render_frame(scene: Any, frame: int) -> Exception | None:
             if not isinstance(failure, WORTH_ANOTHER_TRY):
                 return failure
             continue
-        if frame_files.is_done(scene, frame):
+        if not frame_files.WRITER.missing and frame_files.is_done(scene, frame):
             return None
         failure = EffigyEngine.last_failure or errors.EffigyError(
             frame_files.WRITER.problem or "No picture was written"

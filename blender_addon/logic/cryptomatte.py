@@ -75,14 +75,21 @@ def ranked(coverage: Float32, names: Sequence[str], levels: int) -> list[Float32
     Avatars of one name count as one. A pair without cover is zero.
     """
     unique = sorted(set(names))
-    together = np.zeros((*coverage.shape[:2], len(unique)), np.float32)
+    height, width = coverage.shape[:2]
+    seen = np.flatnonzero(coverage.any(axis=-1)) if len(names) else np.zeros(0, np.int64)
+    part = coverage.reshape(-1, max(1, len(names)))[seen] if len(names) else np.zeros((0, 0), np.float32)
+    together = np.zeros((len(seen), len(unique)), np.float32)
     for index, name in enumerate(names):
-        together[..., unique.index(name)] += coverage[..., index]
+        together[:, unique.index(name)] += part[:, index]
     ids = np.array([name_id(name) for name in unique], np.float32)
-    order = np.argsort(-together, axis=-1, kind="stable")[..., :levels]
+    order = np.argsort(-together, axis=-1, kind="stable")[:, :levels]
     cover = np.take_along_axis(together, order, axis=-1)
-    pairs = np.zeros((*coverage.shape[:2], len(pass_names("object", levels)), 2, 2), np.float32)
-    flat = pairs.reshape(*coverage.shape[:2], -1, 2)
-    flat[..., : order.shape[-1], 0] = np.where(cover > 0, ids[order], 0) if unique else 0
-    flat[..., : order.shape[-1], 1] = cover
-    return [np.ascontiguousarray(part.reshape(*coverage.shape[:2], 4)) for part in np.moveaxis(pairs, 2, 0)]
+    pairs = np.zeros((len(seen), 2 * len(pass_names("object", levels)), 2), np.float32)
+    pairs[:, : order.shape[1], 0] = np.where(cover > 0, ids[order], 0) if unique else 0
+    pairs[:, : order.shape[1], 1] = cover
+    images = []
+    for first in range(0, pairs.shape[1], 2):
+        image = np.zeros((height * width, 4), np.float32)
+        image[seen] = pairs[:, first : first + 2].reshape(-1, 4)
+        images.append(image.reshape(height, width, 4))
+    return images

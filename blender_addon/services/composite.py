@@ -16,7 +16,9 @@ import bpy
 from bpy.app.handlers import persistent
 
 from .._shared import errors
+from ..logic.faults import GUARDS
 from . import rig_proxy
+from .frame_files import WRITER
 from .rig_info import avatar_of, proxy_of
 
 GROUP = "Effigy Avatars"
@@ -29,7 +31,6 @@ FLAGS = ("visible_camera", "visible_shadow", "visible_glossy", "visible_diffuse"
 class Record:
     """What `remove` needs, kept on the scene as JSON. tree: one we made; nodes: ours in the user's tree."""
 
-    avatars: str
     layer: str
     nodes: tuple[str, ...] = ()
     tree: str = ""
@@ -50,8 +51,7 @@ def record_of(scene: Any) -> Record | None:
 
 def is_copy(scene: Any) -> bool:
     """Whether a scene only renders the avatars of another one."""
-    records = (record_of(each) for each in bpy.data.scenes)
-    return any(record is not None and record.avatars == scene.name for record in records)
+    return any(each.effigy.composite and each.effigy.avatars_scene == scene.original for each in bpy.data.scenes)
 
 
 def add(scene: Any, view_layer: Any) -> Any:
@@ -86,8 +86,8 @@ def add(scene: Any, view_layer: Any) -> Any:
     nodes = _insert(tree, source, avatars, view_layer.name)
     tree.nodes.active = active
     names = tuple(node.name for node in nodes)
-    record = Record(avatars.name, view_layer.name, names, made, switched_on, depth_switched_on, proxies)
-    scene.effigy.composite = json.dumps(asdict(record))
+    record = Record(view_layer.name, names, made, switched_on, depth_switched_on, proxies)
+    scene.effigy.composite, scene.effigy.avatars_scene = json.dumps(asdict(record)), avatars
     follow(scene)
     return nodes[0]
 
@@ -116,17 +116,17 @@ def remove(scene: Any) -> None:
         if proxy is not None and not proxy.visible_camera:
             for flag, value in flags.items():
                 setattr(proxy, flag, value)
-    avatars = bpy.data.scenes.get(record.avatars)
+    avatars = scene.effigy.avatars_scene
+    scene.effigy.composite, scene.effigy.avatars_scene = "", None
     if avatars is not None:
         bpy.data.scenes.remove(avatars)
-    scene.effigy.composite = ""
 
 
 # --- the copy that renders the avatars --------------------------------------------------------------------------------
 def _avatar_scene(scene: Any, layer: str) -> Any:
     made = scene.copy()
     made.name = f"{scene.name} Avatars"
-    made.effigy.composite = ""
+    made.effigy.composite, made.effigy.avatars_scene = "", None
     made.render.engine = "EFFIGY"
     made.render.film_transparent = True
     made.render.use_compositing = made.render.use_sequencer = False
@@ -167,10 +167,14 @@ OWN = ("address", "quality", "motion_blur_samples", "light")
 
 def follow(scene: Any) -> None:
     """Make the copy show what the scene shows now: settings, camera, World, objects, layers."""
-    record = record_of(scene)
-    avatars = bpy.data.scenes.get(record.avatars) if record is not None else None
-    if record is None or avatars is None:
+    record, avatars = record_of(scene), scene.effigy.avatars_scene
+    if record is None:
         return
+    if avatars is None:
+        raise errors.NotFound(
+            f"The scene that renders the avatars of {scene.name!r} was deleted",
+            do="Remove Avatars from the Composite, and composite them again",
+        )
     for owner, names in ((scene.render, RENDER), (scene.effigy, OWN)):
         target = avatars.render if owner == scene.render else avatars.effigy
         for name in names:
@@ -340,7 +344,11 @@ def _over_inputs(node: Any) -> tuple[Any, Any, Any]:
 
 @persistent
 def _follow(scene: Any, *_: Any) -> None:
-    follow(scene)
+    try:
+        follow(scene)
+    except errors.EffigyError as error:
+        WRITER.failure = str(error)
+        GUARDS.log.add("composite", error)
 
 
 def register() -> None:

@@ -84,7 +84,9 @@ class Follower:
     sent_light: str = ""
 
     def clouds(self, scene: Any) -> list[Any]:
-        """Objects of a scene that hold an avatar's Gaussians."""
+        """Objects of a scene that hold an avatar's Gaussians; asked at every change, so most files end at once."""
+        if not bpy.data.pointclouds or not has_kind():
+            return []
         return [item for item in scene.objects if item.effigy.splats_of is not None and item.type == "POINTCLOUD"]
 
     def render(self, scene: Any, depsgraph: Any) -> None:
@@ -132,7 +134,7 @@ class Follower:
 
     def empty(self) -> None:
         """Take all Gaussians out of the file's data: a saved file holds none."""
-        for item in bpy.data.objects:
+        for item in bpy.data.objects if bpy.data.pointclouds and has_kind() else ():
             if item.effigy.splats_of is not None and item.type == "POINTCLOUD":
                 item.data.resize(0)
         self.shown.clear()

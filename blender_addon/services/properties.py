@@ -140,6 +140,9 @@ class EffigyScene(bpy.types.PropertyGroup):
     )
 
     training: PointerProperty(type=EffigyTraining)
+    avatars_scene: PointerProperty(
+        type=bpy.types.Scene, name="Avatars Scene", description="Scene that renders this one's avatars"
+    )
     composite: StringProperty(name="Composite", description="What Composite Avatars did, as JSON", options={"HIDDEN"})
     address: StringProperty(
         name="Backend",

@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -69,10 +70,10 @@ def shot(shot_file: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(shot_file, tmp_path / "shot.blend"))
 
 
-def start(address: str, *options: str, wait: bool = False) -> subprocess.Popen[str]:
+def start(address: str, *options: str, wait: bool = False, retry_s: float = 0.3) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", BATCH, str(ROOT), "wait" if wait else "go", *options],
-        env={**os.environ, "EFFIGY_ADDRESS": address, "EFFIGY_RETRY_S": "0.3"},
+        env={**os.environ, "EFFIGY_ADDRESS": address, "EFFIGY_RETRY_S": str(retry_s)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -148,27 +149,35 @@ def test_a_killed_render_leaves_no_broken_frame_and_the_next_cleans_up(backend: 
     assert names(shot) == ALL
 
 
-def test_a_backend_that_goes_and_comes_back_costs_no_frame(home: Path, shot: Path) -> None:
+def test_a_backend_that_goes_and_comes_back_costs_no_frame_and_no_pixel(
+    home: Path, shot: Path, backend: RealBackend
+) -> None:
     doomed = start_backend(home)
-    process = start(doomed.address, "--file", str(shot), wait=True)
+    process = start(doomed.address, "--file", str(shot), wait=True, retry_s=5.0)
     again = None
     for line in process.stdout:
         if line.startswith("WROTE"):
             if line.strip() == "WROTE 2":
                 doomed.process.kill()
                 doomed.process.wait()
-                again = start_backend(home, doomed.address)
             process.stdin.write("go on\n")
             process.stdin.flush()
+            if line.strip() == "WROTE 2":
+                time.sleep(0.8)  # the next frame looks for its backend meanwhile
+                again = start_backend(home, doomed.address)
     status = process.wait(60)
     again.stop()
     assert status == 0, process.stderr.read()
     assert names(shot) == ALL
+    disturbed = contents(shot)
+    status, _, err = render(backend.address, "--file", str(shot))
+    assert status == 0, err
+    assert contents(shot) == disturbed
 
 
 def test_a_backend_that_stays_away_is_told_with_all_that_is_missing(home: Path, shot: Path) -> None:
     doomed = start_backend(home)
-    process = start(doomed.address, "--file", str(shot), wait=True)
+    process = start(doomed.address, "--file", str(shot), "--frames", "1-4", wait=True)
     for line in process.stdout:
         if line.strip() == "WROTE 2":
             break
@@ -179,7 +188,7 @@ def test_a_backend_that_stays_away_is_told_with_all_that_is_missing(home: Path, 
     doomed.process.wait()
     _, err = process.communicate("go on\n" * 10, timeout=120)
     assert process.returncode == 1
-    assert "Frames missing: 3-6." in err
+    assert "Frames missing: 3-4." in err
     assert f"No backend answers at {doomed.address}" in err or "lost the connection" in err
     assert names(shot) == ["0001.png", "0002.png"]
 

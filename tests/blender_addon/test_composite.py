@@ -146,7 +146,7 @@ def test_see_through_pixels_show_what_is_behind_on_both_sides(scene_with_avatar,
 def test_the_proxy_casts_shadows_without_being_seen(scene_with_avatar, tmp_path) -> None:
     scene, avatar = cycles_scene(scene_with_avatar)
     composite.add(scene, scene_with_avatar.context.view_layer)
-    avatars = bpy.data.scenes[composite.record_of(scene).avatars]
+    avatars = scene.effigy.avatars_scene
     camera = scene.camera.matrix_world
     bpy.ops.mesh.primitive_plane_add(size=20, location=camera.translation - 1.6 * camera.col[2].to_3d())
     bpy.context.object.rotation_euler = camera.to_euler()
@@ -231,6 +231,26 @@ def test_the_copy_follows_its_scene(scene_with_avatar, tmp_path) -> None:
     rig_proxy.set_role(bpy.context.object, "SHADOW")
     scene.camera.data.shift_x = 0
     assert shots.render_exr(tmp_path / "c.exr", single=True)[:, -6:, 3].sum() > plain[:, -6:, 3].sum() + 20
+
+
+def test_a_copy_may_be_renamed_and_its_loss_is_told(scene_with_avatar, tmp_path, capfd) -> None:
+    from blender_addon import batch
+
+    scene, _ = cycles_scene(scene_with_avatar)
+    composite.add(scene, scene_with_avatar.context.view_layer)
+    scene.effigy.avatars_scene.name = "Whatever"
+    scene.name = "Other"
+    scene.render.image_settings.file_format = "PNG"
+    scene.render.filepath = str(tmp_path / "r_")
+    assert batch.run(["--frames", "2"]) == 0
+    (picture,) = tmp_path.iterdir()
+    kept = picture.read_bytes()
+    bpy.data.scenes.remove(scene.effigy.avatars_scene)
+    assert batch.run(["--frames", "2"]) == 1
+    assert "was deleted" in capfd.readouterr().err
+    assert picture.read_bytes() == kept, "an earlier picture stays, and does not pass for a new one"
+    composite.remove(scene)
+    assert len(bpy.data.scenes) == 1
 
 
 def test_what_does_not_fit_is_refused_and_changes_nothing(scene_with_avatar) -> None:
