@@ -125,6 +125,7 @@ class _Colours(torch.autograd.Function):
         from avatars.mlp_body.cuda_express_kernels import colours_forward as kernel
 
         base, means, positions = base.contiguous(), means.contiguous(), positions.contiguous()
+        rows = rows.contiguous()
         tint = None if tint is None else tint.contiguous()
         views, count = len(rows), base.shape[1]
         out = base.new_empty(views, count, 3)

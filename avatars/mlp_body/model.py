@@ -90,6 +90,7 @@ class MlpBody(nn.Module):
         self.captured_irradiance = captured_irradiance
         self.weights_by_joint = points.weights.T.contiguous()
         self.xyz_rows = points.xyz.T.contiguous()
+        self.driving_joints, self.driving_expressions = driving.rows(canonical.arrays)
         count, controls = len(points.xyz), len(points.controls)
 
         def parameter(*shape: int) -> nn.Parameter:
@@ -112,6 +113,8 @@ class MlpBody(nn.Module):
         self.points = self.points.to(device)
         self.weights_by_joint = self.weights_by_joint.to(device)
         self.xyz_rows = self.xyz_rows.to(device)
+        self.driving_joints = self.driving_joints.to(device)
+        self.driving_expressions = self.driving_expressions.to(device)
         skeleton = self.canonical.skeleton.to(device)
         self.canonical = Canonical(
             self.canonical.arrays, self.canonical.reference, self.canonical.vertices, self.canonical.weights, skeleton
@@ -128,7 +131,9 @@ class MlpBody(nn.Module):
 
     def theta(self, rotations: Tensor, expressions: Tensor) -> Tensor:
         """What drives the networks [U, D], not clamped."""
-        return self.driving.vector(rotations, expressions, self.canonical.arrays)
+        # Tables on the device: a graph that is being recorded cannot be sent lists of numbers.
+        turned = rotations.index_select(1, self.driving_joints).flatten(1)
+        return torch.cat((turned, expressions.index_select(1, self.driving_expressions)), 1)
 
     def clamped(self, theta: Tensor) -> Tensor:
         """The same held inside the training poses."""

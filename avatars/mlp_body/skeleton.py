@@ -157,12 +157,14 @@ class DrivingPose:
 
     def vector(self, rotations: Tensor, expressions: Tensor, arrays: TemplateArrays) -> Tensor:
         """[B, size] of rotations [B, J, 3] rad and expressions [B, E] of the template."""
-        rows = [arrays.joint_names.index(name) for name in self.joints]
-        turned = rotations[:, rows].flatten(1)
-        if not self.expressions:
-            return turned
+        joints, columns = self.rows(arrays)
+        return torch.cat((rotations[:, joints].flatten(1), expressions[:, columns]), 1)
+
+    def rows(self, arrays: TemplateArrays) -> tuple[Tensor, Tensor]:
+        """Where its joints and expressions are among the template's, both int64."""
+        joints = [arrays.joint_names.index(name) for name in self.joints]
         columns = [arrays.expression_names.index(name) for name in self.expressions]
-        return torch.cat((turned, expressions[:, columns]), 1)
+        return torch.tensor(joints, dtype=torch.int64), torch.tensor(columns, dtype=torch.int64)
 
     def seen_by(self, weights: Tensor, joint_names: Sequence[str]) -> Tensor:
         """Which numbers [F, size] each anchor sees, 1 or 0, for its skinning weights [F, J].
