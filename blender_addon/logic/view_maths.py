@@ -101,7 +101,8 @@ def same_view(camera: ViewCamera, view_from_world: ArrayLike, clip_from_view: Ar
     """Whether a picture was made for exactly this view, so that its pixels need not be moved."""
     moved = clip_from_picture(camera, view_from_world, clip_from_view)
     corners = np.array([[x, y, z] for x in (0, camera.width_px) for y in (0, camera.height_px) for z in (1.0, 2.0)])
-    depth = np.array([camera.near_m, camera.far_m])[corners[:, 2].astype(int) - 1]
+    # Very close to the eye the rounding of Blender's float32 matrices is many pixels; nothing is sharp there.
+    depth = np.array([max(camera.near_m, camera.far_m / 10), camera.far_m])[corners[:, 2].astype(int) - 1]
     fx, fy, cx, cy = camera.lens
     spread = 1.0 if camera.orthographic else depth
     points = np.stack([(corners[:, 0] - cx) / fx * spread, (cy - corners[:, 1]) / fy * spread, -depth], axis=-1)
@@ -122,3 +123,14 @@ def picture_scale(milliseconds_per_megapixel: float, region_px: tuple[int, int],
         if whole_ms * scale**2 <= budget_ms:
             return scale
     return 0.25
+
+
+def cropped(packed: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    """The part of a packed picture [H, W, 2] that holds something, and the column and row of its first pixel."""
+    there = packed[..., 1] > 0
+    rows, columns = np.flatnonzero(there.any(axis=1)), np.flatnonzero(there.any(axis=0))
+    if not len(rows):
+        return np.zeros((1, 1, 2), np.float32), (0, 0)
+    top, left = max(0, rows[0] - 1), max(0, columns[0] - 1)  # a rim of nothing, for smooth edges
+    part = packed[top : rows[-1] + 2, left : columns[-1] + 2]
+    return np.ascontiguousarray(part), (int(left), int(top))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._shared import errors, messages
-from ..logic.view_maths import ViewCamera
+from ..logic.view_maths import ViewCamera, cropped
 
 RETRY_S = 0.5
 TRY_TIMEOUT_S = 1.0
@@ -47,10 +47,13 @@ class Wish:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """The answer to a wish. packed: [H, W, 2] float32 (shared.packed). delay_ms: from wish to arrival."""
+    """The answer to a wish. packed: [h, w, 2] float32 (shared.packed), cut to what holds something; corner_px: column
+    and row of its first pixel in the whole picture. delay_ms: from wish to arrival.
+    """
 
     wish: Wish
     packed: NDArray[np.float32]
+    corner_px: tuple[int, int]
     number: int
     render_ms: float
     delay_ms: float
@@ -85,12 +88,12 @@ class FrameThread:
         """The newest picture of a view."""
         return self._pictures.get(view)
 
-    def forget(self, keep: set[str]) -> None:
+    def forget(self, views: Iterable[str]) -> None:
         """Drop wishes and pictures of views that are gone."""
         with self._lock:
-            for table in (self._pictures, self._wishes):
-                for view in [view for view in table if view not in keep]:
-                    del table[view]  # type: ignore[attr-defined]
+            for view in views:
+                self._pictures.pop(view, None)
+                self._wishes.pop(view, None)
 
     def close(self) -> None:
         """End the thread and its connection; what is in flight is dropped."""
@@ -172,7 +175,8 @@ class FrameThread:
         measured = (now - begin) * 1000 / (megapixels + 0.05)
         self.ms_per_megapixel += 0.3 * (measured - self.ms_per_megapixel)
         self._number += 1
-        picture = Picture(wish, frame.passes[PASS], self._number, frame.render_ms, (now - wanted_s) * 1000)
+        part, corner = cropped(frame.passes[PASS])
+        picture = Picture(wish, part, corner, self._number, frame.render_ms, (now - wanted_s) * 1000)
         with self._lock:
             self._pictures[wish.view] = picture
         self.status, self.problem = "connected", ""

@@ -50,6 +50,7 @@ class Overlay:
 
     def __init__(self) -> None:
         self.thread: FrameThread | None = None
+        self.muted = False  # while a playblast draws views of its own
         self.views: dict[str, View] = {}
         self.contents = contents.Contents()
         self.backdrop = Backdrop()
@@ -84,7 +85,8 @@ class Overlay:
 
             seen = world_read.read_world(scene.world, engine.MAPS).seen
             self.backdrop.draw(seen, matrices.view_matrix, matrices.window_matrix)
-        self.draw(context, test_depth=False)
+        if not self.muted:
+            self.draw(context, test_depth=False)
 
     def draw(self, context: Any, *, test_depth: bool, gain: float = 1.0) -> None:
         """Ask for and draw the avatars of one view into the bound framebuffer."""
@@ -140,28 +142,9 @@ class Overlay:
         if scale is None:
             return
         picture_px = plan.scaled(size, scale)
-        centres, reaches = [actor.centre_m for actor in seen], [actor.reach_m for actor in seen]
-        camera = view_maths.view_camera(eye, window, picture_px, centres, reaches)
-        if camera is None:
-            return
-        light = content.light
-        request = messages.RenderRequest(
-            view=view.name,
-            instances=tuple(contents.instance(actor) for actor in seen),
-            width_px=camera.width_px,
-            height_px=camera.height_px,
-            K=camera.K[None],
-            world_from_camera=camera.world_from_camera[None],
-            near_m=camera.near_m,
-            far_m=camera.far_m,
-            passes=(PASS,),
-            environment_rotation_rad=light.rotation_rad if light else 0.0,
-            environment_strength=light.strength if light else 1.0,
-            orthographic=camera.orthographic,
-        )
-        live = any(actor.state.avatar_id.startswith("live-") for actor in seen)
-        radiance = light.radiance if light else None
-        self.thread.want(Wish(view.name, scene.name_full, (stamp, scale), camera, request, radiance, live))
+        wish = wish_for(view.name, scene, content, seen, eye, window, picture_px, stamp=(stamp, scale))
+        if wish is not None:
+            self.thread.want(wish)
 
     def draw_text(self) -> None:
         """POST_PIXEL of every 3D view: what is wrong, where something is."""
@@ -196,6 +179,8 @@ class Overlay:
             return IDLE_TICK_S
         news = self.thread.changes != self._changes
         self._changes = self.thread.changes
+        if news:
+            proxies.update(self)
         for region in _regions():
             view = self.views.get(f"view/{region.as_pointer():x}")
             if view is not None and (news or view.plan.refinement_is_due(now)):
@@ -233,7 +218,7 @@ class Overlay:
         for name in gone:
             del self.views[name]
         if gone and self.thread is not None:
-            self.thread.forget(set(self.views))
+            self.thread.forget(gone)
 
     def forget_contents(self) -> None:
         """Another file or undo: references and pictures may be wrong."""
@@ -243,6 +228,41 @@ class Overlay:
 
 
 OVERLAY = Overlay()
+
+
+def wish_for(
+    view: str,
+    scene: Any,
+    content: contents.Content,
+    seen: list[contents.Actor],
+    view_from_world: Any,
+    clip_from_view: Any,
+    size_px: tuple[int, int],
+    *,
+    stamp: tuple[Any, ...],
+) -> Wish | None:
+    """The wish for a picture of these avatars; None where all of them are behind the eye."""
+    centres, reaches = [actor.centre_m for actor in seen], [actor.reach_m for actor in seen]
+    camera = view_maths.view_camera(view_from_world, clip_from_view, size_px, centres, reaches)
+    if camera is None:
+        return None
+    light = content.light
+    request = messages.RenderRequest(
+        view=view,
+        instances=tuple(contents.instance(actor) for actor in seen),
+        width_px=camera.width_px,
+        height_px=camera.height_px,
+        K=camera.K[None],
+        world_from_camera=camera.world_from_camera[None],
+        near_m=camera.near_m,
+        far_m=camera.far_m,
+        passes=(PASS,),
+        environment_rotation_rad=light.rotation_rad if light else 0.0,
+        environment_strength=light.strength if light else 1.0,
+        orthographic=camera.orthographic,
+    )
+    live = any(actor.state.avatar_id.startswith("live-") for actor in seen)
+    return Wish(view, scene.name_full, stamp, camera, request, light.radiance if light else None, live)
 
 
 def choose_light(scene: Any) -> Any:

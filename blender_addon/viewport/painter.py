@@ -54,7 +54,15 @@ class Painter:
         try:
             shader.bind()
             shader.uniform_float("clip_from_picture", Matrix(matrix.tolist()))
-            shader.uniform_float("lens", camera.lens)
+            left, top = picture.corner_px
+            height, width = picture.packed.shape[:2]
+            fx, fy, cx, cy = camera.lens
+            whole = (camera.width_px, camera.height_px)
+            x0, x1 = (2 * side / whole[0] - 1 for side in (left, left + width))
+            y0, y1 = (1 - 2 * side / whole[1] for side in (top + height, top))
+            shader.uniform_float("lens", (fx, fy, cx - left, cy - top))
+            if exact:  # the net has its places from the depth
+                shader.uniform_float("place", (x0, y0, x1, y1))
             shader.uniform_float("range", (camera.near_m, log_ratio, float(camera.orthographic), 0.0))
             faintest = 0.0 if exact else FAINT_RIM
             shader.uniform_float("mode", (float(smaller or not exact), float(encode), gain, faintest))
@@ -73,7 +81,7 @@ class Painter:
         begin = time.perf_counter()
         flat = picture.packed.reshape(-1)
         data = gpu.types.Buffer("FLOAT", flat.size, flat)
-        size = (picture.wish.camera.width_px, picture.wish.camera.height_px)
-        self._texture = gpu.types.GPUTexture(size, format="RG32F", data=data)
+        height, width = picture.packed.shape[:2]
+        self._texture = gpu.types.GPUTexture((width, height), format="RG32F", data=data)
         self._number = picture.number
         self.uploaded_ms = (time.perf_counter() - begin) * 1000

@@ -7,6 +7,8 @@ work on it, and not where it is invisible to the camera anyway (role SHADOW in C
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import bpy
@@ -39,6 +41,26 @@ def show_all() -> None:
     if bpy.context.view_layer is not None:
         _apply(bpy.context.view_layer, set())
     HIDDEN.clear()
+
+
+@contextmanager
+def stepped_aside(layer: Any) -> Iterator[None]:
+    """All proxies hidden meanwhile, but those that are to be kept in the viewport."""
+    hidden = [
+        item
+        for item in layer.objects
+        if item.type == "MESH"
+        and item.data.effigy_proxy
+        and not item.hide_get(view_layer=layer)
+        and not (item.parent is not None and item.parent.type == "ARMATURE" and item.parent.data.effigy.show_proxy)
+    ]
+    for item in hidden:
+        item.hide_set(True, view_layer=layer)
+    try:
+        yield
+    finally:
+        for item in hidden:
+            item.hide_set(False, view_layer=layer)
 
 
 def _apply(layer: Any, wanted: set[str]) -> None:

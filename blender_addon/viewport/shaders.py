@@ -1,7 +1,8 @@
 """The two shaders of the 3D views: a picture as it is, and one moved to the present view by its own depth.
 
 Both unpack shared.packed exactly (whole numbers from texelFetch; the result is the numpy reference's) and place each
-pixel in the present view, so that the scene's depth hides what is behind. Row 0 of a picture is its top.
+pixel in the present view, so that the scene's depth hides what is behind. Row 0 of a picture is its top. Pictures are
+cut to what holds something: `lens` has its centre counted from the cut, `place` is the cut in clip space.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ GRID = (192, 108)
 """Cells of the net that moves a late picture."""
 
 _UNPACK = """
-vec4 texel_colour(ivec2 place, out float depth) {
+vec4 texel_colour(ivec2 at, out float depth) {
   ivec2 size = textureSize(texels, 0);
-  ivec2 inside = clamp(place, ivec2(0), size - 1);
+  ivec2 inside = clamp(at, ivec2(0), size - 1);
   uvec2 whole = uvec2(texelFetch(texels, ivec2(inside.x, size.y - 1 - inside.y), 0).rg);
   float cover = float(whole.y & 255u) / 255.0;
   depth = range.x * exp(range.y * float(whole.y >> 8u) / 65535.0);
@@ -78,7 +79,13 @@ void main() {
 """
 )
 
-_WHOLE_VIEW = "void main() { uv = pos * 0.5 + 0.5; whole_cell = 1.0; gl_Position = vec4(pos, 0.0, 1.0); }"
+_AS_IT_IS = """
+void main() {
+  uv = pos;
+  whole_cell = 1.0;
+  gl_Position = vec4(mix(place.xy, place.zw, pos), 0.0, 1.0);
+}
+"""
 
 _NET = (
     _UNPACK
@@ -92,8 +99,8 @@ void main() {
   for (int i = -2; i <= 2; i++) {
     for (int j = -2; j <= 2; j++) {
       float here;
-      ivec2 place = ivec2(floor(pos * size + vec2(float(i), float(j)) * 0.5 * cell));
-      if (texel_colour(place, here).a > 0.0) { nearest = min(nearest, here); }
+      ivec2 near_by = ivec2(floor(pos * size + vec2(float(i), float(j)) * 0.5 * cell));
+      if (texel_colour(near_by, here).a > 0.0) { nearest = min(nearest, here); }
     }
   }
   uv = pos;
@@ -111,11 +118,12 @@ def _create(vertex: str) -> Any:
     info = gpu.types.GPUShaderCreateInfo()
     info.vertex_in(0, "VEC2", "pos")
     info.vertex_out(interface)
-    # 128 bytes of push constants are what every driver has; these are 112.
+    # 128 bytes of push constants are what every driver has; these are 128.
     info.push_constant("MAT4", "clip_from_picture")
     info.push_constant("VEC4", "lens")
     info.push_constant("VEC4", "range")
     info.push_constant("VEC4", "mode")
+    info.push_constant("VEC4", "place")
     info.sampler(0, "FLOAT_2D", "texels")
     info.fragment_out(0, "VEC4", "frag")
     compat.declare_depth_write(info)
@@ -128,9 +136,9 @@ def _create(vertex: str) -> Any:
 
 @functools.cache
 def as_it_is() -> tuple[Any, Any]:
-    """Shader and batch that draw a picture over the whole view."""
-    shader = _create(_WHOLE_VIEW)
-    return shader, batch_for_shader(shader, "TRIS", {"pos": ((-1, -1), (3, -1), (-1, 3))})
+    """Shader and batch that draw a picture where it lies in the view it was made for."""
+    shader = _create(_AS_IT_IS)
+    return shader, batch_for_shader(shader, "TRIS", {"pos": ((0, 0), (1, 0), (0, 1), (0, 1), (1, 0), (1, 1))})
 
 
 @functools.cache

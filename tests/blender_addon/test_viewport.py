@@ -77,10 +77,11 @@ def test_the_newest_wish_wins_and_every_view_gets_its_own(thread) -> None:
     other = wait_for(lambda: thread.picture("other"))
     assert final.number < 30, "older wishes were passed over"
     colour, depth = unpack(final.packed, final.wish.camera.near_m, final.wish.camera.far_m)
-    assert colour[SIZE[1] // 2, SIZE[0] // 2, 3] > 0.9
-    assert 0.8 < depth[SIZE[1] // 2, SIZE[0] // 2, 0] < 1.6
-    assert np.abs(other.packed - final.packed).max() > 0
-    thread.forget({"other"})
+    row, column = SIZE[1] // 2 - final.corner_px[1], SIZE[0] // 2 - final.corner_px[0]
+    assert colour[row, column, 3] > 0.9
+    assert 0.8 < depth[row, column, 0] < 1.6
+    assert other.packed.shape != final.packed.shape or np.abs(other.packed - final.packed).max() > 0
+    thread.forget(["v"])
     assert thread.picture("v") is None
     assert thread.picture("other") is other
 
@@ -92,7 +93,7 @@ def test_a_large_picture_comes_through_shared_memory_unchanged(thread) -> None:
     request = replace(asked.request, width_px=640, height_px=480, K=k[None])
     thread.want(replace(asked, camera=camera, request=request))
     picture = wait_for(lambda: thread.picture("v"))
-    assert picture.packed.shape == (480, 640, 2)
+    assert 100 < picture.packed.shape[0] <= 480
     assert picture.packed.max() > 2**20
 
 

@@ -79,7 +79,8 @@ def ball(camera: view_maths.ViewCamera, centre: tuple[float, ...] = (0, 0, 0)) -
 
 def picture(camera: view_maths.ViewCamera, rgba: np.ndarray, depth: np.ndarray) -> Picture:
     packed = pack(rgba, depth, camera.near_m, camera.far_m)
-    return Picture(Wish("v", "s", (), camera, None), packed, 1, 0.0, 0.0)
+    part, corner = view_maths.cropped(packed)
+    return Picture(Wish("v", "s", (), camera, None), part, corner, 1, 0.0, 0.0)
 
 
 def draw(shown: Picture, turn_rad: float = 0.0, orthographic: bool = False, before=None, **options) -> np.ndarray:
@@ -108,7 +109,10 @@ def test_a_picture_comes_out_bit_for_bit() -> None:
     rgba[..., :3] *= rgba[..., 3:]
     rgba[:, :5] = 0
     shown = picture(camera, rgba, random.uniform(camera.near_m, camera.far_m, (HEIGHT, WIDTH, 1)))
-    expected, _ = unpack(shown.packed, camera.near_m, camera.far_m)
+    assert shown.corner_px == (4, 0), "the empty columns are not sent to the graphics card"
+    whole = np.zeros((HEIGHT, WIDTH, 2), np.float32)
+    whole[:, 4:] = shown.packed
+    expected, _ = unpack(whole, camera.near_m, camera.far_m)
     np.testing.assert_allclose(draw(shown), expected, atol=2e-6)
     encoded = draw(shown, encode=True, test_depth=False)
     there = expected[..., 3] > 0
@@ -198,6 +202,11 @@ def test_a_smaller_picture_fills_the_view() -> None:
     assert both.sum() > 0.8 * rgba[..., 3].sum()
     assert np.abs(seen[both] - rgba[both]).mean() < 0.01
     assert np.abs(seen[both] - rgba[both]).max() < 0.15, "only beside the rim"
+
+
+def test_an_empty_picture_draws_nothing() -> None:
+    nothing = np.zeros((HEIGHT, WIDTH, 1), np.float32)
+    assert not draw(picture(view(), np.repeat(nothing, 4, -1), nothing)).any()
 
 
 def test_all_behind_the_eye_is_no_camera() -> None:

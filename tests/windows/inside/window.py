@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+from bpy_extras.view3d_utils import location_3d_to_region_2d
 
 STEP_S = 0.04
 KEYS = {" ": "SPACE", ".": "PERIOD", "/": "SLASH", "-": "MINUS", "_": "MINUS", ":": "SEMI_COLON", ",": "COMMA"}
@@ -64,6 +65,20 @@ class Window:
         path = self.out / f"{name}.png"
         subprocess.run(["import", "-window", "root", str(path)], check=True)
         return path
+
+    def pixel(self, x: float, y: float) -> tuple[int, int, int]:
+        """Red, green and blue, 0 to 255, of the screen at window coordinates."""
+        place = f"1x1+{int(x)}+{int(self.window.height - 1 - y)}"
+        command = ["import", "-window", "root", "-crop", place, "-depth", "8", "rgb:-"]
+        red, green, blue = subprocess.run(command, check=True, capture_output=True).stdout[:3]
+        return red, green, blue
+
+    def place_of(self, point: Any, area: Any = None) -> tuple[float, float]:
+        """Window coordinates of a point of the scene in the (first) 3D view."""
+        area = area or self.area()
+        region = self.region("WINDOW", area)
+        at = location_3d_to_region_2d(region, area.spaces.active.region_3d, point)
+        return region.x + at.x, region.y + at.y
 
     def wait_for(self, condition: Callable[[], Any], what: str, timeout_s: float = 20.0) -> Iterator[float]:
         """Until the condition is true; its value. Raises TimeoutError naming `what`."""

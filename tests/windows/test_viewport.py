@@ -1,0 +1,91 @@
+"""Avatars in real 3D views: hidden by what is before them, hiding what is behind; loss and return; playblast."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.windows.conftest import Open
+from tests.windows.session import start_backend, stop_backend
+
+SCRIPTS = Path(__file__).parent / "scripts"
+
+
+class MortalBackend:
+    """A backend that is killed and started again when the script asks for it by a file in its output folder."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.process, self.address = start_backend(home)
+        self._over = threading.Event()
+
+    def obey(self, out: Path) -> None:
+        """Until close()."""
+        while not self._over.wait(0.05):
+            if (out / "kill_backend").exists():
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+                (out / "kill_backend").unlink()
+            if (out / "start_backend").exists():
+                self.process, _ = start_backend(self.home, address=self.address)
+                (out / "start_backend").unlink()
+
+    def close(self) -> None:
+        """End it."""
+        self._over.set()
+        stop_backend(self.process)
+
+
+@pytest.fixture
+def mortal_backend(tmp_path: Path) -> MortalBackend:
+    """With the avatar 'tiny'."""
+    from tests.tiny import tiny_avatar
+
+    home = tmp_path / "mortal"
+    (home / "library").mkdir(parents=True)
+    tiny_avatar(home / "library", gaussians=4000)
+    made = MortalBackend(home)
+    yield made
+    made.close()
+
+
+@pytest.mark.timeout(400)
+def test_views_of_avatars(open_blender: Open, mortal_backend: MortalBackend) -> None:
+    blender = open_blender()
+    out = blender.folder / "out"
+    helper = threading.Thread(target=mortal_backend.obey, args=(out,), daemon=True)
+    helper.start()
+    begin = time.monotonic()
+    found = blender.run(SCRIPTS / "viewport.py", "tiny", address=mortal_backend.address, timeout_s=330)
+    print(f"\nBlender {blender.version}, {time.monotonic() - begin:.0f} s: handler median {found['median_ms']} ms")
+    print(f"found again after {found['found_again_s']:.2f} s, picture after {found['picture_again_s']:.2f} s")
+    assert found["faults"] == []
+    assert found["proxy_hidden"] is True
+    # solid, panned, orthographic, material, … were checked where they were seen; a late picture follows the view
+    before, after = (np.array(colour, int) for colour in found["moved"])
+    assert np.abs(before - after).max() < 60, "the face is still under the point it was under"
+    assert len(found["two_views"]) == 2
+    for colour in found["two_views"]:
+        assert colour[0] > colour[2] + 20, "both views show the face"
+    assert "The backend is away: this is the last picture" in found["banner"][0]
+    assert found["while_lost"]["face"][0] > found["while_lost"]["face"][2] + 20, "the last picture stays"
+    assert found["found_again_s"] < 2.0
+    # no meshes in the engine's view: the World, linear 0.3 shown as sRGB
+    np.testing.assert_allclose(found["rendered"]["behind"], (0, 148, 0), atol=12)
+    assert found["rendered"]["before"][0] > found["rendered"]["before"][2] + 20, "the face is all there"
+    assert found["playblast_PNG"] == found["playblast_MP4"] == ["FINISHED"]
+    assert found["files"] == ["0001.png", "0002.png", "playblast_MP4.mp4"]
+    picture = np.asarray(Image.open(out / "playblast_PNG" / "0001.png").convert("RGB"), int)
+    assert picture.shape == (240, 320, 3)
+    pink = (picture[..., 0] > 200) & (picture[..., 1] < 60) & (picture[..., 2] > 200)
+    skin = (picture[..., 0] > picture[..., 2] + 25) & (picture[..., 1] > 80)
+    assert pink.sum() > 300
+    assert skin.sum() > 500
+    assert (out / "playblast_MP4.mp4").stat().st_size > 1000
