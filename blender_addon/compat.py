@@ -25,3 +25,15 @@ def gpu_is_usable() -> bool:
             return False
         return True
     return False
+
+
+def bone_is_selected(pose_bone: Any) -> bool:
+    """Selection belongs to pose bones from Blender 5, to their bones before."""
+    return bool(getattr(pose_bone, "select", None) if hasattr(pose_bone, "select") else pose_bone.bone.select)
+
+
+def bone_is_shown(pose_bone: Any) -> bool:
+    """Whether a bone is drawn: neither hidden itself nor in hidden bone collections only."""
+    hidden = pose_bone.hide if hasattr(pose_bone, "hide") else pose_bone.bone.hide
+    collections = pose_bone.bone.collections
+    return not hidden and (not len(collections) or any(found.is_visible_effectively for found in collections))

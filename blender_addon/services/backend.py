@@ -13,9 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import bpy
+
 from .._shared import errors, messages, shared_module
 from ..logic.child import BackendProcess
-from ..logic.settings import Settings
+from ..logic.settings import Settings, is_local
 
 START_TIMEOUT_S = 60.0
 TRY_TIMEOUT_S = 1.0
@@ -121,7 +123,17 @@ class Backend:
 
 
 def new_client(settings: Settings, name: str) -> Any:
-    """A BackendClient that is not connected yet. Raises EnvironmentFailed where Blender's Python lacks pyzmq."""
+    """A BackendClient that is not connected yet.
+
+    Raises NotAllowed for another machine's address while Blender's preferences forbid going online, EnvironmentFailed
+    where Blender's Python lacks pyzmq.
+    """
+    if not is_local(settings.address) and not bpy.app.online_access:
+        raise errors.NotAllowed(
+            "Blender may not go online, and the backend is on another machine",
+            found=settings.address,
+            do="Switch on Preferences > System > Network > Allow Online Access, or use a backend on this machine",
+        )
     try:
         kind = shared_module("client").BackendClient
     except ModuleNotFoundError as error:

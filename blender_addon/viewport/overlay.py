@@ -22,6 +22,7 @@ from ..services.connection import CONNECTION
 from ..services.preferences import settings
 from . import backdrop, banner, contents, plan, proxies, shaders
 from .backdrop import Backdrop
+from .bones import Bones
 from .frames import PASS, FrameThread, Wish
 from .painter import Painter
 
@@ -38,6 +39,7 @@ class View:
         self.name = name
         self.plan = plan.Plan()
         self.painter = Painter()
+        self.bones = Bones()
         self.number = -1
         self.shading = ""
         self.has_avatars = self.sharp = False
@@ -111,6 +113,8 @@ class Overlay:
         view.sharp = view.painter.draw(
             picture, matrices.view_matrix, matrices.window_matrix, size, test_depth=test_depth, gain=gain
         )
+        if not self._engine_draws(context.scene, context.space_data):  # Blender draws bones over the engine's view
+            view.bones.draw(context, content, [actor.shown for actor in seen])
         view.number = picture.number
         view.showing = frozenset(actor.state.key[0] for actor in seen)
         self.times["new" if new else "idle"].append((time.perf_counter() - begin) * 1000)

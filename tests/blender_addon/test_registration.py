@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import bpy
@@ -11,11 +12,12 @@ import pytest
 import blender_addon
 from blender_addon.engine import EffigyEngine
 from blender_addon.logic.link import LinkState
-from blender_addon.services import animation, rig_build
+from blender_addon.logic.settings import Settings
+from blender_addon.services import animation, backend, rig_build
 from blender_addon.services.connection import CONNECTION
 from blender_addon.services.preferences import preferences, settings
 from blender_addon.ui import classes
-from shared import messages
+from shared import errors, messages
 
 from . import people
 from .drawn import draw
@@ -38,15 +40,39 @@ def inventory() -> dict[str, object]:
     }
 
 
-def test_fifty_cycles_leave_nothing_behind() -> None:
-    before = inventory()
-    for cycle in range(50):
+def open_sockets() -> int:
+    """Sockets and the like this process holds (Linux; 0 elsewhere)."""
+    if not os.path.isdir("/proc/self/fd"):
+        return 0
+    places = [os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+    links = [os.readlink(place) for place in places if os.path.islink(place)]
+    return sum(link.startswith(("socket:", "anon_inode:")) for link in links)
+
+
+def test_a_hundred_cycles_leave_nothing_behind() -> None:
+    blender_addon.register()  # what Python itself keeps after the first time is not counted
+    blender_addon.unregister()
+    before, sockets = inventory(), open_sockets()
+    for cycle in range(100):
         blender_addon.register()
         if cycle % 10 == 0:  # with a link looking for a backend that is not there
             CONNECTION.connect(settings(bpy.context.scene))
             assert threading.active_count() == len(before["threads"]) + 1
         blender_addon.unregister()
     assert inventory() == before
+    assert open_sockets() <= sockets
+
+
+def test_another_machine_is_asked_only_where_blender_may_go_online(addon, monkeypatch) -> None:
+    from types import SimpleNamespace
+
+    elsewhere = Settings(address="tcp://203.0.113.5:47615")
+    monkeypatch.setattr(backend, "bpy", SimpleNamespace(app=SimpleNamespace(online_access=False)))
+    with pytest.raises(errors.NotAllowed, match="Allow Online Access"):
+        backend.new_client(elsewhere, "test")
+    backend.new_client(Settings(address="tcp://127.0.0.1:1"), "test").close()
+    monkeypatch.setattr(backend, "bpy", SimpleNamespace(app=SimpleNamespace(online_access=True)))
+    backend.new_client(elsewhere, "test").close()
 
 
 def test_a_failing_part_takes_the_others_down(monkeypatch) -> None:

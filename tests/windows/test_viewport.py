@@ -63,7 +63,9 @@ def test_views_of_avatars(open_blender: Open, mortal_backend: MortalBackend) -> 
     helper = threading.Thread(target=mortal_backend.obey, args=(out,), daemon=True)
     helper.start()
     begin = time.monotonic()
-    found = blender.run(SCRIPTS / "viewport.py", "tiny", address=mortal_backend.address, timeout_s=330)
+    # EEVEE's shaders take software GL half a minute in 5.2
+    shadings = ["material"] if blender.version == "4.3" else []
+    found = blender.run(SCRIPTS / "viewport.py", "tiny", *shadings, address=mortal_backend.address, timeout_s=330)
     print(f"\nBlender {blender.version}, {time.monotonic() - begin:.0f} s: handler median {found['median_ms']} ms")
     print(f"found again after {found['found_again_s']:.2f} s, picture after {found['picture_again_s']:.2f} s")
     assert found["faults"] == []
