@@ -1,6 +1,6 @@
 """Build the extension zip: this package, a copy of `shared`, and the wheels Blender's Python lacks.
 
-    python -m blender_addon.build [--output dist] [--platform linux-x64 …] [--install-into BLENDER]
+    python -m blender_addon.build [--output dist] [--platform linux-x64 … | all] [--install-into BLENDER]
 
 Plain Python: no Blender is needed to build. The same sources and wheels give the same bytes.
 
@@ -34,7 +34,10 @@ WHEEL_TAGS = {
     "linux-x64": ("manylinux_2_28_x86_64", "manylinux_2_26_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"),
     "windows-x64": ("win_amd64",),
     "macos-arm64": ("macosx_11_0_arm64", "macosx_10_15_universal2"),
-    "macos-x64": ("macosx_10_15_universal2", "macosx_10_13_x86_64", "macosx_10_9_x86_64"),
+    "macos-x64": (
+        *("macosx_10_15_universal2", "macosx_10_15_x86_64", "macosx_10_13_x86_64"),
+        *("macosx_10_12_x86_64", "macosx_10_9_x86_64"),
+    ),
 }
 TIMESTAMP = (2020, 1, 1, 0, 0, 0)
 
@@ -179,12 +182,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="blender_addon.build", description="Build Effigy's Blender extension.")
     parser.add_argument("--output", type=Path, default=ROOT / "dist", help="folder for the zip (default: dist)")
     parser.add_argument(
-        "--platform", action="append", choices=sorted(WHEEL_TAGS), help="may be repeated (default: this machine's)"
+        "--platform",
+        action="append",
+        choices=[*sorted(WHEEL_TAGS), "all"],
+        help="may be repeated; all: one zip for every platform (default: this machine's)",
     )
     parser.add_argument("--install-into", metavar="BLENDER", help="also install into this Blender or Python with bpy")
     options = parser.parse_args(arguments)
     try:
-        archive = build(options.output, options.platform or [current_platform()], ROOT / "build" / "wheels")
+        platforms = list(WHEEL_TAGS) if "all" in (options.platform or ()) else options.platform or [current_platform()]
+        archive = build(options.output, platforms, ROOT / "build" / "wheels")
         print(archive)
         if options.install_into:
             install(archive, options.install_into)

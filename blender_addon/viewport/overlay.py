@@ -273,7 +273,8 @@ def choose_light(scene: Any) -> Any:
     """The light of the scene's final renders, as it is sent; None for the captured one."""
     from .. import engine
 
-    return engine.chosen_light(scene, world_read.read_world(scene.world, engine.MAPS))
+    world = world_read.read_world(scene.world, engine.MAPS)
+    return world_read.chosen_light(scene.effigy.light, world, engine.MAPS)
 
 
 def _regions() -> list[Any]:
