@@ -24,24 +24,16 @@ from avatars.captures.body_files import (
 )
 from avatars.captures.body_splits import THINNED_RAD, BodySplit, published_split, thinned
 from avatars.captures.capture import Capture, CaptureImage, check_counts, check_names
-from avatars.captures.flame_axes import rigid
 from avatars.captures.images import check_size, image_size
 from avatars.captures.options import OPTIONS, CaptureOptions, read_options
 from avatars.captures.reading import Reading, camera_from_flame, intrinsics
+from avatars.captures.smpl_bodies import placed_body
 from avatars.captures.splits import held_out_end
 from avatars.templates.opening import TemplateReference, embedded_template, installed_templates, reference_of
 from shared.errors import BadCapture, EffigyError, nearest
-from shared.motions import (
-    MODEL_FROM_SMPL,
-    SMPLX_JOINTS,
-    WORLD_FROM_UP,
-    SmplMotion,
-    in_model_axes,
-    likely_up,
-    read_smpl_motion,
-)
-from shared.template import TemplateArrays, rest
-from shared.types import Camera, Motion
+from shared.motions import SmplMotion, read_smpl_motion
+from shared.template import TemplateArrays
+from shared.types import Camera
 
 BODY_READING = Reading()
 MASK_THRESHOLD = 128
@@ -79,7 +71,7 @@ def read_body_set(folder: Path) -> Capture:
     files, notes = _files(layout, place, cameras, len(motion))
     reference, arrays, more = _template(folder, options, motion)
     notes += more
-    up = options.up or likely_up(motion)
+    body = placed_body(folder.name, reference, motion, up=options.up, fps=options.fps)
     split, note = _split(layout, place, options, motion, len(cameras))
     images, left_out = _images(files, split, motion)
     if not {"train", "test"} <= {image.split for image in images}:  # a part of a published recording, perhaps
@@ -95,8 +87,8 @@ def read_body_set(folder: Path) -> Capture:
         template=reference,
         joint_names=arrays.joint_names,
         expression_names=arrays.expression_names,
-        motion=_motion(arrays, reference, motion, up, options),
-        cameras=tuple(_camera(camera, up, options, place / layout.calibration) for camera in cameras),
+        motion=body.motion,
+        cameras=tuple(_camera(camera, body.world_from_file, options, place / layout.calibration) for camera in cameras),
         camera_names=tuple(camera.name for camera in cameras),
         images=images,
         provenance={"capture": folder.name, "layout": layout.title},
@@ -106,12 +98,12 @@ def read_body_set(folder: Path) -> Capture:
             f"{layout.title}: {len(cameras)} cameras, {len(motion)} frames, {len(images)} pictures; {note}",
             *notes,
             *left_out,
-            *motion.notes,
+            *body.notes,
         ),
         reading=options.reading,
         distortions=tuple(camera.distortion for camera in cameras) if any(c.distortion for c in cameras) else (),
         mask_threshold=MASK_THRESHOLD,
-        world_from_file=WORLD_FROM_UP[up],
+        world_from_file=body.world_from_file[:3, :3],
     )
     check_names(capture, arrays.joint_names, arrays.expression_names)
     check_counts(capture, files=False)  # every file was seen when its folder was listed
@@ -180,37 +172,13 @@ def _template(
         shape = tuple(float(number) for number in betas)
     reference = reference_of(wanted, preset=options.preset, shape=shape, view="body")
     arrays = reference.open()
-    if "left_hip" not in arrays.joint_names:
-        raise BadCapture(f"the template {wanted!r} is no whole body", found=f"{len(arrays.joint_names)} joints")
     return reference, arrays, notes
 
 
-def _motion(
-    arrays: TemplateArrays, reference: TemplateReference, motion: SmplMotion, up: str, options: CaptureOptions
-) -> Motion:
-    """Joint rotations and root translations of the template, in a world whose z is up."""
-    _, joints = rest(arrays, preset=reference.preset, shape=np.array(reference.shape, np.float32))
-    rotations, pelvis = in_model_axes(motion, up, joints[0].astype(np.float64) @ MODEL_FROM_SMPL)
-    order = [_smplx_joint(name) for name in arrays.joint_names]
-    expressions = np.zeros((len(motion), len(arrays.expression_names)), np.float32)
-    known = [k for k, name in enumerate(arrays.expression_names) if name == f"exp{k:03d}"]
-    for column in known[: motion.expressions.shape[1]]:
-        expressions[:, column] = motion.expressions[:, column]
-    turned = np.where((np.array(order) >= 0)[None, :, None], rotations[:, np.maximum(order, 0)], 0.0)
-    return Motion(
-        turned.astype(np.float32), (pelvis - joints[0]).astype(np.float32), expressions, motion.fps or options.fps
-    )
-
-
-def _smplx_joint(name: str) -> int:
-    return SMPLX_JOINTS.index(name) if name in SMPLX_JOINTS else -1
-
-
-def _camera(camera: FileCamera, up: str, options: CaptureOptions, path: Path) -> Camera:
+def _camera(camera: FileCamera, world: NDArray[np.float64], options: CaptureOptions, path: Path) -> Camera:
     """The camera in the z-up world; the reading of the options is one of the file's y-up numbers."""
     try:
         from_file_world = camera_from_flame(camera.camera_from_world, options.reading)
-        world = rigid(WORLD_FROM_UP[up], np.zeros(3))
         world_from_camera = world @ np.linalg.inv(from_file_world)
         return Camera(
             camera.width_px, camera.height_px, intrinsics(camera.K, options.reading), world_from_camera, 0.1, 100.0

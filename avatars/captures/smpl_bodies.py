@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,19 @@ def body_reference(name: str, wanted: str, gender: str, betas: NDArray[np.float3
 def tracked_body(name: str, motion: SmplMotion, *, template: str = "", gender: str = "", fps: float = 25.0) -> Body:
     """A body motion of SMPL's family on a template. Raises BadCapture."""
     reference, note = body_reference(name, template, gender, motion.betas)
+    body = placed_body(name, reference, motion, fps=fps)
+    notes = (*motion.notes, *((note,) if note else ()), f"The file's world has {body.up} up; it was turned upright")
+    return replace(body, notes=notes)
+
+
+def placed_body(
+    name: str, reference: TemplateReference, motion: SmplMotion, *, up: str = "", fps: float = 25.0
+) -> Body:
+    """The motion on that template, standing upright, with the motion's own notes.
+
+    up: the up axis of the file's world, '' to tell it by how the body stands. Expressions of SMPL-X go to a template
+    whose own are named exp000 and so on. Raises BadCapture for a template that is no whole body.
+    """
     arrays = reference.open()
     missing = [joint for joint in SMPLX_JOINTS[:22] if joint not in arrays.joint_names]
     if missing:
@@ -66,7 +79,7 @@ def tracked_body(name: str, motion: SmplMotion, *, template: str = "", gender: s
             expected="SMPL's joints",
         )
     _, joints = rest(arrays, preset=reference.preset, shape=np.array(reference.shape, np.float32))
-    up = likely_up(motion)
+    up = up or likely_up(motion)
     pelvis_rest = joints[0].astype(np.float64)
     rotations, pelvis = in_model_axes(motion, up, pelvis_m=pelvis_rest @ MODEL_FROM_SMPL)
     turned = np.zeros((len(motion), len(arrays.joint_names), 3), np.float32)
@@ -75,8 +88,10 @@ def tracked_body(name: str, motion: SmplMotion, *, template: str = "", gender: s
         if joint in column:
             turned[:, index] = rotations[:, column[joint]]
     expressions = np.zeros((len(motion), len(arrays.expression_names)), np.float32)
+    for index, expression in enumerate(arrays.expression_names[: motion.expressions.shape[1]]):
+        if expression == f"exp{index:03d}":
+            expressions[:, index] = motion.expressions[:, index]
     world = np.eye(4)
     world[:3, :3] = WORLD_FROM_UP[up]
     made = Motion(turned, (pelvis - pelvis_rest).astype(np.float32), expressions, motion.fps or fps)
-    notes = (*motion.notes, *((note,) if note else ()), f"The file's world has {up} up; it was turned upright")
-    return Body(reference, made, world, up, notes)
+    return Body(reference, made, world, up, motion.notes)
