@@ -15,7 +15,7 @@ BENDS = {"elbow": 40.0, "knee": 30.0, "hip": 25.0}
 LOWEST_ARM, HIGHEST_ARM = -0.7, 0.3
 """Sines of an arm's height against the chest that training should reach."""
 TWIST_DEG = 12.0
-FEW_POSES = 30
+FEW_POSES = 20
 DIFFERENT_RAD = 0.03
 SIDES = (("left", 1.0), ("right", -1.0))
 

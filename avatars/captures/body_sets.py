@@ -29,6 +29,7 @@ from avatars.captures.options import OPTIONS, CaptureOptions, read_options
 from avatars.captures.reading import Reading, camera_from_flame, intrinsics
 from avatars.captures.smpl_bodies import placed_body
 from avatars.captures.splits import held_out_end
+from avatars.skinning.clothed import find_clothed_template
 from avatars.templates.opening import TemplateReference, embedded_template, installed_templates, reference_of
 from shared.errors import BadCapture, EffigyError, nearest
 from shared.motions import SmplMotion, read_smpl_motion
@@ -73,6 +74,9 @@ def read_body_set(folder: Path) -> Capture:
     notes += more
     body = placed_body(folder.name, reference, motion, up=options.up, fps=options.fps)
     split, note = _split(layout, place, options, motion, len(cameras))
+    clothed = find_clothed_template(above)
+    if clothed is not None:
+        notes.append(f"Clothed template {clothed.parent.name}/{clothed.name}")
     images, left_out = _images(files, split, motion)
     if not {"train", "test"} <= {image.split for image in images}:  # a part of a published recording, perhaps
         split, usual = _usual_split(layout, options, len(motion), len(cameras))
@@ -103,6 +107,7 @@ def read_body_set(folder: Path) -> Capture:
         reading=options.reading,
         distortions=tuple(camera.distortion for camera in cameras) if any(c.distortion for c in cameras) else (),
         mask_threshold=MASK_THRESHOLD,
+        clothed_template=clothed,
         world_from_file=body.world_from_file[:3, :3],
     )
     check_names(capture, arrays.joint_names, arrays.expression_names)

@@ -56,6 +56,7 @@ class Capture:
     brighter than it cover a pixel wholly, others not at all; None takes their brightness as alpha.
     world_from_file: [3, 3] turn of the file's world into ours; None where it is FLAME's, y up. normal_axes: of the
     ground-truth normals; light_rotation_rad: how far the pictures' light files are turned about +z.
+    clothed_template: a mesh of the dressed person in the canonical pose (template.ply), where the recording has one.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Capture:
     distortions: tuple[tuple[float, ...], ...] = ()
     mask_threshold: int | None = None
     world_from_file: NDArray[np.float64] | None = None
+    clothed_template: Path | None = None
 
     def split(self, name: str) -> tuple[int, ...]:
         """Indices of the images of 'train', 'test' or 'val'."""

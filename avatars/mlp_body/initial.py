@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from avatars.mlp_body.neighbours import mixing_of, nearest
 from avatars.mlp_body.pose_range import PoseRange
 from avatars.mlp_body.settings import MlpBodyConfig
 from avatars.mlp_body.skeleton import FACE_JOINTS, Canonical, DrivingPose, hand_joints
+from avatars.skinning.clothed import on_the_body, read_clothed_template
 from avatars.skinning.surface_points import sample_surface
 from avatars.templates.opening import TemplateReference
 from shared.errors import BadTemplate
@@ -26,10 +29,18 @@ MIN_SCALE_M, MAX_SCALE_M = 2e-4, 0.03
 Floats = NDArray[np.float64]
 
 
-class Surface:
-    """Points on a template in the big pose, as barycentric mixes of its vertices. normals of its own vertices."""
+@dataclass(frozen=True, eq=False)
+class Clothes:
+    """A mesh of the dressed person in the big pose: vertices [T, 3] m, weights [T, J]."""
 
-    def __init__(self, canonical: Canonical, corners: NDArray[np.int64], shares: NDArray[np.float32]) -> None:
+    vertices: Tensor
+    weights: Tensor
+
+
+class Surface:
+    """Points on a mesh in the big pose, as barycentric mixes of its vertices. normals of its own vertices."""
+
+    def __init__(self, canonical: Canonical | Clothes, corners: NDArray[np.int64], shares: NDArray[np.float32]) -> None:
         self.corners, self.shares = corners, shares
         self.points = self._mixed(canonical.vertices.numpy())
         self.weights = self._mixed(canonical.weights.numpy())
@@ -38,7 +49,7 @@ class Surface:
         found: NDArray[np.float32] = (values[self.corners] * self.shares[..., None]).sum(1)
         return found
 
-    def normals(self, canonical: Canonical, triangles: NDArray[np.int64]) -> NDArray[np.float32]:
+    def normals(self, canonical: Canonical | Clothes, triangles: NDArray[np.int64]) -> NDArray[np.float32]:
         """Unit normals [N, 3], smooth over the surface of triangles [F, 3]."""
         vertices = canonical.vertices.numpy().astype(np.float64)
         first, second, third = (vertices[triangles[:, k]] for k in range(3))
@@ -76,7 +87,9 @@ def surface_triangles(arrays: TemplateArrays, density: Mapping[str, float]) -> t
     return np.concatenate(found), np.concatenate(shares)
 
 
-def sample(canonical: Canonical, triangles: NDArray[np.int64], density: Floats, count: int, seed: int) -> Surface:
+def sample(
+    canonical: Canonical | Clothes, triangles: NDArray[np.int64], density: Floats, count: int, seed: int
+) -> Surface:
     """`count` points spread evenly over the triangles [F, 3], as dense as `density` [F] asks."""
     vertices = canonical.vertices.numpy().astype(np.float64)
     a, b, c = (vertices[triangles[:, k]] for k in range(3))
@@ -93,13 +106,18 @@ def sample(canonical: Canonical, triangles: NDArray[np.int64], density: Floats, 
     return Surface(canonical, np.concatenate(corners), np.concatenate(shares))
 
 
-def anchor_surface(canonical: Canonical, triangles: NDArray[np.int64], config: MlpBodyConfig, seed: int) -> Surface:
+def anchor_surface(
+    canonical: Canonical | Clothes,
+    names: Sequence[str],
+    triangles: NDArray[np.int64],
+    config: MlpBodyConfig,
+    seed: int,
+) -> Surface:
     """Anchors over the whole body, `detail_anchors` of them on head and hands alone."""
     on_detail = round(config.anchors * config.detail_anchors)
     whole = sample(canonical, triangles, np.ones(len(triangles)), config.anchors - on_detail, seed)
     if not on_detail:
         return whole
-    names = canonical.arrays.joint_names
     wanted = ("head", *FACE_JOINTS, *hand_joints("left"), *hand_joints("right"))
     joints = [names.index(name) for name in wanted if name in names]
     there = (canonical.weights.numpy()[:, joints].sum(1) > 0.5)[triangles].all(1)
@@ -111,18 +129,34 @@ def anchor_surface(canonical: Canonical, triangles: NDArray[np.int64], config: M
     )
 
 
-def new_points(canonical: Canonical, driving: DrivingPose, config: MlpBodyConfig, seed: int) -> Points:
-    """Gaussians, control points and anchors on the template, and who takes from whom."""
+def new_points(
+    canonical: Canonical, driving: DrivingPose, config: MlpBodyConfig, seed: int, clothed: Path | None = None
+) -> Points:
+    """Gaussians, control points and anchors on the template, and who takes from whom.
+
+    clothed: a template.ply to put them on instead of the bare body. Raises BadTemplate.
+    """
     arrays = canonical.arrays
     triangles, density = surface_triangles(arrays, config.density)
-    gaussians = sample(canonical, triangles, density, config.gaussians, seed)
-    controls = sample(canonical, triangles, np.ones(len(triangles)), config.controls, seed + 1)
-    anchors = anchor_surface(canonical, triangles, config, seed + 2)
-    rows, dirs = gaussians.expressions(arrays)
+    mesh: Canonical | Clothes = canonical
+    skin = triangles
+    if clothed is not None:
+        worn = read_clothed_template(clothed, canonical.vertices.numpy(), skin, canonical.weights.numpy())
+        mesh = Clothes(torch.from_numpy(worn.vertices), torch.from_numpy(worn.weights))
+        triangles, density = worn.triangles, np.ones(len(worn.triangles))
+    gaussians = sample(mesh, triangles, density, config.gaussians, seed)
+    controls = sample(mesh, triangles, np.ones(len(triangles)), config.controls, seed + 1)
+    anchors = anchor_surface(mesh, arrays.joint_names, triangles, config, seed + 2)
+    if clothed is None:
+        rows, dirs = gaussians.expressions(arrays)
+    else:  # the face beneath carries its expressions to what lies on it
+        place, near_skin = on_the_body(gaussians.points, canonical.vertices.numpy(), skin)
+        shares = np.where(near_skin[:, None], place.barycentrics, 0.0).astype(np.float32)
+        rows, dirs = Surface(canonical, skin[place.face], shares).expressions(arrays)
     near = config.neighbours
     return Points(
         xyz=torch.from_numpy(gaussians.points),
-        normals=torch.from_numpy(gaussians.normals(canonical, triangles)),
+        normals=torch.from_numpy(gaussians.normals(mesh, triangles)),
         controls=torch.from_numpy(controls.points),
         anchors=torch.from_numpy(anchors.points),
         weights=torch.from_numpy(gaussians.weights),
@@ -145,14 +179,17 @@ def new_body(
     expressions: NDArray[np.float32] | None = None,
     rest_pose: NDArray[np.float32] | None = None,
     captured_irradiance: Tensor | None = None,
+    clothed: Path | None = None,
 ) -> MlpBody:
     """An untrained body. rotations [T, J, 3] rad and expressions [T, E] of training frames set the range of poses.
+
+    clothed: a template.ply of the dressed person to put the points on, None for the bare body.
 
     Raises BadTemplate when the template is not at hand.
     """
     canonical = Canonical.of(reference)
     driving = DrivingPose.of(canonical.arrays, hands=config.hands, face=config.face)
-    points = new_points(canonical, driving, config, seed)
+    points = new_points(canonical, driving, config, seed, clothed)
     known = None
     if rotations is not None and expressions is not None and config.clamp_components and len(rotations) > 1:
         theta = driving.vector(torch.tensor(rotations), torch.tensor(expressions), canonical.arrays)

@@ -48,6 +48,7 @@ class MlpBodyTrainer:
             expressions=motion.expressions[frames],
             rest_pose=motion.rotations[frames[0]],
             captured_irradiance=environment_irradiance(light) if light is not None else None,
+            clothed=capture.clothed_template,
         ).moved_to(device)
         self.rotations, self.translations, self.expressions = (
             torch.from_numpy(np.array(values)).to(self.device)
