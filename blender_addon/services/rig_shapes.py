@@ -21,6 +21,10 @@ Wire = tuple[list[tuple[float, float, float]], list[tuple[int, int]]]
 
 def assign_collections(armature: Any) -> None:
     """Put every bone of an armature's data into the collection of its part of the body."""
+    used = {region_of(bone.name) for bone in armature.bones}
+    for region in REGIONS:
+        if region in used:
+            armature.collections.new(region)
     for bone in armature.bones:
         assign(armature, bone, region_of(bone.name))
 

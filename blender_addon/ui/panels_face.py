@@ -26,7 +26,7 @@ class OfAvatar:
 
 
 class EFFIGY_PT_face(
-    OfAvatar, sidebar_child("EFFIGY_PT_animate", "Expressions", order=0, opened=True), bpy.types.Panel
+    OfAvatar, sidebar_child("EFFIGY_PT_animate", "Expressions", order=5, opened=True), bpy.types.Panel
 ):
     """The face of the selected avatar"""
 
@@ -60,7 +60,7 @@ class EFFIGY_PT_face(
                     _sliders(column, blocks, line)
 
 
-class EFFIGY_PT_visemes(OfAvatar, sidebar_child("EFFIGY_PT_animate", "Visemes", order=1), bpy.types.Panel):
+class EFFIGY_PT_visemes(OfAvatar, sidebar_child("EFFIGY_PT_animate", "Visemes", order=4), bpy.types.Panel):
     """The fifteen standard mouth shapes of speech"""
 
     def draw_part(self, context: Any) -> None:

@@ -15,7 +15,7 @@ from .panels_face import OfAvatar
 from .parts import sidebar_child
 
 
-class EFFIGY_PT_motion(OfAvatar, sidebar_child("EFFIGY_PT_animate", "Motion", order=3, opened=True), bpy.types.Panel):
+class EFFIGY_PT_motion(OfAvatar, sidebar_child("EFFIGY_PT_animate", "Motion", order=0, opened=True), bpy.types.Panel):
     """Bring a recorded motion onto the selected avatar"""
 
     def draw_part(self, context: Any) -> None:
@@ -25,7 +25,7 @@ class EFFIGY_PT_motion(OfAvatar, sidebar_child("EFFIGY_PT_animate", "Motion", or
         layout.operator_menu_enum("effigy.sample_motion", "motion", text="Sample Motions", icon="PLAY")
 
 
-class EFFIGY_PT_retarget(OfAvatar, sidebar_child("EFFIGY_PT_animate", "Retarget", order=4), bpy.types.Panel):
+class EFFIGY_PT_retarget(OfAvatar, sidebar_child("EFFIGY_PT_animate", "Retarget", order=1), bpy.types.Panel):
     """Bring another armature's motion onto the selected avatar"""
 
     def draw_part(self, context: Any) -> None:
@@ -41,14 +41,14 @@ class EFFIGY_PT_retarget(OfAvatar, sidebar_child("EFFIGY_PT_animate", "Retarget"
                 return
             wrapped(layout, context, f"{found.style}, {len(found.bones)} bones known", icon="CHECKMARK")
             row = layout.row(align=True)
-            row.operator("effigy.retarget", text="Key", icon="KEY_HLT").mode = "BAKE"
+            row.operator("effigy.retarget", text="Key Motion", icon="KEY_HLT").mode = "BAKE"
             row.operator("effigy.retarget", text="Follow Live", icon="CONSTRAINT_BONE").mode = "LIVE"
         if retarget_live.follows(avatar) is not None:
             wrapped(layout, context, f"Follows {retarget_live.follows(avatar).name}")
             layout.operator("effigy.retarget", text="Stop Following", icon="X").mode = "UNLINK"
 
 
-class EFFIGY_PT_reenact(OfAvatar, sidebar_child("EFFIGY_PT_animate", "Reenact", order=5), bpy.types.Panel):
+class EFFIGY_PT_reenact(OfAvatar, sidebar_child("EFFIGY_PT_animate", "Reenact", order=2), bpy.types.Panel):
     """Another person's performance on the selected avatar"""
 
     def draw_part(self, context: Any) -> None:
@@ -56,6 +56,7 @@ class EFFIGY_PT_reenact(OfAvatar, sidebar_child("EFFIGY_PT_animate", "Reenact", 
         layout, wanted = self.layout, context.scene.effigy.reenactment
         column = layout.column()
         column.use_property_split = True
+        column.use_property_decorate = False  # they are read once, when the button is pressed
         for name in ("source", "strength", "clip", "neutral_frame", "smooth_hz", "move"):
             column.prop(wanted, name)
         if not bpy.app.background and (CONNECTION.state is None or CONNECTION.state.status != "connected"):

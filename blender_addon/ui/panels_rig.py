@@ -12,7 +12,7 @@ from .panels_face import OfAvatar
 from .parts import sidebar_child
 
 
-class EFFIGY_PT_rig(OfAvatar, sidebar_child("EFFIGY_PT_animate", "Rig", order=6), bpy.types.Panel):
+class EFFIGY_PT_rig(OfAvatar, sidebar_child("EFFIGY_PT_animate", "Rig", order=3), bpy.types.Panel):
     """Bones, controls and proxy of the selected avatar"""
 
     def draw_part(self, context: Any) -> None:
@@ -32,7 +32,7 @@ class EFFIGY_PT_rig(OfAvatar, sidebar_child("EFFIGY_PT_animate", "Rig", order=6)
             row = layout.row(align=True)
             row.operator("effigy.add_ik", icon="CON_KINEMATIC")
             row.operator("effigy.remove_ik", text="", icon="X")
-        layout.prop(avatar.effigy, "proxy_role")
+        layout.prop(avatar.effigy, "proxy_role", text="Proxy")
 
 
 CLASSES = (EFFIGY_PT_rig,)

@@ -17,9 +17,14 @@ from .conftest import ROOT, backend_python, start_backend
 
 @pytest.fixture(scope="module")
 def flame_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with a FLAME template and a head on it, made in the backend's Python."""
+    """A data folder with a FLAME template, a head on it and a tracked recording, made in the backend's Python."""
     home = tmp_path_factory.mktemp("flame")
-    code = "import sys, pathlib; from tests import flame_avatar as f; f.tiny_flame_avatar(pathlib.Path(sys.argv[1]))"
+    code = (
+        "import sys, pathlib, numpy as np; from tests import flame_avatar as f, insta_files as i\n"
+        "from avatars.templates.opening import reference_of; home = pathlib.Path(sys.argv[1])\n"
+        "f.tiny_flame_avatar(home); t = i.write_insta_folder(home / 'insta', reference_of('flame2020_rgbavatar'))\n"
+        "np.savez(home / 'truth.npz', expression=t.expression, jaw=t.jaw)"
+    )
     done = subprocess.run(
         [backend_python(), "-c", code, str(home)], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -98,5 +103,15 @@ def test_a_flame_avatar_of_a_real_backend_is_linked_and_rendered(addon, flame_ho
         pose_write.set_expressions(rig_object, {"exp024": 3.0})
         opened = shots.render_exr(tmp_path / "open.exr")["Combined"]
         assert np.abs(opened - still).max() > 0.1
+        # A tracker's folder: its .frame files are torch's, so the backend reads them.
+        addon.context.scene.render.fps = 25
+        addon.ops.effigy.import_motion(filepath=str(flame_home / "insta"), start=1)
+        with np.load(flame_home / "truth.npz") as truth:
+            for frame in (0, 4):
+                addon.context.scene.frame_set(1 + frame)
+                found = read(addon, rig_object)
+                np.testing.assert_allclose(found.expression[:100], truth["expression"][frame], atol=1e-3)
+                jaw = truth["jaw"][frame]
+                np.testing.assert_allclose(found.rotations[2], (jaw[0], -jaw[2], jaw[1]), atol=1e-3)
     finally:
         backend.stop()
