@@ -6,16 +6,20 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from avatars.skinning.weight_volume import RESOLUTION, harmonic_volume
+from avatars.skinning.weight_volume_files import read_weight_volume, write_weight_volume
+from avatars.templates.big_pose import big_pose, surface_triangles
 from avatars.templates.body_models import GENDERS, is_body_file, read_body_model
 from avatars.templates.body_models import LICENCE as BODY_LICENCE
 from avatars.templates.flame import EYELID_NAMES as EYELIDS
 from avatars.templates.flame import LICENCE, VERSIONS, flame_version, read_flame
 from avatars.templates.flame_teeth import TEETH_KINDS, TeethKind
 from avatars.templates.installed import install, remove
-from avatars.templates.opening import installed_templates
+from avatars.templates.opening import installed_templates, reference_of
 from shared.errors import BadTemplate
 from shared.template import TemplateArrays
 
@@ -54,7 +58,15 @@ def add_template(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     removing = actions.add_parser("remove", help="delete a template that was added")
     removing.add_argument("id", help="its id")
     removing.set_defaults(run=run_remove)
-    for action in (adding, listing, removing):
+    weighing = actions.add_parser("weights", help="a body's skinning weights as a volume (lbs_weights_grid.npz)")
+    weighing.add_argument("id", help="template of a whole body")
+    weighing.add_argument("--preset", default="", help="person of Effigy's own template")
+    what = weighing.add_mutually_exclusive_group(required=True)
+    what.add_argument("--output", type=Path, help="file to write")
+    what.add_argument("--check", type=Path, help="file of MMLPHuman or AnimatableGaussians to compare with the body")
+    weighing.add_argument("--resolution", type=int, default=RESOLUTION, help=f"voxels a side (default {RESOLUTION})")
+    weighing.set_defaults(run=run_weights)
+    for action in (adding, listing, removing, weighing):
         action.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
 
 
@@ -82,6 +94,29 @@ def _added(arrays: TemplateArrays, more: str, licence: str, *, replace: bool) ->
     path = install(arrays, replace=replace)
     print(f"Added {arrays.template_id} ({installed_templates()[arrays.template_id]}{more}) as {path}.")
     print(f"{licence}; avatars made with it are bound by that, too.")
+    return 0
+
+
+def run_weights(arguments: argparse.Namespace) -> int:
+    """Write the volume of a body in the canonical pose, or say how far a file's weights are from the body's own."""
+    arrays = reference_of(arguments.id, preset=arguments.preset, view="body").open()
+    canonical = big_pose(arrays, preset=arguments.preset)
+    triangles = surface_triangles(arrays)
+    skin = np.unique(triangles)
+    vertices, weights = canonical.vertices[skin], arrays.weights[skin]
+    if arguments.output is not None:
+        volume = harmonic_volume(canonical.vertices, triangles, arrays.weights, resolution=arguments.resolution)
+        write_weight_volume(arguments.output, volume)
+    else:
+        joints = len(arrays.joint_names)
+        volume = read_weight_volume(arguments.check, joints, vertices=vertices, weights=weights)
+    away = np.abs(volume.at(vertices) - weights).sum(1)
+    voxel_mm = 1000 * float((volume.high - volume.low)[0]) / (volume.grid.shape[0] - 1)
+    print(
+        f"{'Wrote' if arguments.output else 'Read'} {arguments.output or arguments.check}: "
+        f"{' x '.join(map(str, volume.grid.shape[:3]))} voxels of {voxel_mm:.1f} mm, {volume.grid.shape[3]} joints; "
+        f"weights at the skin differ from the body's own by {away.mean():.3f} on average (sum over joints, 2 at most)."
+    )
     return 0
 
 

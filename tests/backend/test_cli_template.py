@@ -68,3 +68,15 @@ def test_wrong_files_are_one_sentence_and_status_two(
         assert message in told
         assert told.count("\n") == 1
     assert not (home / "templates").exists()
+
+
+def test_a_bodys_weights_as_a_volume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "lbs_weights_grid.npz"
+    words = ["template", "weights", "effigy_human", "--preset", "man"]
+    assert main([*words, "--output", str(path), "--resolution", "32"]) == 0
+    assert "32 x 32 x 32 voxels of" in capsys.readouterr().out
+    assert main([*words, "--check", str(path)]) == 0
+    assert "55 joints" in capsys.readouterr().out
+    path.write_bytes(b"cut short")
+    assert main([*words, "--check", str(path)]) == 2
+    assert "damaged" in capsys.readouterr().err
