@@ -13,6 +13,7 @@ from avatars.captures.capture import Capture
 from avatars.gaussian_head.avatar import load_gaussian_head
 from avatars.mlp_body.avatar import load_mlp_body
 from avatars.mlp_body.trainer import MlpBodyTrainer
+from avatars.relit_body.avatar import load_relit_body
 from avatars.rgb_head.avatar import load_rgb_head
 from avatars.rgb_head.trainer import RgbHeadTrainer
 from avatars.templates.opening import TemplateReference
@@ -40,6 +41,7 @@ METHODS: Mapping[str, Method] = {
     for method in (
         Method("rgb_head", "RGB head (RGBAvatar): talking head, Gaussians", load_rgb_head, RgbHeadTrainer),
         Method("mlp_body", "Body (MMLPHuman): full body, details follow the pose", load_mlp_body, MlpBodyTrainer),
+        Method("relit_body", "Relightable person (DNF-Avatar): surfels with materials", load_relit_body, None),
         Method("gaussian_head", "Gaussian head (GaussianAvatars): imported", load_gaussian_head, None),
     )
 }

@@ -25,7 +25,9 @@ from torch import Tensor
 from avatars.gaussians.posed import PosedGaussians, concatenate
 from avatars.lighting import albedo, environment_irradiance, relighting
 from avatars.lighting.colour import linear_from_srgb
-from avatars.rendering import CameraBatch, rasterise
+from avatars.lighting.prefilter import FilteredLight, filtered_environment
+from avatars.lit_pixels import FIXED, shade_pixels, surface_features
+from avatars.rendering import CameraBatch, rasterise, rasterise_surfels
 from avatars.rendering.constants import EMPTY_ALPHA
 from avatars.rendering.packed import pack
 from shared.errors import EffigyError, nearest
@@ -36,6 +38,9 @@ OWNED_ALPHA = 0.5  # with less cover a pixel belongs to nobody
 _HALF_MAX = 65504.0
 _QUALITIES = ("draft", "final")
 _BY_OWNER = ("id", "coverage")
+_LIT = ("combined", "diffuse", "specular")
+_OF_SURFACE = {"albedo": slice(0, 3), "roughness": slice(3, 4), "metallic": slice(4, 5), "occlusion": slice(5, 6)}
+_SHADED = (*_LIT, *_OF_SURFACE)
 
 
 class Posable(Protocol):
@@ -94,14 +99,35 @@ class _Actor:
         return normals @ (linear / torch.linalg.det(linear) ** (1 / 3))
 
 
-_lights: WeakKeyDictionary[Environment, Tensor] = WeakKeyDictionary()
+_lights: WeakKeyDictionary[Environment, dict[str, Any]] = WeakKeyDictionary()
 
 
-def _light(environment: Environment) -> Tensor:
-    """The map's irradiance; remembered as long as the Environment lives, since a large map takes a while."""
-    if environment not in _lights:
-        _lights[environment] = environment_irradiance(environment)
-    return _lights[environment]
+class _Light:
+    """A map as its two kinds of avatars need it, each made when first asked for.
+
+    They are remembered as long as the Environment lives, since a large map takes a while.
+    """
+
+    def __init__(self, environment: Environment, device: torch.device) -> None:
+        self.environment, self.device = environment, device
+        self.known = _lights.setdefault(environment, {})
+
+    def irradiance(self) -> Tensor:
+        """[9, 3] coefficients, for avatars that hold colours."""
+        if "irradiance" not in self.known:
+            self.known["irradiance"] = environment_irradiance(self.environment)
+        return self.known["irradiance"].to(self.device)  # type: ignore[no-any-return]
+
+    def filtered(self) -> FilteredLight:
+        """For avatars that hold materials."""
+        key = f"filtered {self.device}"
+        if key not in self.known:
+            self.known[key] = filtered_environment(self.environment, self.device)
+        return self.known[key]  # type: ignore[no-any-return]
+
+    def lamps(self) -> int:
+        """How many lights stand beside the map."""
+        return len(self.environment.lights)
 
 
 def _check(instances: Sequence[SceneInstance], cameras: Sequence[Camera], passes: Sequence[str], quality: str) -> None:
@@ -139,15 +165,19 @@ def _check(instances: Sequence[SceneInstance], cameras: Sequence[Camera], passes
 class _Layers:
     """The features that ride along in the one rasterisation, and where each is found again."""
 
-    def __init__(self, passes: Sequence[str], actors: Sequence[_Actor], relight: bool) -> None:
+    def __init__(self, passes: Sequence[str], actors: Sequence[_Actor], light: _Light | None) -> None:
         self._holes = [actor.holdout for actor in actors]
-        coloured = "combined" in passes or "packed" in passes
-        shaded = (relight and coloured) or "albedo" in passes
+        self._light = light
+        self.materials = any(has_materials(actor.avatar) for actor in actors)
+        coloured = bool({*_SHADED, "packed"} & set(passes))
+        shaded = coloured and (self.materials or light is not None or "albedo" in passes)
+        surface = FIXED + (light.lamps() if light is not None else 0)
         wanted = {
-            "colour": 3 if coloured or "albedo" in passes else 0,
+            "colour": 3 if coloured else 0,
             "normal": 3 if "normal" in passes or shaded else 0,
             "owner": len(actors) if {"id", "coverage"} & set(passes) or (shaded and len(actors) > 1) else 0,
             "shown": 2 if any(self._holes) else 0,
+            "surface": surface if self.materials and coloured else 0,
         }
         self.slices: dict[str, slice] = {}
         used = 0
@@ -170,6 +200,11 @@ class _Layers:
                 "normal": torch.zeros_like(gaussians.means) if gaussians.normals is None else gaussians.normals,
                 "owner": owner.expand(1, gaussians.count, -1),
             }
+            if "surface" in self.slices:
+                light = None if self._light is None or gaussians.material is None else self._light.filtered()
+                surface, found["normal"] = surface_features(gaussians, camera.positions(), light)
+                spare = self.slices["surface"].stop - self.slices["surface"].start - surface.shape[-1]
+                found["surface"] = torch.nn.functional.pad(surface, (0, spare))
             if "shown" in self.slices:
                 depth_m = gaussians.means @ ahead[:, :3, None] + ahead[:, 3:, None]
                 found["shown"] = torch.cat([torch.ones_like(depth_m), depth_m], dim=-1)
@@ -180,18 +215,27 @@ class _Layers:
         return torch.cat(rows, dim=1)
 
 
-def _facing(normals: Tensor, covered: Tensor, camera: CameraBatch) -> Tensor:
-    """World normals [P, 3] of covered pixels without what points away from the camera, which cannot be seen.
+def has_materials(avatar: Posable) -> bool:
+    """Whether an avatar brings materials and with them the light of its capture as a map."""
+    return getattr(avatar, "captured_light", None) is not None
 
-    Such normals come from inner surfaces (the shell of an ear, a mouth) that show through; they get shorter by it.
-    """
+
+def _rays(covered: Tensor, camera: CameraBatch) -> Tensor:
+    """Unit world directions [P, 3] along which the camera looks at covered pixels [H, W]."""
     rows, columns = covered.nonzero(as_tuple=True)
     K = camera.K[0]
     x, y = (columns + 0.5 - K[0, 2]) / K[0, 0], (rows + 0.5 - K[1, 2]) / K[1, 1]
     if camera.orthographic:
         x, y = torch.zeros_like(x), torch.zeros_like(y)
     away = torch.nn.functional.normalize(torch.stack([x, y, torch.ones_like(x)], dim=-1), dim=-1)
-    away = away @ camera.camera_from_world[0, :3, :3]
+    return away @ camera.camera_from_world[0, :3, :3]
+
+
+def _facing(normals: Tensor, away: Tensor) -> Tensor:
+    """World normals [P, 3] without what points along the rays `away` [P, 3] from the camera, which cannot be seen.
+
+    Such normals come from inner surfaces (the shell of an ear, a mouth) that show through; they get shorter by it.
+    """
     return normals - away * (normals * away).sum(dim=-1, keepdim=True).clamp(min=0)
 
 
@@ -201,30 +245,64 @@ def _shade(
     actors: Sequence[_Actor],
     frame: int,
     camera: CameraBatch,
-    light: Tensor | None,
-    name: str,
-) -> Tensor:
-    """The pass `combined` (its colour) or `albedo` of one sub-frame, premultiplied linear [H, W, 3]."""
-    picture = alpha.new_zeros(*alpha.shape, 3)
+    light: _Light | None,
+    names: Sequence[str],
+) -> dict[str, Tensor]:
+    """Those passes of one sub-frame that depend on light or materials, premultiplied linear [H, W, C] each."""
     covered = alpha > 0
     cover = alpha[covered][:, None]
     linear = linear_from_srgb((layers["colour"][covered] / cover.clamp(min=1e-6)).clamp(min=0))
-    if name == "albedo" or light is not None:
-        normals = _facing(layers["normal"][covered] / cover.clamp(min=1e-6), covered, camera)
+    found = {"diffuse": linear, "specular": torch.zeros_like(linear), "albedo": linear}
+    found |= {name: linear[:, :1] * 0 for name in ("roughness", "metallic", "occlusion")}
+    if "normal" in layers:
+        away = _rays(covered, camera)
+        normals = _facing(layers["normal"][covered] / cover.clamp(min=1e-6), away)
         owner = (
             layers["owner"][covered].argmax(dim=-1) if len(actors) > 1 else torch.zeros_like(normals[:, 0], dtype=int)
         )
-        shaded = linear
         for index, actor in enumerate(actors):
-            faced, captured = actor.model_normals(normals, frame), actor.avatar.captured_irradiance
-            if name == "albedo" or light is None:
-                mine = albedo(linear, captured, faced)
+            if has_materials(actor.avatar) and "surface" in layers:
+                part = layers["owner"][covered][:, index, None] if len(actors) > 1 else cover
+                surface = layers["surface"][covered] / part.clamp(min=1e-6)
+                mine = _lit_surface(actor, frame, surface, normals, away, light)
             else:
-                mine = linear * relighting(light, captured, normals, faced)
-            shaded = torch.where((owner == index)[:, None], mine, shaded)
-        linear = shaded
-    picture[covered] = linear * cover
-    return picture
+                mine = _lit_colours(actor, frame, linear, normals, light, "albedo" in names)
+            for name, values in mine.items():
+                found[name] = torch.where((owner == index)[:, None], values, found[name])
+    found["combined"] = found["diffuse"] + found["specular"]
+    pictures = {}
+    for name in names:
+        pictures[name] = alpha.new_zeros(*alpha.shape, found[name].shape[-1])
+        pictures[name][covered] = found[name] * cover
+    return pictures
+
+
+def _lit_surface(
+    actor: _Actor, frame: int, surface: Tensor, normals: Tensor, away: Tensor, light: _Light | None
+) -> dict[str, Tensor]:
+    """Passes of pixels [P, C] that show materials, in the light given or in the capture's (in the avatar's axes)."""
+    if light is not None:
+        shaded = shade_pixels(surface, normals, -away, light.filtered())
+    else:
+        captured: FilteredLight = actor.avatar.captured_light  # type: ignore[attr-defined]
+        shaded = shade_pixels(
+            surface[:, :FIXED], actor.model_normals(normals, frame), actor.model_normals(-away, frame), captured
+        )
+    parts = {name: surface[:, place].clamp(0, 1) for name, place in _OF_SURFACE.items()}
+    return {"diffuse": shaded.diffuse, "specular": shaded.specular, **parts}
+
+
+def _lit_colours(
+    actor: _Actor, frame: int, linear: Tensor, normals: Tensor, light: _Light | None, with_albedo: bool
+) -> dict[str, Tensor]:
+    """Passes of pixels [P, C] that show trained colours, relit by estimate."""
+    faced, captured = actor.model_normals(normals, frame), actor.avatar.captured_irradiance
+    found = {}
+    if light is not None:
+        found["diffuse"] = linear * relighting(light.irradiance(), captured, normals, faced)
+    if with_albedo:
+        found["albedo"] = albedo(linear, captured, faced)
+    return found
 
 
 @torch.no_grad()
@@ -245,36 +323,40 @@ def render_scene(
     float16 cover. id: int32, 1 for the first instance, that which covers most, 0 where less than half is covered.
     coverage: float16 [H, W, instances], each one's part of the cover. Held out instances are in none of them.
     packed: float32, all a viewport needs (shared.packed), its depth between the first camera's near and far planes.
+    diffuse, specular: float16 premultiplied linear; together they are combined. roughness, metallic, occlusion (1 where
+    nothing of the sky is hidden): float16 times cover, 0 for avatars that hold colours.
     quality "draft" renders the middle sub-frame only. Raises EffigyError for input that does not fit together.
     """
     _check(instances, cameras, passes, quality)
     where = torch.device(device)
     lens = CameraBatch.from_cameras(cameras, where)
-    light = None if environment is None else _light(environment).to(where)
+    light = None if environment is None else _Light(environment, where)
     actors = [_Actor.of(item, where) for item in instances]
-    layers = _Layers(passes, actors, light is not None)
+    layers = _Layers(passes, actors, light)
     frames = [len(cameras) // 2] if quality == "draft" else list(range(len(cameras)))
     size = (lens.height_px, lens.width_px)
     sums = {
-        name: torch.zeros(*size, len(instances) if name in _BY_OWNER else 3, device=where)
-        for name in ("combined", "normal", "albedo", *_BY_OWNER)
+        name: torch.zeros(*size, len(instances) if name in _BY_OWNER else min(3, PASS_CHANNELS[name]), device=where)
+        for name in ("normal", *_SHADED, *_BY_OWNER)
         if name in passes or (name == "combined" and "packed" in passes)
     }
     cover, depth = torch.zeros(size, device=where), torch.zeros(size, device=where)
     for frame in frames if actors else ():
         camera = lens.one(frame)
         sets = [actor.posed(frame, normals="normal" in layers.slices).seen_from(camera.positions()) for actor in actors]
-        image = rasterise(concatenate(sets), camera, layers.features(sets, camera))
+        flat = all(gaussians.material is not None and gaussians.material.flat for gaussians in sets)
+        draw = rasterise_surfels if flat else rasterise
+        image = draw(concatenate(sets), camera, layers.features(sets, camera))
         alpha, here = image.alpha[0], image.depth[0]
         found = {name: image.features[0, ..., place] for name, place in layers.slices.items()}
         if "shown" in found:
             alpha, depth_sum = found["shown"].unbind(dim=-1)
             here = depth_sum / alpha.clamp(min=EMPTY_ALPHA)
+        wanted = [name for name in _SHADED if name in sums]
+        if wanted:
+            found |= _shade(found, alpha, actors, frame, camera, light, wanted)
         for name in sums:
-            if name in ("combined", "albedo"):
-                sums[name] += _shade(found, alpha, actors, frame, camera, light, name)
-            else:
-                sums[name] += found["owner" if name in _BY_OWNER else name]
+            sums[name] += found["owner" if name in _BY_OWNER else name]
         cover += alpha
         nearer = (alpha > VISIBLE_ALPHA) & ((depth == 0) | (here < depth))
         depth = torch.where(nearer, here, depth)

@@ -207,11 +207,13 @@ class Environment:
 
 PASS_CHANNELS: Mapping[str, int] = MappingProxyType(
     {"combined": 4, "depth": 1, "normal": 3, "albedo": 3, "mask": 1, "id": 1, "coverage": 0, "packed": 2}
+    | {"roughness": 1, "metallic": 1, "occlusion": 1, "diffuse": 3, "specular": 3}
 )
 """Passes a frame can hold and their channels; 0: one for each avatar of the picture, in the request's order.
 
 combined: premultiplied linear RGBA; depth: m along the camera's z; coverage: each avatar's part of mask; packed:
-colour, cover and depth for a viewport (shared.packed).
+colour, cover and depth for a viewport (shared.packed). diffuse + specular is combined's colour; roughness, metallic and
+occlusion (open sky 1) are of avatars that hold materials.
 """
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from avatars.gaussians.spherical_harmonics import sh_colours
+from avatars.lighting.probes import PosedProbes
 from shared.errors import EffigyError
 
 
@@ -34,6 +35,21 @@ class ViewColours:
 
 
 @dataclass(frozen=True, eq=False)
+class PosedMaterial:
+    """What light does to posed Gaussians. albedo: [B, N, 3] linear; roughness, metallic: [B, N, 1]; all in 0..1.
+
+    probes: how the person hides the sky from itself, None where that is not known. flat: the Gaussians are surfels, to
+    be blended by `rasterise_surfels`; their third scale is next to nothing.
+    """
+
+    albedo: Tensor
+    roughness: Tensor
+    metallic: Tensor
+    probes: PosedProbes | None = None
+    flat: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class PosedGaussians:
     """B frames of N Gaussians. All tensors share device and dtype.
 
@@ -41,6 +57,7 @@ class PosedGaussians:
     opacities: [B, N] in 0..1. colours: [B, N, 3] display-encoded sRGB. normals: [B, N, 3] unit normals of the surface
     the Gaussians are bound to, or None. view_colours: colours by direction, which `seen_from` puts in place of
     `colours`, or None where they are the same from everywhere (a method may bring its own kind of ViewColours).
+    material: of a relightable person, else None.
     """
 
     means: Tensor
@@ -50,6 +67,7 @@ class PosedGaussians:
     colours: Tensor
     normals: Tensor | None = None
     view_colours: ViewColours | None = None
+    material: PosedMaterial | None = None
 
     def __post_init__(self) -> None:
         if self.means.ndim != 3:
@@ -98,6 +116,11 @@ class PosedGaussians:
             colours=self.colours,
             normals=None if self.normals is None else self.normals @ rotation.transpose(1, 2),
             view_colours=None if self.view_colours is None else self.view_colours.turned(rotation),
+            material=None
+            if self.material is None
+            else replace(
+                self.material, probes=None if self.material.probes is None else self.material.probes.moved(matrix)
+            ),
         )
 
 

@@ -102,24 +102,21 @@ def _spectrum(height: int, roughness: float | None, device: torch.device) -> Ten
     """
     width = 2 * height
     # Offsets along azimuth are even, and rows mirror at the equator: a quarter of the table is enough.
-    table = torch.zeros(height // 2, height, height + 1, dtype=torch.float64, device=device)
     polar = (torch.arange(height, dtype=torch.float64, device=device) + 0.5) / height * math.pi
     turn = torch.arange(height + 1, dtype=torch.float64, device=device) * (2 * math.pi / width)
     area = row_solid_angles(height, width).to(device)
     parts, reach = (4, 24) if roughness is not None and roughness < _NARROW else (1, 0)
     shift = ((torch.arange(parts, dtype=torch.float64, device=device) + 0.5) / parts - 0.5) * (math.pi / height)
-    for row in range(height // 2):
-        here = polar[row]
 
-        def values(at: Tensor, offset: Tensor, here: Tensor = here) -> Tensor:
-            return _kernel(here.cos() * at.cos() + here.sin() * at.sin() * offset.cos(), roughness)
+    def values(here: Tensor, at: Tensor, offset: Tensor) -> Tensor:
+        return _kernel(here.cos() * at.cos() + here.sin() * at.sin() * offset.cos(), roughness)
 
-        table[row] = values(polar[:, None], turn[None]) * area[:, None]
-        if parts > 1:  # near the lobe's middle a pixel is averaged over its parts
-            near = slice(max(0, row - reach), row + reach + 1)
-            at, offset = polar[near, None, None, None] + shift[:, None], turn[:, None, None] + shift
-            inner = values(at, offset) * at.sin()
-            table[row, near] = inner.mean((2, 3)) / polar[near, None].sin() * area[near, None]
+    table = values(polar[: height // 2, None, None], polar[None, :, None], turn) * area[None, :, None]
+    for row in range(height // 2 if parts > 1 else 0):  # near the lobe's middle a pixel is averaged over its parts
+        near = slice(max(0, row - reach), row + reach + 1)
+        at, offset = polar[near, None, None, None] + shift[:, None], turn[:, None, None] + shift
+        inner = values(polar[row], at, offset) * at.sin()
+        table[row, near] = inner.mean((2, 3)) / polar[near, None].sin() * area[near, None]
     table = torch.cat([table, table.flip(0, 1)])
     whole = torch.cat([table, table[:, :, 1:-1].flip(-1)], dim=-1)  # offsets 0 .. W - 1
     whole = whole / whole.sum((1, 2), keepdim=True)
