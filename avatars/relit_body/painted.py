@@ -46,7 +46,7 @@ def painted_materials(vertices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class PaintedTeacher:
-    """A `Teacher` that is the bare template. canonical_rotations: [J, 3] rad; environment: the light of its pictures."""
+    """A `Teacher` that is the bare template. canonical_rotations: [J, 3] rad; environment: the light of pictures."""
 
     def __init__(self, reference: TemplateReference, canonical_rotations: Tensor, environment: Environment) -> None:
         self.person = Person(reference, canonical_rotations)
