@@ -8,6 +8,7 @@ from pathlib import Path
 PNG_BEGIN, PNG_END = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
 JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 EXR_BEGIN = b"\x76\x2f\x31\x01"
+BEGINS = {".png": PNG_BEGIN, ".jpg": JPEG_BEGIN, ".jpeg": JPEG_BEGIN, ".exr": EXR_BEGIN, ".webp": b"RIFF"}
 SMALLEST = 12  # bytes; no format of pictures has less than its own name and a size
 MAX_HEADER = 1 << 20
 MAX_CHUNKS = 1 << 20
@@ -24,6 +25,8 @@ def is_whole(path: Path) -> bool:
             file.seek(max(0, size - 12))
             end = file.read()
             if size < SMALLEST:
+                return False
+            if not begin.startswith(BEGINS.get(path.suffix.lower(), b"")):
                 return False
             if begin.startswith(PNG_BEGIN):
                 return end == PNG_END

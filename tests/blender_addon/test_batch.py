@@ -287,6 +287,8 @@ def test_pictures_cut_off_anywhere_are_not_whole(addon, tmp_path) -> None:
     assert not pictures.is_whole(tmp_path / "absent.png")
     (tmp_path / "odd.exr").write_bytes(struct.pack("<II", 20000630, 2) + b"\0" * 64)
     assert not pictures.is_whole(tmp_path / "odd.exr")
+    (tmp_path / "not.png").write_bytes(b"something else altogether")
+    assert not pictures.is_whole(tmp_path / "not.png")
     (tmp_path / "other.tif").write_bytes(zlib.compress(b"anything"))
     assert pictures.is_whole(tmp_path / "other.tif")
 
