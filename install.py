@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The one entry for a fresh machine: makes what Effigy needs beside this file and runs it.
 
-    python install.py demo       a person's avatar and an animated, relit Blender render of it
+    python install.py demo       a person's avatar and an animated, relit Blender render of it (--avatar body: walking)
     python install.py test       the whole test suite
     python install.py addon      build the Blender extension; --blender PATH installs it there
     python install.py backend    run the server
@@ -268,8 +268,9 @@ def demo(arguments: argparse.Namespace, extra: list[str]) -> int:
         environment["BLENDER_USER_RESOURCES"] = str(LOG.parent / "blender")
         build = [python, "-m", "blender_addon.build", "--output", ROOT / "dist", "--install-into", blender[0]]
         logged("installing the add-on into Blender", build, environment)
-    output = Path(arguments.output).resolve() if arguments.output else ROOT / "output" / "demo"
-    command = [python, "-m", "backend", "demo", "--output", output]
+    usual = ROOT / "output" / ("demo" if arguments.avatar == "head" else f"demo_{arguments.avatar}")
+    output = Path(arguments.output).resolve() if arguments.output else usual
+    command = [python, "-m", "backend", "demo", "--avatar", arguments.avatar, "--output", output]
     for part in blender:
         command.append(f"--blender={part}")
     return run([*command, *extra], env=environment)
@@ -355,7 +356,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--blender", help="use this Blender executable instead of the bpy module")
-    parser.add_argument("--output", help="demo: output folder (default: output/demo)")
+    parser.add_argument("--output", help="demo: output folder (default: output/demo, or output/demo_body)")
+    parser.add_argument("--avatar", choices=("head", "body"), default="head", help="demo: a talking head or a walk")
     arguments, extra = parser.parse_known_args()
     extra = [part for part in extra if part != "--"]
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))

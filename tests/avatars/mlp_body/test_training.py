@@ -33,7 +33,7 @@ from avatars.training.optimiser import Optimiser
 from avatars.training.progress import Progress, TrainResult
 from avatars.training.sampler import Sampler
 from avatars.training.trainer import RatedParameter
-from shared.errors import BadConfig, EnvironmentFailed
+from shared.errors import BadConfig, BadTemplate, EnvironmentFailed
 from tests.tiny_body import TINY, body_camera, body_motion, drive_of, tiny_body, tiny_body_capture
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -282,6 +282,11 @@ def test_presets_are_the_papers_and_fit_in_order_of_size() -> None:
     with pytest.raises(EnvironmentFailed, match="Use preset mlp_body_cpu, which fits"):
         check_fits(paper, sizes[2] + 1)
     check_fits(paper, sizes[0])
+
+
+def test_a_recorded_head_is_no_body() -> None:
+    with pytest.raises(BadTemplate, match="no whole body"):
+        MlpBodyTrainer(load_config(PRESET), open_capture("demo_head"), "cpu")
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
