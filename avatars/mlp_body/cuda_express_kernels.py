@@ -99,22 +99,22 @@ def express_forward(
                 share = tl.load(anchor_weight + n * NEAR + j, mask=live, other=0.0)
                 a += share * tl.load(said + (anchor * batch + u) * said_row + k, mask=live, other=0.0)
             tl.store(along + (u * coefficients + k) * count + n, a, mask=live)
-            at = bases + k * 11 * count
-            b0, b1, b2 = _row(at, n, count, live)
+            own = bases + k * 11 * count
+            b0, b1, b2 = _row(own, n, count, live)
             r0, r1, r2 = r0 + a * b0, r1 + a * b1, r2 + a * b2
-            b0, b1, b2 = _row(at, n + 3 * count, count, live)
+            b0, b1, b2 = _row(own, n + 3 * count, count, live)
             s0, s1, s2 = s0 + a * b0, s1 + a * b1, s2 + a * b2
-            qw += a * tl.load(at + n + 6 * count, mask=live, other=0.0)
-            b0, b1, b2 = _row(at, n + 7 * count, count, live)
+            qw += a * tl.load(own + n + 6 * count, mask=live, other=0.0)
+            b0, b1, b2 = _row(own, n + 7 * count, count, live)
             qx, qy, qz = qx + a * b0, qy + a * b1, qz + a * b2
-            o += a * tl.load(at + n + 10 * count, mask=live, other=0.0)
+            o += a * tl.load(own + n + 10 * count, mask=live, other=0.0)
             if TINTED:
-                at = sh1_bases + k * 9 * count
-                b0, b1, b2 = _row(at, n, count, live)
+                band = sh1_bases + k * 9 * count
+                b0, b1, b2 = _row(band, n, count, live)
                 p0, p1, p2 = p0 + a * b0, p1 + a * b1, p2 + a * b2
-                b0, b1, b2 = _row(at, n + 3 * count, count, live)
+                b0, b1, b2 = _row(band, n + 3 * count, count, live)
                 q0, q1, q2 = q0 + a * b0, q1 + a * b1, q2 + a * b2
-                b0, b1, b2 = _row(at, n + 6 * count, count, live)
+                b0, b1, b2 = _row(band, n + 6 * count, count, live)
                 t0, t1, t2 = t0 + a * b0, t1 + a * b1, t2 + a * b2
     x, y, z = _row(rest + u * rest_stride, n, count, live)
     w0, w1, w2 = _row(wiggle, n, count, live)
@@ -280,32 +280,32 @@ def express_backward(
         _put_row(g_sh1, n + 6 * count, count, t0, t1, t2, live, FIRST)
     if ACTIVE:
         for k in range(coefficients):
-            a = tl.load(along + (u * coefficients + k) * count + n, mask=live, other=0.0)
-            at = k * 11 * count + n
-            b0, b1, b2 = _row(bases, at, count, live)
+            weight = tl.load(along + (u * coefficients + k) * count + n, mask=live, other=0.0)
+            own = k * 11 * count + n
+            b0, b1, b2 = _row(bases, own, count, live)
             total = d0 * b0 + d1 * b1 + d2 * b2
-            b0, b1, b2 = _row(bases, at + 3 * count, count, live)
+            b0, b1, b2 = _row(bases, own + 3 * count, count, live)
             total += e0 * b0 + e1 * b1 + e2 * b2
-            total += fw * tl.load(bases + at + 6 * count, mask=live, other=0.0)
-            b0, b1, b2 = _row(bases, at + 7 * count, count, live)
+            total += fw * tl.load(bases + own + 6 * count, mask=live, other=0.0)
+            b0, b1, b2 = _row(bases, own + 7 * count, count, live)
             total += fx * b0 + fy * b1 + fz * b2
-            total += do * tl.load(bases + at + 10 * count, mask=live, other=0.0)
-            _put_row(g_bases, at, count, a * d0, a * d1, a * d2, live, FIRST)
-            _put_row(g_bases, at + 3 * count, count, a * e0, a * e1, a * e2, live, FIRST)
-            _put(g_bases, at + 6 * count, a * fw, live, FIRST)
-            _put_row(g_bases, at + 7 * count, count, a * fx, a * fy, a * fz, live, FIRST)
-            _put(g_bases, at + 10 * count, a * do, live, FIRST)
+            total += do * tl.load(bases + own + 10 * count, mask=live, other=0.0)
+            _put_row(g_bases, own, count, weight * d0, weight * d1, weight * d2, live, FIRST)
+            _put_row(g_bases, own + 3 * count, count, weight * e0, weight * e1, weight * e2, live, FIRST)
+            _put(g_bases, own + 6 * count, weight * fw, live, FIRST)
+            _put_row(g_bases, own + 7 * count, count, weight * fx, weight * fy, weight * fz, live, FIRST)
+            _put(g_bases, own + 10 * count, weight * do, live, FIRST)
             if TINTED:
-                at = k * 9 * count + n
-                b0, b1, b2 = _row(sh1_bases, at, count, live)
+                band = k * 9 * count + n
+                b0, b1, b2 = _row(sh1_bases, band, count, live)
                 total += p0 * b0 + p1 * b1 + p2 * b2
-                b0, b1, b2 = _row(sh1_bases, at + 3 * count, count, live)
+                b0, b1, b2 = _row(sh1_bases, band + 3 * count, count, live)
                 total += q0 * b0 + q1 * b1 + q2 * b2
-                b0, b1, b2 = _row(sh1_bases, at + 6 * count, count, live)
+                b0, b1, b2 = _row(sh1_bases, band + 6 * count, count, live)
                 total += t0 * b0 + t1 * b1 + t2 * b2
-                _put_row(g_sh1_bases, at, count, a * p0, a * p1, a * p2, live, FIRST)
-                _put_row(g_sh1_bases, at + 3 * count, count, a * q0, a * q1, a * q2, live, FIRST)
-                _put_row(g_sh1_bases, at + 6 * count, count, a * t0, a * t1, a * t2, live, FIRST)
+                _put_row(g_sh1_bases, band, count, weight * p0, weight * p1, weight * p2, live, FIRST)
+                _put_row(g_sh1_bases, band + 3 * count, count, weight * q0, weight * q1, weight * q2, live, FIRST)
+                _put_row(g_sh1_bases, band + 6 * count, count, weight * t0, weight * t1, weight * t2, live, FIRST)
             tl.store(g_along + (n * batch + u) * coefficients + k, total, mask=live)
 
 

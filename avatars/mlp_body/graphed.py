@@ -22,12 +22,14 @@ WARM_UP_CALLS = 3
 class GraphedPose:
     """`MlpBody.pose` of one frame, recorded at the first call. The parameters may change in place, but not move.
 
-    What it returns is a copy: the next call writes over the graph's own tensors.
+    What it returns is a copy: the next call writes over the graph's own tensors. Where the device refuses to record,
+    which is said once, every call is a plain one.
     """
 
     def __init__(self, model: MlpBody, *, normals: bool, clamped: bool) -> None:
         self.model, self.normals, self.clamped = model, normals, clamped
         self.graph: torch.cuda.CUDAGraph | None = None
+        self.refused = False
         self.inputs: tuple[Tensor, ...] = ()
         self.outputs: tuple[Tensor | None, ...] = ()
 
@@ -40,9 +42,11 @@ class GraphedPose:
     def expressed(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> tuple[Tensor | None, ...]:
         """means, quats, scales, opacities, base, tint or None, normals or None."""
         given = (rotations, translations, expressions)
-        if self.graph is None:
+        if self.graph is None and not self.refused:
             self._record(given)
-        assert self.graph is not None
+        if self.graph is None:
+            self.inputs = given
+            return self._found()
         torch._foreach_copy_(list(self.inputs), list(given))
         self.graph.replay()
         found = [None if output is None else torch.empty_like(output) for output in self.outputs]
@@ -69,8 +73,13 @@ class GraphedPose:
                 self._found()
         here.wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self.outputs = self._found()
+        try:
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self.outputs = self._found()
+        except RuntimeError as error:
+            self.refused = True
+            log.warning("posing cannot be recorded here and runs unrecorded: %s", str(error).splitlines()[0])
+            return
         self.graph = graph
 
 

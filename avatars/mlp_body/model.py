@@ -169,7 +169,7 @@ class MlpBody(nn.Module):
         """Offsets [U, C, 3] m of the control points; coefficients as of `coefficients`, or None for neutral ones."""
         neutral = self.control_offsets.expand(batch, -1, -1)
         if coefficients is None:
-            return neutral
+            return neutral.clone()  # no view of the parameter: a recorded graph gives it out
         own = _mixed(coefficients[..., self.basis :], self.points.control_anchors)
         return neutral + torch.einsum("uck,kcx->ucx", own, self.control_bases)
 
