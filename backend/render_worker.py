@@ -44,9 +44,12 @@ def answer(studio: Studio, pixels: PixelWriter, message: Any) -> Any:
             return read_motion_for(studio.avatar(message.avatar_id), message)
         case messages.ListPresets():
             from avatars.captures.opening import embedded_captures
-            from avatars.training.config import presets
+            from avatars.methods import find_method
+            from avatars.training.config import load_config, presets
 
-            return messages.PresetList(dict(presets()), dict(embedded_captures()))
+            known = dict(presets())
+            methods = {name: find_method(load_config(name).method).title for name in known}
+            return messages.PresetList(known, dict(embedded_captures()), methods)
         case messages.StartTraining():
             from backend.training_run import check_training
 

@@ -20,7 +20,7 @@ import numpy as np
 from ._shared import errors, messages, types
 from .logic import camera_maths, cryptomatte, frames, passes, world_maths
 from .logic.faults import GUARDS
-from .services import camera_read, composite, frame_files, pose_read, world_read
+from .services import camera_read, composite, frame_files, pose_read, scene_light, world_read
 from .services.backend import BACKEND
 from .services.preferences import settings
 from .viewport.overlay import OVERLAY
@@ -100,9 +100,10 @@ class EffigyEngine(bpy.types.RenderEngine):
         layer = depsgraph.view_layer_eval
         size = camera_read.read_size(scene)
         world = world_read.read_world(scene.world, MAPS)
-        light = world_read.chosen_light(scene.effigy.light, world, MAPS)
-        if world.problem and scene.effigy.light != "CAPTURED":
-            self.report({"WARNING"}, world.problem)
+        light = scene_light.chosen_light(scene, world, MAPS)
+        unlit = scene_light.problem(scene, world)
+        if unlit:
+            self.report({"WARNING"}, unlit)
         if scene.camera is not None and scene.camera.type == "CAMERA" and scene.camera.data.dof.use_dof:
             self.report({"WARNING"}, "Effigy's pictures are sharp everywhere: depth of field is left to the compositor")
         eyes = self._eyes(scene)

@@ -10,16 +10,19 @@ from .services import (
     frame_files,
     log_text,
     native_splats,
+    panel_properties,
+    pictures,
     preferences,
     properties,
     synthesis,
 )
-from .ui import classes, drawing
+from .ui import classes
 from .viewport import overlay
 
 PARTS = (
     log_text,
     properties,
+    panel_properties,
     preferences,
     backend,
     engine,
@@ -30,7 +33,7 @@ PARTS = (
     connection,
     synthesis,
     overlay,
-    drawing,
+    pictures,
     classes,
 )
 

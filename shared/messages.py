@@ -41,7 +41,7 @@ __all__ = [  # what is defined elsewhere and used from here; the rest of this pa
     "Superseded",
 ]
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 Array = NDArray[Any]
 
 
@@ -197,10 +197,14 @@ class ListPresets:
 
 @dataclass(frozen=True, eq=False)
 class PresetList:
-    """Answer to ListPresets: preset name -> one-line description, capture name -> one-line description."""
+    """Answer to ListPresets: preset name -> one-line description, capture name -> one-line description.
+
+    methods: preset name -> title of the method that it trains.
+    """
 
     presets: dict[str, str]
     captures: dict[str, str]
+    methods: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

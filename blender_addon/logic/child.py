@@ -10,6 +10,7 @@ from .._shared import errors
 from .settings import Settings, is_local
 
 STOP_TIMEOUT_S = 10.0
+LOG_LETTERS = 48 * 1024
 
 
 class BackendProcess:
@@ -81,6 +82,13 @@ class BackendProcess:
         except OSError:
             return ""
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    def whole_log(self) -> str:
+        """What it wrote, at most the last LOG_LETTERS of it."""
+        try:
+            return self.log_path.read_text(encoding="utf-8", errors="replace")[-LOG_LETTERS:]
+        except OSError as error:
+            return f"{self.log_path} cannot be read: {error.strerror}"
 
     def stop(self) -> None:
         """Ask it to end, and end it by force where it does not within STOP_TIMEOUT_S."""

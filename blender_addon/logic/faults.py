@@ -35,6 +35,8 @@ class FaultLog:
     def __init__(self) -> None:
         self._faults: deque[Fault] = deque(maxlen=KEPT)
         self._lock = threading.Lock()
+        self.notice: Fault | None = None
+        """The newest fault, until the user dismisses it."""
 
     def add(self, where: str, error: BaseException) -> Fault:
         """Keep an error that was caught; its traceback becomes the detail."""
@@ -46,7 +48,12 @@ class FaultLog:
         fault = Fault(time.time(), where, sentence, detail)
         with self._lock:
             self._faults.append(fault)
+            self.notice = fault
         return fault
+
+    def dismiss(self) -> None:
+        """Show the newest fault no longer."""
+        self.notice = None
 
     def newest(self) -> tuple[Fault, ...]:
         """All that are kept, oldest first."""
@@ -57,6 +64,7 @@ class FaultLog:
         """Forget them."""
         with self._lock:
             self._faults.clear()
+            self.notice = None
 
 
 class Guard:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .._shared import errors, messages
+from .._shared import desk_messages, errors, messages
 
 PING_EVERY_S = 2.0
 PING_TIMEOUT_S = 3.0
@@ -24,6 +24,8 @@ CONNECT_TIMEOUT_S = 1.0
 EVENT_WAIT_S = 0.1
 CLOSE_TIMEOUT_S = 5.0
 UNFINISHED = ("queued", "running", "paused")
+LIVE = "live-"
+"""How ids of avatars begin that are still learning; they have no folder to tell of yet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,20 @@ class LinkState:
     jobs: tuple[messages.JobInfo, ...] = ()
     presets: messages.PresetList | None = None
     previews: Mapping[str, messages.JobPreview] = field(default_factory=dict)
+    curves: Mapping[str, desk_messages.JobCurve] = field(default_factory=dict)
+    health: desk_messages.Status | None = None
+    infos: Mapping[str, desk_messages.AvatarInfo] = field(default_factory=dict)
+    trash: tuple[messages.AvatarSummary, ...] = ()
     version: int = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether a backend answers."""
+        return self.status == "connected"
+
+    def can(self, capability: str) -> bool:
+        """Whether the backend there is offers something."""
+        return self.connected and self.welcome is not None and capability in self.welcome.capabilities
 
 
 class Ticket:
@@ -155,16 +170,19 @@ class Link:
         self._refresh.set()
         next_ping = next_preview = 0.0
         while not self._stop.is_set():
+            now = time.monotonic()
+            if now >= next_ping:
+                status = client.request(
+                    desk_messages.GetStatus(), timeout_s=PING_TIMEOUT_S, cancelled=self._stop.is_set
+                )
+                self._set(latency_ms=(time.monotonic() - now) * 1000, health=status)
+                next_ping = now + PING_EVERY_S
             if self._refresh.is_set():
                 self._refresh.clear()
                 self._list(client)
-            now = time.monotonic()
-            if now >= next_ping:
-                client.request(messages.Ping(), timeout_s=PING_TIMEOUT_S, cancelled=self._stop.is_set)
-                self._set(latency_ms=(time.monotonic() - now) * 1000)
-                next_ping = now + PING_EVERY_S
             if now >= next_preview:
                 self._fetch_previews(client)
+                self._fetch_infos(client)
                 next_preview = now + PREVIEW_EVERY_S
             self._answer(client)
             self._follow(client.events(EVENT_WAIT_S))
@@ -191,6 +209,8 @@ class Link:
             else:
                 if isinstance(reply, messages.JobInfo):
                     self._set(jobs=_with_job(self._state.jobs, reply))
+                if isinstance(ticket.message, desk_messages.ChangeAvatar):
+                    self._refresh.set()
                 ticket.finish(reply)
 
     def _list(self, client: Any) -> None:
@@ -198,7 +218,9 @@ class Link:
         avatars = ask(messages.ListAvatars(), timeout_s=30.0, cancelled=self._stop.is_set).avatars
         jobs = ask(messages.ListJobs(), timeout_s=30.0, cancelled=self._stop.is_set).jobs
         presets = ask(messages.ListPresets(), timeout_s=30.0, cancelled=self._stop.is_set)
-        self._set(avatars=avatars, jobs=jobs, presets=presets)
+        trash = ask(desk_messages.ListTrash(), timeout_s=30.0, cancelled=self._stop.is_set).avatars
+        self._set(avatars=avatars, jobs=jobs, presets=presets, trash=trash)
+        self._fetch_infos(client)
 
     def _follow(self, events: list[messages.JobEvent]) -> None:
         for event in events:
@@ -212,18 +234,51 @@ class Link:
                 self._refresh.set()  # a finished training is a new avatar, and so is a live one that can be seen
 
     def _fetch_previews(self, client: Any) -> None:
+        """Pictures and curves of jobs that moved on, and of checks that have ended."""
         for job in self._state.jobs:
             known = self._state.previews.get(job.job_id)
-            if job.state != "running" or (known is not None and known.step >= job.step):
+            over = job.state not in ("running", "paused")
+            if (over and (job.kind != "check" or job.state != "done")) or (known and (over or known.step >= job.step)):
                 continue
-            question = messages.GetJobPreview(job.job_id)
-            preview = client.request(question, timeout_s=10.0, cancelled=self._stop.is_set)
-            if preview.image.size:
+            preview = self._quietly(client, messages.GetJobPreview(job.job_id))
+            if preview is not None and preview.image.size:
                 self._set(previews={**self._state.previews, job.job_id: preview})
+            if job.kind in ("train", "online"):
+                curve = self._quietly(client, desk_messages.GetJobCurve(job.job_id))
+                if curve is not None:
+                    self._set(curves={**self._state.curves, job.job_id: curve})
+
+    def _fetch_infos(self, client: Any) -> None:
+        """What the library says about avatars that are new or have changed, and their pictures."""
+        names = {avatar.avatar_id: avatar for avatar in self._state.avatars}
+        infos = {key: info for key, info in self._state.infos.items() if key in names}
+        for avatar_id, avatar in names.items():
+            known = infos.get(avatar_id)
+            fresh = (
+                known is not None
+                and known.digest == avatar.digest
+                and known.facts.get("Name", avatar.name) == avatar.name
+            )
+            if fresh or avatar.problem or avatar_id.startswith(LIVE) or self._stop.is_set():
+                continue
+            info = self._quietly(client, desk_messages.GetAvatarInfo(avatar_id))
+            if info is not None:
+                infos[avatar_id] = info
+        if infos != self._state.infos:
+            self._set(infos=infos)
+
+    def _quietly(self, client: Any, question: Any) -> Any:
+        """The answer, or None where there is none any more: what was listed a moment ago may be gone."""
+        try:
+            return client.request(question, timeout_s=10.0, cancelled=self._stop.is_set)
+        except (errors.NotFound, errors.BadAvatar):
+            return None
 
 
 def _with_job(jobs: tuple[messages.JobInfo, ...], job: messages.JobInfo) -> tuple[messages.JobInfo, ...]:
-    """The list with one job's newest state, at its place or in front."""
+    """The list with one job's newest state, at its place or in front; without it where it was removed."""
+    if job.state == "removed":
+        return tuple(known for known in jobs if known.job_id != job.job_id)
     if any(known.job_id == job.job_id for known in jobs):
         return tuple(job if known.job_id == job.job_id else known for known in jobs)
     return (job, *jobs)

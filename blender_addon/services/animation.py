@@ -13,6 +13,8 @@ from ..logic import talking
 from . import pose_write
 from .rig_info import rig_of
 
+WORLD_NAME = "Effigy World"
+
 
 def key_performance(
     armature_object: Any, scene: Any, start: int, frames: int, progress: Callable[[int], None] = lambda frame: None
@@ -121,7 +123,7 @@ def world_from_hdri(
 
     camera_colour: what the camera sees instead of the HDRI, as photographers put a backdrop behind a sitter.
     """
-    world = bpy.data.worlds.new("Effigy World")
+    world = bpy.data.worlds.new(WORLD_NAME)
     if world.node_tree is None:  # before Blender 5
         world.use_nodes = True
     nodes, links = world.node_tree.nodes, world.node_tree.links

@@ -6,6 +6,7 @@ from typing import Any
 
 import bpy
 
+from ..logic.faults import GUARDS
 from ..logic.link import UNFINISHED, Link, LinkState, Ticket
 from ..logic.settings import Settings
 from .backend import BACKEND, new_client
@@ -31,7 +32,11 @@ class Connection:
         """Make a link with these settings in place of the one there is."""
         self.disconnect()
         self.link = Link(lambda: new_client(wanted, "Blender panels"), wanted.address)
-        if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
+        self.watch()
+
+    def watch(self) -> None:
+        """With a window, look for news of the link from time to time."""
+        if self.link is not None and not bpy.app.background and not bpy.app.timers.is_registered(_tick):
             bpy.app.timers.register(_tick, first_interval=TICK_S, persistent=True)
 
     def disconnect(self) -> None:
@@ -75,13 +80,18 @@ def redraw_sidebars() -> None:
 CONNECTION = Connection()
 
 
-def _tick() -> float:
-    CONNECTION.redraw_if_changed()
-    return TICK_S
+def _tick() -> float | None:
+    guard = GUARDS["panel timer"]
+    guard.run(CONNECTION.redraw_if_changed)
+    return None if guard.stopped else TICK_S
 
 
 def _connect_at_start() -> None:
     """Look for a backend once Blender is up, so the panel tells at once whether there is one."""
+    GUARDS["connecting"].run(_connect_unless_connected)
+
+
+def _connect_unless_connected() -> None:
     if CONNECTION.link is None:
         CONNECTION.connect(settings(bpy.context.scene))
 

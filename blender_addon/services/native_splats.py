@@ -18,7 +18,7 @@ from bpy.app.handlers import persistent
 from .._shared import errors, messages
 from ..logic import splat_attributes
 from ..logic.faults import GUARDS
-from . import pose_read, world_read
+from . import pose_read, scene_light, world_read
 from .backend import BACKEND
 from .connection import CONNECTION
 from .preferences import settings
@@ -148,7 +148,7 @@ class Follower:
         state = pose_read.read_avatar(evaluated, depsgraph, np.array(evaluated.matrix_world))
         (instance,) = pose_read.stack([[state]])
         world = world_read.read_world(scene.world, MAPS)
-        sent = world_read.chosen_light(scene.effigy.light, world, MAPS)
+        sent = scene_light.chosen_light(scene, world, MAPS)
         digest, radiance, light = "", None, (0.0, 1.0)
         if sent is not None:
             radiance, light = np.ascontiguousarray(sent.radiance, np.float16), (sent.rotation_rad, sent.strength)

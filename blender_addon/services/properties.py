@@ -172,6 +172,7 @@ class EffigyScene(bpy.types.PropertyGroup):
         items=[
             ("AUTO", "World HDRI", "The World's image where it has one, else the light each avatar was captured in"),
             ("WORLD", "World", "The World, also where it is a plain colour"),
+            ("OWN", "Own HDRI", "A picture that lights the avatars alone, whatever the World is"),
             ("CAPTURED", "As Captured", "The light each avatar was captured in"),
         ],
         default="AUTO",

@@ -104,6 +104,19 @@ def read_world(world: Any, cache: MapCache) -> World:
         return World(None, _plain(world.color), text)
 
 
+def image_map(image: Any, rotation_rad: float, strength: float, cache: MapCache) -> WorldMap:
+    """Light from an equirectangular image turned about z, without a World. Raises NotFound for one that is missing.
+
+    Read as Blender's World reads it through a Mapping node with this rotation.
+    """
+    try:
+        radiance, source = _pixels(image, cache)
+    except _NotUnderstood as problem:
+        raise errors.EffigyError(f"The HDRI {image.name!r} is {problem}", do="Choose a still picture") from problem
+    turn = np.array(Matrix.Rotation(rotation_rad, 3, "Z"), dtype=np.float64)
+    return WorldMap(radiance, turn, np.full(3, float(strength)), source, True)
+
+
 def sent_light(light: WorldMap, cache: MapCache) -> SentLight:
     """What the backend gets: at most 512x256 px, turned there when the turn is about z, turned here otherwise."""
     rotation = world_maths.turn_about_z(light.map_from_world)
@@ -118,13 +131,6 @@ def sent_light(light: WorldMap, cache: MapCache) -> SentLight:
             small = world_maths.turned(small, light.map_from_world)
         radiance = cache.keep(cache.sent, key, world_maths.half(small * tint))
     return SentLight(radiance, rotation or 0.0, strength)
-
-
-def chosen_light(choice: str, world: World, cache: MapCache) -> SentLight | None:
-    """What shines on the avatars by the scene's choice; None keeps the light each was captured in."""
-    if world.light is None or choice == "CAPTURED" or (choice == "AUTO" and not world.light.is_image):
-        return None
-    return sent_light(world.light, cache)
 
 
 def _plain(colour: Any) -> WorldMap:

@@ -7,6 +7,7 @@ from typing import Any
 import bpy
 
 from .._shared import errors
+from ..logic.faults import GUARDS
 from ..services.connection import CONNECTION
 
 POLL_S = 0.05
@@ -70,5 +71,6 @@ class AskingOperator:
         context.workspace.status_text_set(None)
 
     def _failed(self, error: errors.EffigyError) -> set[str]:
+        GUARDS.log.add(self.bl_label, error)
         self.report({"ERROR"}, str(error))
         return {"CANCELLED"}

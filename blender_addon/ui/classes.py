@@ -5,19 +5,25 @@ from __future__ import annotations
 import bpy
 
 from . import (
+    drops,
     operators_backend,
     operators_camera,
+    operators_export,
+    operators_library,
     operators_log,
     operators_motion,
     operators_playblast,
+    operators_relight,
     operators_render,
     operators_rig,
     operators_scene,
     operators_synthesis,
+    operators_train,
     panels_animate,
     panels_backend,
     panels_camera,
     panels_edit,
+    panels_export,
     panels_face,
     panels_library,
     panels_motion,
@@ -26,17 +32,22 @@ from . import (
     panels_rig,
     panels_train,
 )
+from .safely import shielded
 
 PAGES = (
     operators_backend,
     operators_camera,
+    operators_export,
+    operators_library,
     operators_log,
     operators_motion,
     operators_playblast,
+    operators_relight,
     operators_render,
     operators_rig,
     operators_scene,
     operators_synthesis,
+    operators_train,
     panels_backend,
     panels_library,
     panels_train,
@@ -48,6 +59,8 @@ PAGES = (
     panels_relight,
     panels_camera,
     panels_render,
+    panels_export,
+    drops,
 )
 CLASSES = tuple(kind for page in PAGES for kind in page.CLASSES)
 
@@ -55,7 +68,7 @@ CLASSES = tuple(kind for page in PAGES for kind in page.CLASSES)
 def register() -> None:
     """Register them; the order of the sidebar's parts is the table in `parts`."""
     for kind in CLASSES:
-        bpy.utils.register_class(kind)
+        bpy.utils.register_class(shielded(kind))
 
 
 def unregister() -> None:

@@ -1,12 +1,10 @@
-"""Operators: connection, library and training jobs. (No `from __future__ import annotations`: Blender reads these.)"""
+"""Operators: connection, avatars in the scene. (No `from __future__ import annotations`: Blender reads these.)"""
 
-import os
-import uuid
 from typing import Any
 
 import bpy
 import numpy as np
-from bpy.props import EnumProperty, FloatProperty, StringProperty
+from bpy.props import StringProperty
 
 from .._shared import errors, messages
 from ..services import rig_build
@@ -159,107 +157,6 @@ class EFFIGY_OT_relink(AskingOperator, bpy.types.Operator):
         avatar.data.update_tag()
 
 
-class EFFIGY_OT_start_training(AskingOperator, bpy.types.Operator):
-    """Train an avatar from the chosen capture; it goes on when Blender closes"""
-
-    bl_idname = "effigy.start_training"
-    bl_label = "Start Training"
-
-    @classmethod
-    def poll(cls, context: Any) -> bool:
-        """Needs a connected backend."""
-        state = CONNECTION.state
-        return bpy.app.background or (state is not None and state.status == "connected")
-
-    def message(self, context: Any) -> Any:
-        """The job as the panel describes it."""
-        training = context.scene.effigy.training
-        capture = training.capture
-        if training.source == "FOLDER":
-            capture = bpy.path.abspath(training.folder)
-            if not capture or not os.path.isdir(capture):
-                raise errors.BadCapture("The capture folder does not exist", found=capture or "none", do="Choose one")
-        if not training.name.strip():
-            raise errors.BadConfig("The new avatar has no name", do="Give it one")
-        return messages.StartTraining(uuid.uuid4().hex, training.name.strip(), capture, training.preset)
-
-    def answered(self, context: Any, reply: Any) -> None:
-        """Tell that it began."""
-        self.report({"INFO"}, f"Training {reply.name} is {reply.state}")
-
-
-class EFFIGY_OT_start_live(AskingOperator, bpy.types.Operator):
-    """Train a head while its frames arrive; it can be added to the scene and rendered from its first frames on"""
-
-    bl_idname = "effigy.start_live"
-    bl_label = "Learn Live"
-
-    source: EnumProperty(
-        name="Frames",
-        items=(
-            ("CAPTURE", "The chosen capture, played back", "Show the capture's images one after the other"),
-            ("LISTEN", "A tracker", "Wait for a program on this machine that pushes tracked frames"),
-        ),
-    )
-    address: StringProperty(name="Address", default="tcp://127.0.0.1:47620", description="Where the tracker pushes to")
-    fps: FloatProperty(name="Frames per Second", default=25.0, min=0.1, max=240.0, description="Of the playback")
-
-    @classmethod
-    def poll(cls, context: Any) -> bool:
-        """Needs a connected backend."""
-        return EFFIGY_OT_start_training.poll(context)
-
-    def invoke(self, context: Any, event: Any) -> set[str]:
-        """Ask where frames come from."""
-        return context.window_manager.invoke_props_dialog(self)
-
-    def message(self, context: Any) -> Any:
-        """The live training as the panel and the dialog describe it."""
-        asked = EFFIGY_OT_start_training.message(self, context)
-        listens = self.source == "LISTEN"
-        source, location = ("listen", self.address) if listens else ("capture", asked.capture)
-        return messages.StartOnline(asked.key, asked.name, source, location, video_fps=self.fps)
-
-    def answered(self, context: Any, reply: Any) -> None:
-        """Tell that it began."""
-        self.report({"INFO"}, f"{reply.name} is learning")
-
-
-class EFFIGY_OT_change_job(AskingOperator, bpy.types.Operator):
-    """Pause, resume or cancel this training, whose checkpoint is kept; end or save one that learns live"""
-
-    bl_idname = "effigy.change_job"
-    bl_label = "Change Job"
-
-    job_id: StringProperty(options={"SKIP_SAVE"})
-    action: StringProperty(options={"SKIP_SAVE"})
-
-    def message(self, context: Any) -> Any:
-        """The change."""
-        return messages.ChangeJob(self.job_id, self.action)
-
-    def answered(self, context: Any, reply: Any) -> None:
-        """Tell the new state."""
-        self.report({"INFO"}, f"{reply.name}: asked to {self.action}, now {reply.state}")
-
-
-class EFFIGY_OT_open_folder(bpy.types.Operator):
-    """Open the folder in the system's file browser"""
-
-    bl_idname = "effigy.open_folder"
-    bl_label = "Open Folder"
-
-    folder: StringProperty(options={"SKIP_SAVE"})
-
-    def execute(self, context: Any) -> set[str]:
-        """Open it, where it is on this machine."""
-        if not os.path.isdir(self.folder):
-            self.report({"ERROR"}, f"The folder {self.folder} is not on this machine; the backend keeps it")
-            return {"CANCELLED"}
-        bpy.ops.wm.path_open(filepath=self.folder)
-        return {"FINISHED"}
-
-
 CLASSES = (
     EFFIGY_OT_connect,
     EFFIGY_OT_disconnect,
@@ -269,8 +166,4 @@ CLASSES = (
     EFFIGY_OT_refresh,
     EFFIGY_OT_add_avatar,
     EFFIGY_OT_relink,
-    EFFIGY_OT_start_training,
-    EFFIGY_OT_start_live,
-    EFFIGY_OT_change_job,
-    EFFIGY_OT_open_folder,
 )

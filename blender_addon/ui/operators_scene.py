@@ -1,4 +1,4 @@
-"""Operators: posing, keying, light and rendering. (No `from __future__ import annotations`: Blender reads these.)"""
+"""Operators: posing, keying and rendering. (No `from __future__ import annotations`: Blender reads these.)"""
 
 from typing import Any
 
@@ -8,9 +8,6 @@ from bpy.props import EnumProperty, IntProperty
 from ..services import animation, pose_write
 from ..services.rig_info import avatar_of
 from .on_avatar import OnAvatar
-
-_LIGHT_ITEMS: list[tuple[str, str, str]] = []
-"""Blender keeps no reference to the texts of a dynamic list, so this module does."""
 
 
 class EFFIGY_OT_rest_pose(OnAvatar, bpy.types.Operator):
@@ -85,25 +82,6 @@ class EFFIGY_OT_demo_animation(OnAvatar, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class EFFIGY_OT_studio_light(bpy.types.Operator):
-    """Light the scene's World with an HDRI that comes with Blender"""
-
-    bl_idname = "effigy.studio_light"
-    bl_label = "Use Blender's HDRI"
-    bl_options = {"REGISTER", "UNDO"}
-
-    def _lights(self, context: Any) -> list[tuple[str, str, str]]:
-        _LIGHT_ITEMS[:] = [(name, name.title(), path) for name, path in sorted(animation.studio_light_files().items())]
-        return _LIGHT_ITEMS
-
-    light: EnumProperty(name="HDRI", items=_lights)
-
-    def execute(self, context: Any) -> set[str]:
-        """Make a new World; the old one stays in the file."""
-        animation.world_from_hdri(context.scene, animation.studio_light_files()[self.light])
-        return {"FINISHED"}
-
-
 class EFFIGY_OT_use_engine(bpy.types.Operator):
     """Render this scene with Effigy"""
 
@@ -124,6 +102,5 @@ CLASSES = (
     EFFIGY_OT_captured_pose,
     EFFIGY_OT_key,
     EFFIGY_OT_demo_animation,
-    EFFIGY_OT_studio_light,
     EFFIGY_OT_use_engine,
 )

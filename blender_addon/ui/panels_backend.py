@@ -6,10 +6,13 @@ from typing import Any
 
 import bpy
 
+from ..logic.faults import GUARDS
+from ..logic.link import LinkState
+from ..logic.report import memory_text
 from ..services.backend import BACKEND
 from ..services.connection import CONNECTION
-from ..services.preferences import settings
-from .drawing import wrapped
+from ..services.preferences import preferences, settings
+from .drawing import duration, wrapped
 from .parts import sidebar_part
 
 
@@ -17,10 +20,41 @@ class EFFIGY_PT_backend(sidebar_part("backend"), bpy.types.Panel):
     """Where the backend is and how it is"""
 
     def draw_part(self, context: Any) -> None:
-        """Draw address, state and buttons."""
-        layout, state = self.layout, CONNECTION.state
-        layout.prop(context.scene.effigy, "address", text="", placeholder=settings(context.scene).address)
-        row = layout.row(align=True)
+        """Draw messages, address, buttons and state."""
+        state = CONNECTION.state
+        self._draw_notice(context)
+        self._draw_address(context, state)
+        self._draw_buttons(context, state)
+        self._draw_state(context, state)
+        row = self.layout.row(align=True)
+        row.operator("effigy.backend_log", text="Log", icon="TEXT")
+        row.operator("effigy.copy_report", text="Copy Report", icon="COPYDOWN")
+
+    def _draw_notice(self, context: Any) -> None:
+        for name, problem in GUARDS.stopped().items():
+            box = self.layout.box()
+            wrapped(box, context, f"{name} stopped: {problem}", icon="ERROR")
+            box.operator("effigy.retry", icon="FILE_REFRESH").name = name
+        notice = GUARDS.log.notice
+        if notice is not None:
+            box = self.layout.box()
+            row = box.row()
+            wrapped(row.column(), context, f"{notice.where}: {notice.sentence}", icon="ERROR", indent=60)
+            row.operator("effigy.dismiss", text="", icon="X", emboss=False)
+            box.operator("effigy.show_log", text="Details", icon="TEXT")
+
+    def _draw_address(self, context: Any, state: LinkState | None) -> None:
+        column, stored = self.layout.column(align=True), preferences()
+        row = column.row(align=True)
+        row.prop(context.scene.effigy, "address", text="", placeholder=settings(context.scene).address)
+        row.operator("effigy.preferences", text="", icon="PREFERENCES")
+        if stored is not None and (state is None or not state.connected or stored.key):
+            row = column.row(align=True)
+            row.label(text="Key")
+            row.prop(stored, "key", text="")
+
+    def _draw_buttons(self, context: Any, state: LinkState | None) -> None:
+        row = self.layout.row(align=True)
         if state is None:
             row.operator("effigy.connect", icon="LINKED")
         else:
@@ -28,20 +62,42 @@ class EFFIGY_PT_backend(sidebar_part("backend"), bpy.types.Panel):
             row.operator("effigy.connect", text="", icon="FILE_REFRESH")
         if BACKEND.process is not None and BACKEND.process.running:
             row.operator("effigy.stop_backend", icon="SNAP_FACE")
-        elif state is None or state.status != "connected":
+        elif state is None or not state.connected:
             row.operator("effigy.start_backend", icon="PLAY")
-        row.operator("effigy.preferences", text="", icon="PREFERENCES")
+
+    def _draw_state(self, context: Any, state: LinkState | None) -> None:
+        layout = self.layout
         if state is None:
             layout.label(text="Not connected", icon="RADIOBUT_OFF")
-        elif state.status == "connected" and state.welcome is not None:
-            box = layout.column(align=True)
-            box.label(text=f"Connected to {state.address.partition('://')[2]}", icon="RADIOBUT_ON")
-            box.label(text=f"{state.welcome.device}, {state.welcome.rasteriser}", icon="BLANK1")
-            box.label(text=f"version {state.welcome.version}, {state.latency_ms:.1f} ms away", icon="BLANK1")
+        elif state.connected and state.welcome is not None:
+            column, health = layout.column(align=True), state.health
+            column.label(text=f"Connected to {state.address.partition('://')[2]}", icon="RADIOBUT_ON")
+            device = health.device if health is not None else state.welcome.device
+            wrapped(
+                column, context, f"{device} ({health.rasteriser if health else state.welcome.rasteriser})", "BLANK1"
+            )
+            if health is not None and health.memory_total_bytes:
+                used = health.memory_used_bytes / health.memory_total_bytes
+                text = memory_text(health.memory_used_bytes, health.memory_total_bytes)
+                column.progress(factor=min(1.0, used), text=f"Memory {text}")
+            grid = layout.column(align=True)
+            _row(grid, "Latency", f"{state.latency_ms:.1f} ms")
+            if health is not None:
+                waiting = f"{health.renders_waiting} pictures, {health.jobs_waiting} jobs"
+                _row(grid, "Waiting", waiting)
+                _row(grid, "Running", f"{health.jobs_running} jobs")
+                _row(grid, "Up for", duration(health.up_s))
+            _row(grid, "Version", state.welcome.version)
         elif state.status == "connecting":
             layout.label(text=f"Looking for {state.address.partition('://')[2]}", icon="SORTTIME")
         else:
             wrapped(layout, context, state.problem, icon="ERROR")
+
+
+def _row(layout: Any, name: str, value: str) -> None:
+    split = layout.split(factor=0.35)
+    split.label(text=name)
+    split.label(text=value)
 
 
 CLASSES = (EFFIGY_PT_backend,)

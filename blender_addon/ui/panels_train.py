@@ -7,13 +7,16 @@ from typing import Any
 import bpy
 
 from .._shared import messages
-from ..logic.link import UNFINISHED
+from ..logic import curve_image
+from ..logic.link import UNFINISHED, LinkState
 from ..services.connection import CONNECTION
+from ..services.pictures import PICTURES, folded
 from ..services.synthesis import SYNTHESIS
-from .drawing import THUMBNAILS, duration, numbers, wrapped
+from ..services.training import chosen_capture
+from .drawing import duration, numbers, wrapped
 from .parts import sidebar_part
 
-SHOWN_JOBS = 6
+SHOWN_JOBS = 8
 STATE_ICONS = {
     "queued": "TIME",
     "running": "PLAY",
@@ -22,34 +25,73 @@ STATE_ICONS = {
     "failed": "ERROR",
     "cancelled": "X",
 }
+FINDING_ICONS = {"ok": "CHECKMARK", "doubtful": "QUESTION", "bad": "ERROR"}
+KINDS = {"train": "Training", "online": "Live training", "check": "Check", "import": "Import", "export": "Export"}
 
 
 class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
-    """Train avatars and watch them learn"""
+    """Choose a capture, check it, train an avatar from it and watch it learn"""
 
     def draw_part(self, context: Any) -> None:
         """Draw the form for a new training and the newest jobs."""
         layout, state = self.layout, CONNECTION.state
-        training = context.scene.effigy.training
-        column = layout.column()
-        column.use_property_split = True
-        column.prop(training, "source")
-        if training.source == "EMBEDDED":
-            column.prop(training, "capture")
-        else:
-            column.prop(training, "folder")
-        column.prop(training, "preset")
-        if state is not None and state.presets is not None:
-            about = state.presets.presets.get(training.preset)
-            wrapped(layout, context, about or f"The backend has no preset {training.preset!r}")
-        column.prop(training, "name")
+        self._draw_capture(context, state)
+        self._draw_settings(context, state)
         row = layout.row(align=True)
-        row.operator("effigy.start_training", icon="PLAY")
+        row.operator("effigy.start_training", text="Train", icon="PLAY")
         row.operator("effigy.start_live", icon="REC")
         self._draw_synthesis(context)
-        if state is not None:
-            for job in state.jobs[:SHOWN_JOBS]:
-                self._draw_job(context, job, state.previews.get(job.job_id))
+        for job in state.jobs[:SHOWN_JOBS] if state is not None else ():
+            self._draw_job(context, state, job)
+        if state is not None and len(state.jobs) > SHOWN_JOBS:
+            layout.label(text=f"and {len(state.jobs) - SHOWN_JOBS} older jobs")
+
+    def _draw_capture(self, context: Any, state: LinkState | None) -> None:
+        training, window = context.scene.effigy.training, context.window_manager.effigy_panels
+        column = self.layout.column()
+        column.use_property_split = True
+        column.prop(training, "source")
+        column.prop(training, "capture" if training.source == "EMBEDDED" else "folder")
+        capture = chosen_capture(training)
+        if state is not None and training.source == "EMBEDDED" and state.presets is not None:
+            about = state.presets.captures.get(capture)
+            wrapped(self.layout, context, about or f"The backend has no capture {capture!r}")
+        job = None
+        if state is not None and window.check_of == capture:
+            job = next((item for item in state.jobs if item.job_id == window.check_job), None)
+        if job is None or job.state not in ("queued", "running"):
+            self.layout.operator("effigy.check_capture", icon="VIEWZOOM")
+        if job is not None:
+            self._draw_check(context, state, job)
+
+    def _draw_check(self, context: Any, state: LinkState, job: messages.JobInfo) -> None:
+        box = self.layout.box()
+        wrapped(box, context, job.message or job.state, icon=STATE_ICONS.get(job.state, "QUESTION"))
+        for finding in job.findings:
+            if finding.state != "ok" or finding.name == "recognised":
+                icon = FINDING_ICONS.get(finding.state, "QUESTION")
+                text = finding.found if finding.name == "recognised" else f"{finding.name}: {finding.found}"
+                wrapped(box, context, text, icon=icon)
+                if finding.do:
+                    wrapped(box, context, finding.do, icon="BLANK1")
+        preview = state.previews.get(job.job_id)
+        if preview is not None:
+            box.template_icon(PICTURES.icon(f"job {job.job_id}", preview.step, folded(preview.image)), scale=9)
+
+    def _draw_settings(self, context: Any, state: LinkState | None) -> None:
+        training = context.scene.effigy.training
+        column = self.layout.column()
+        column.use_property_split = True
+        column.prop(training, "preset")
+        if state is not None and state.presets is not None:
+            method = state.presets.methods.get(training.preset)
+            if method:
+                wrapped(self.layout, context, f"Method: {method}")
+            about = state.presets.presets.get(training.preset)
+            wrapped(self.layout, context, about or f"The backend has no preset {training.preset!r}")
+        column = self.layout.column()
+        column.use_property_split = True
+        column.prop(training, "name")
 
     def _draw_synthesis(self, context: Any) -> None:
         child = SYNTHESIS.child
@@ -64,25 +106,14 @@ class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
                 row.operator("effigy.stop_synthesis", text="", icon="X")
             wrapped(box, context, child.state.message, icon="ERROR" if child.state.status == "failed" else "NONE")
 
-    def _draw_job(self, context: Any, job: messages.JobInfo, preview: messages.JobPreview | None) -> None:
+    def _draw_job(self, context: Any, state: LinkState, job: messages.JobInfo) -> None:
+        if job.job_id == context.window_manager.effigy_panels.check_job:
+            return  # it stands beside its capture
         box = self.layout.box()
-        row = box.row()
-        live = job.kind == "online"
-        row.label(text=f"{job.name}: {job.state}", icon=STATE_ICONS.get(job.state, "QUESTION"))
-        for action, icon, states in (
-            ("pause", "PAUSE", ("queued", "running")),
-            ("resume", "PLAY", ("paused", "failed")),
-            ("save", "FILE_TICK", ("running", "paused") if live else ()),
-            ("stop", "SNAP_FACE", ("running", "paused") if live else ()),
-            ("cancel", "X", UNFINISHED),
-        ):
-            if job.state in states and not (live and job.state == "failed"):
-                button = row.operator("effigy.change_job", text="", icon=icon)
-                button.job_id, button.action = job.job_id, action
-        if live and job.avatar_id:
-            row.operator("effigy.add_avatar", text="", icon="ADD").avatar_id = job.avatar_id
-        if job.report_folder:
-            row.operator("effigy.open_folder", text="", icon="FILE_FOLDER").folder = job.report_folder
+        row = box.row(align=True)
+        place = f", no. {job.place}" if job.place else ""
+        row.label(text=f"{job.name}: {job.state}{place}", icon=STATE_ICONS.get(job.state, "QUESTION"))
+        self._draw_buttons(row, job)
         if job.state in UNFINISHED and job.steps:
             eta = f", {duration(job.eta_s)} left" if job.state == "running" and job.eta_s else ""
             box.progress(factor=min(1.0, job.step / job.steps), text=f"{job.step} / {job.steps}{eta}")
@@ -90,8 +121,52 @@ class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
             wrapped(box, context, f"{numbers(job.losses)}; {job.images_per_s:.1f} images/s")
         if job.message and job.message.lower() != job.state:
             wrapped(box, context, job.message)
-        if preview is not None and job.state in UNFINISHED:
-            box.template_icon(THUMBNAILS.icon(preview), scale=8)
+        for finding in job.findings:
+            wrapped(box, context, finding.found, icon="INFO")
+        if job.state in UNFINISHED:
+            self._draw_pictures(box, state, job)
+
+    def _draw_buttons(self, row: Any, job: messages.JobInfo) -> None:
+        live, trains = job.kind == "online", job.kind in ("train", "online")
+        for action, icon, states in (
+            ("up", "TRIA_UP", ("queued",) if job.place > 1 else ()),
+            ("pause", "PAUSE", ("queued", "running") if trains else ()),
+            ("resume", "PLAY", ("paused",) if live else ("paused", "failed", "cancelled") if trains else ()),
+            ("save", "FILE_TICK", ("running", "paused") if live else ()),
+            ("stop", "SNAP_FACE", ("running", "paused") if live else ()),
+            ("cancel", "X", UNFINISHED),
+            ("remove", "TRASH", ("done", "failed", "cancelled")),
+        ):
+            if job.state in states:
+                button = row.operator("effigy.change_job", text="", icon=icon)
+                button.job_id, button.action = job.job_id, action
+        if job.avatar_id and (live or job.state == "done"):
+            row.operator("effigy.add_avatar", text="", icon="ADD").avatar_id = job.avatar_id
+        if job.report_folder:
+            row.operator("effigy.open_folder", text="", icon="FILE_FOLDER").folder = job.report_folder
+        if job.state == "failed" and trains:
+            row.operator("effigy.backend_log", text="", icon="TEXT").job_id = job.job_id
+
+    def _draw_pictures(self, box: Any, state: LinkState, job: messages.JobInfo) -> None:
+        """The newest preview, and how the numbers went."""
+        preview, curve = state.previews.get(job.job_id), state.curves.get(job.job_id)
+        if preview is not None:
+            box.template_icon(PICTURES.icon(f"job {job.job_id}", preview.step, preview.image), scale=8)
+        if curve is None or len(curve.steps) < 2:
+            return
+        picture = curve_image.curve_picture(curve.names, curve.steps, curve.values)
+        version = f"{len(curve.steps)} {curve.steps[-1]}"
+        icon = PICTURES.icon(f"curve {job.job_id}", version, picture)
+        if icon:
+            column = box.column(align=True)
+            column.template_icon(icon, scale=7)
+            for name, (first, last) in curve_image.ranges(curve.names, curve.values).items():
+                text = (
+                    f"PSNR {first:.1f} to {last:.1f} dB"
+                    if name == curve_image.PSNR
+                    else f"{name} {first:.4g} to {last:.4g}"
+                )
+                column.label(text=f"{text} (steps {curve.steps[0]} to {curve.steps[-1]})")
 
 
 CLASSES = (EFFIGY_PT_train,)

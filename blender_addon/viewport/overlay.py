@@ -16,7 +16,7 @@ from bpy.app.handlers import persistent
 from .._shared import messages
 from ..logic import view_maths
 from ..logic.faults import GUARDS
-from ..services import world_read
+from ..services import scene_light, world_read
 from ..services.backend import new_client
 from ..services.connection import CONNECTION
 from ..services.preferences import settings
@@ -273,8 +273,7 @@ def choose_light(scene: Any) -> Any:
     """The light of the scene's final renders, as it is sent; None for the captured one."""
     from .. import engine
 
-    world = world_read.read_world(scene.world, engine.MAPS)
-    return world_read.chosen_light(scene.effigy.light, world, engine.MAPS)
+    return scene_light.chosen_light(scene, world_read.read_world(scene.world, engine.MAPS), engine.MAPS)
 
 
 def _regions() -> list[Any]:

@@ -32,7 +32,7 @@ class Layout:
         assert set(options) <= set(bpy.types.UILayout.bl_rna.functions["prop"].parameters.keys())
         self.texts.append(name)
 
-    def operator(self, name, *, text="", icon="NONE") -> SimpleNamespace:
+    def operator(self, name, *, text="", icon="NONE", emboss=True) -> SimpleNamespace:
         assert icon in bpy.types.UILayout.bl_rna.functions["operator"].parameters["icon"].enum_items
         group, _, function = name.partition(".")
         known = getattr(getattr(bpy.ops, group), function).get_rna_type().properties

@@ -133,7 +133,7 @@ def test_panels_follow_state_and_selection(addon, monkeypatch) -> None:
         previews={"j1": messages.JobPreview("j1", 40, np.zeros((8, 16, 3), np.uint8))},
     )
     monkeypatch.setattr(type(CONNECTION), "state", property(lambda self: state))
-    assert "cpu, numba" in draw(panels["EFFIGY_PT_backend"])
+    assert "cpu (numba)" in draw(panels["EFFIGY_PT_backend"])
     library = draw(panels["EFFIGY_PT_library"])
     assert {"Its weights are damaged.", "PSNR 31.5 dB"} <= set(library)
     train = draw(panels["EFFIGY_PT_train"])

@@ -70,7 +70,7 @@ def samples() -> dict[str, Any]:
         m.StartTraining("k1", "Anna", "demo_head", "tiny", {"steps": "20"}),
         m.StartOnline("k2", "Anna", "video", "a.mp4", "a.npz", overrides={"sampler.pool": "500"}),
         m.ListPresets(),
-        m.PresetList({"tiny": "seconds"}, {"demo_head": "a head"}),
+        m.PresetList({"tiny": "seconds"}, {"demo_head": "a head"}, {"tiny": "RGB head"}),
         m.ListJobs(),
         m.JobList((job,)),
         job,

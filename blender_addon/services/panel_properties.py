@@ -1,0 +1,120 @@
+"""What panels remember between redraws. (No `from __future__ import annotations`: Blender evaluates these.)"""
+
+import bpy
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
+
+
+class EffigyWindow(bpy.types.PropertyGroup):
+    """On the WindowManager: what is folded open; not saved with the file."""
+
+    library_filter: StringProperty(
+        name="Filter", description="Show avatars whose name has this in it", options={"TEXTEDIT_UPDATE"}
+    )
+    library_shown: IntProperty(default=12, min=1)
+    avatar_open: StringProperty(description="Avatar whose facts are shown")
+    trash_open: BoolProperty(name="Trash", description="Show what was thrown away", default=False)
+    check_job: StringProperty(description="The newest check of the chosen capture")
+    check_of: StringProperty(description="The capture it looked at")
+
+
+class EffigyRelight(bpy.types.PropertyGroup):
+    """On a Scene: light of the avatars' own, and their exposure."""
+
+    image: PointerProperty(
+        name="HDRI", description="Equirectangular picture that lights the avatars alone", type=bpy.types.Image
+    )
+    rotation: FloatProperty(name="Rotation", description="Turn of the HDRI about the vertical", subtype="ANGLE")
+    strength: FloatProperty(name="Strength", default=1.0, min=0.0, soft_max=5.0)
+    exposure: FloatProperty(
+        name="Exposure",
+        description="Makes the light on avatars brighter or darker, in stops, whichever light it is",
+        default=0.0,
+        min=-10.0,
+        max=10.0,
+        soft_min=-3.0,
+        soft_max=3.0,
+    )
+
+
+class EffigyExport(bpy.types.PropertyGroup):
+    """On a Scene: what the Export part writes."""
+
+    form: EnumProperty(
+        name="Format",
+        items=[
+            ("ply", "Splats (PLY)", "The posed Gaussians as every viewer of splats reads them"),
+            ("spz", "Splats (SPZ)", "The posed Gaussians, packed; about a tenth of the size"),
+            ("avatar", "Effigy Avatar", "The whole avatar as a folder for another machine"),
+            ("rgbavatar", "RGBAvatar", "The whole avatar as RGBAvatar's model.ply; FLAME heads only"),
+            (
+                "gaussian-avatars",
+                "GaussianAvatars",
+                "The whole avatar as a model folder of GaussianAvatars; FLAME only",
+            ),
+            ("MESH", "Proxy Mesh (glTF)", "Armature, skinned proxy mesh and animation by Blender's own exporter"),
+            ("FBX", "Proxy Mesh (FBX)", "Armature, skinned proxy mesh and animation by Blender's own exporter"),
+        ],
+        default="ply",
+    )
+    path: StringProperty(
+        name="To", description="File, or for sequences and whole avatars folder, to be written", subtype="FILE_PATH"
+    )
+    frames: EnumProperty(
+        name="Frames",
+        items=[
+            ("CURRENT", "This Frame", "The pose at the current frame"),
+            ("SCENE", "Scene Range", "One file for each frame of the scene's range, in a new folder"),
+            ("REST", "Captured Pose", "The pose the avatar was captured in"),
+        ],
+    )
+    axes: EnumProperty(
+        name="Axes",
+        items=[
+            ("z-up", "Z Up", "As in Blender"),
+            ("y-up", "Y Up", "As in glTF and most viewers"),
+            ("y-down", "Y Down", "As cameras of computer vision see it"),
+        ],
+    )
+
+
+class EffigyEdit(bpy.types.PropertyGroup):
+    """On a Scene: the edit by text that the Edit part describes."""
+
+    prompt: StringProperty(name="Prompt", description="What is to change, in words, such as: a moustache")
+    strength: FloatProperty(name="Strength", default=0.75, min=0.0, max=1.0, subtype="FACTOR")
+    guidance: FloatProperty(name="Guidance", description="How closely to follow the words", default=7.5, min=1, max=20)
+    region: EnumProperty(
+        name="Region",
+        items=[
+            ("ALL", "Everywhere", "The whole avatar"),
+            ("FACE", "Face", "The face without hair"),
+            ("HAIR", "Hair", "Hair and beard"),
+            ("CLOTHES", "Clothes", "Clothes"),
+        ],
+    )
+    seed: IntProperty(name="Seed", default=0, min=0)
+
+
+CLASSES = (EffigyWindow, EffigyRelight, EffigyExport, EffigyEdit)
+PLACES = (
+    (bpy.types.WindowManager, "effigy_panels", EffigyWindow),
+    (bpy.types.Scene, "effigy_relight", EffigyRelight),
+    (bpy.types.Scene, "effigy_export", EffigyExport),
+    (bpy.types.Scene, "effigy_edit", EffigyEdit),
+)
+
+
+def register() -> None:
+    """Register the groups and put them in place."""
+    for group in CLASSES:
+        bpy.utils.register_class(group)
+    for owner, name, group in PLACES:
+        setattr(owner, name, PointerProperty(type=group))
+
+
+def unregister() -> None:
+    """Take everything away again."""
+    for owner, name, _ in reversed(PLACES):
+        delattr(owner, name)
+    for group in reversed(CLASSES):
+        bpy.utils.unregister_class(group)
