@@ -37,7 +37,7 @@ def main(w):
     yield from add_avatar(w, w.arguments[0])
     with w.override():
         bpy.ops.effigy.use_engine()
-    w.only_panels("none")  # a panel that was drawn closed once stays closed
+    w.only_panels(top_panels(w)[0])  # a panel that was drawn closed once stays closed
     yield from w.show_sidebar()
     yield from w.wait_for(lambda: any(view.sharp for view in overlay.views.values()), "the avatar's picture", 60)
     w.results["panels"] = []
