@@ -14,6 +14,7 @@ from avatars.gaussian_head.avatar import load_gaussian_head
 from avatars.mlp_body.avatar import load_mlp_body
 from avatars.mlp_body.trainer import MlpBodyTrainer
 from avatars.relit_body.avatar import load_relit_body
+from avatars.relit_body.trainer import RelitBodyTrainer
 from avatars.rgb_head.avatar import load_rgb_head
 from avatars.rgb_head.trainer import RgbHeadTrainer
 from avatars.templates.opening import TemplateReference
@@ -41,7 +42,9 @@ METHODS: Mapping[str, Method] = {
     for method in (
         Method("rgb_head", "RGB head (RGBAvatar): talking head, Gaussians", load_rgb_head, RgbHeadTrainer),
         Method("mlp_body", "Body (MMLPHuman): full body, details follow the pose", load_mlp_body, MlpBodyTrainer),
-        Method("relit_body", "Relightable person (DNF-Avatar): surfels with materials", load_relit_body, None),
+        Method(
+            "relit_body", "Relightable person (DNF-Avatar): surfels with materials", load_relit_body, RelitBodyTrainer
+        ),
         Method("gaussian_head", "Gaussian head (GaussianAvatars): imported", load_gaussian_head, None),
     )
 }

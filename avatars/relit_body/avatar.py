@@ -107,7 +107,7 @@ class RelitAvatar:
     def description(self) -> Mapping[str, Any]:
         """The rest of what must be stored, as JSON values."""
         parts = [] if self.probes is None else list(self.probes.joints)
-        return {"surfels": len(self.surfels), **self.surfels.person.as_json(), "probe_joints": parts}
+        return {"gaussians": len(self.surfels), **self.surfels.person.as_json(), "probe_joints": parts}
 
 
 def load_relit_body(
@@ -115,7 +115,7 @@ def load_relit_body(
 ) -> RelitAvatar:
     """An avatar from its stored parts. Raises BadAvatar or BadTemplate."""
     try:
-        count = int(description["surfels"])
+        count = int(description["gaussians"])
         canonical = torch.tensor(description["canonical_rotations"], dtype=torch.float32)
         parts = tuple(int(joint) for joint in description["probe_joints"])
     except (KeyError, TypeError, ValueError) as error:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 
 from avatars.mlp_body.settings import MlpBodyConfig, check_body
+from avatars.relit_body.settings import RelitConfig, check_relit
 from avatars.rgb_head.initial import RgbHeadConfig
 from avatars.training.rgbavatar_yaml import OriginalConfig, is_original, read_original
 from avatars.training.typed import from_mapping, with_overrides
@@ -129,11 +130,12 @@ class TrainConfig:
     split: images trained on. 'test' swaps them with the held-out ones; 'all' adds those to the others.
     watched: held-out pictures that curves and previews show and the report measures first: 'test', or 'val' where the
     capture has cameras kept back (bodies: seen poses from new views; 'test' are then new poses).
-    model, rates: of heads; body: of bodies, with rates and losses of their own beside `losses`.
+    model, rates: of heads; body: of bodies, with rates and losses of their own beside `losses`;
+    relit: of relightable people, likewise.
     """
 
     description: str = ""
-    method: Literal["rgb_head", "mlp_body"] = "rgb_head"
+    method: Literal["rgb_head", "mlp_body", "relit_body"] = "rgb_head"
     seed: int = 0
     size_px: int = 512
     background: Literal["random", "white", "black"] = "random"
@@ -141,6 +143,7 @@ class TrainConfig:
     watched: Literal["test", "val"] = "test"
     model: RgbHeadConfig = field(default_factory=RgbHeadConfig)
     body: MlpBodyConfig = field(default_factory=MlpBodyConfig)
+    relit: RelitConfig = field(default_factory=RelitConfig)
     schedule: Schedule = field(default_factory=Schedule)
     rates: Rates = field(default_factory=Rates)
     losses: LossWeights = field(default_factory=LossWeights)
@@ -213,6 +216,8 @@ def check_config(config: TrainConfig) -> None:
     ):
         if value < low:
             raise BadConfig(f"{name} is too small", found=str(value), expected=f"at least {low}")
+    if config.method == "relit_body":
+        check_relit(config.relit)
     if config.method == "mlp_body":
         check_body(config.body)
     if config.model.initial_opacity >= 1:

@@ -1,0 +1,86 @@
+"""How a relightable student is distilled, as frozen dataclasses (method page E); rates decay by a factor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from shared.errors import BadConfig
+
+
+@dataclass(frozen=True)
+class RelitRates:
+    """Adam's learning rates. position is in m and decays to position_final; material: albedo, roughness, metallic."""
+
+    position: float = 5.5e-4
+    position_final: float = 0.01
+    rotation: float = 0.001
+    scale: float = 0.005
+    opacity: float = 0.05
+    material: float = 0.05
+    environment: float = 0.05
+    final: float = 0.1
+
+
+@dataclass(frozen=True)
+class RelitLosses:
+    """Weights of the terms; 0 leaves one out.
+
+    Against the photograph: picture (L1, forward shaded), mask (L1). Against the teacher's pictures, in the foreground:
+    normal, albedo (L1), roughness (squared). Against its answers at the surfels: point_normal (negative cosine),
+    point_position (squared, in cm), point_material (squared). environment: squared difference to the teacher's light.
+    Held: size (beyond size_limit_m, in m), anisotropy (of axes beyond 1 : 3), orientation (facing away), distortion
+    (from distortion_from of the schedule on), prior ((1 - roughness) + metallic).
+    """
+
+    picture: float = 1.0
+    mask: float = 0.3
+    normal: float = 1.0
+    albedo: float = 0.2
+    roughness: float = 0.01
+    point_normal: float = 0.1
+    point_position: float = 0.05
+    point_material: float = 0.08
+    environment: float = 2.0
+    size: float = 5.0
+    size_limit_m: float = 0.02
+    anisotropy: float = 1.0
+    orientation: float = 0.1
+    distortion: float = 100.0
+    distortion_from: float = 0.1
+    prior: float = 0.0025
+
+
+@dataclass(frozen=True)
+class RelitConfig:
+    """teacher: 'painted' is the template itself with painted materials.
+
+    surfels: at the start; spare: how many more densification may add. probe_side: nodes along a side of the occlusion
+    lattices. points: surfels asked about at each step. novel_every: each so many steps a pose the capture does not have
+    (joints recombined from two of its frames) is distilled from the teacher's pictures, 0 for never. densify_at: parts
+    of the schedule after which gaps are filled from the teacher's surface. environment_rows: of the learned light.
+    """
+
+    teacher: str = "painted"
+    surfels: int = 50_000
+    spare: int = 25_000
+    probe_side: int = 20
+    points: int = 4096
+    novel_every: int = 3
+    densify_at: tuple[float, ...] = (0.017, 0.067, 0.133, 0.333, 0.567)
+    environment_rows: int = 32
+    rates: RelitRates = field(default_factory=RelitRates)
+    losses: RelitLosses = field(default_factory=RelitLosses)
+
+
+def check_relit(config: RelitConfig) -> None:
+    """Refuse values that make no sense. Raises BadConfig."""
+    for name, value, low in (
+        ("relit.surfels", config.surfels, 16),
+        ("relit.spare", config.spare, 0),
+        ("relit.probe_side", config.probe_side, 2),
+        ("relit.points", config.points, 1),
+        ("relit.environment_rows", config.environment_rows, 4),
+        ("relit.novel_every", config.novel_every, 0),
+    ):
+        if value < low:
+            raise BadConfig(f"{name} is too small", found=str(value), expected=f"at least {low}")

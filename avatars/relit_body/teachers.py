@@ -1,0 +1,40 @@
+"""Find the teacher a configuration names."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from avatars.captures.capture import Capture
+from avatars.relit_body.painted import PaintedTeacher
+from avatars.relit_body.teacher import Teacher
+from avatars.templates.big_pose import big_pose_rotations
+from shared.errors import BadConfig, BadTemplate
+from shared.types import Environment
+
+
+def find_teacher(name: str, capture: Capture, device: str) -> Teacher:
+    """The teacher of that name for this capture. Raises BadConfig, or BadTemplate for a teacher of another template."""
+    if name != "painted":
+        raise BadConfig(f"there is no teacher {name!r}", expected="painted")
+    arrays = capture.template.open()
+    try:
+        canonical = big_pose_rotations(arrays.joint_names)
+    except BadTemplate:  # no whole body: its rest pose has nothing touching
+        canonical = np.zeros((len(arrays.joint_names), 3), np.float32)
+    light = capture.environment or Environment(np.full((16, 32, 3), 0.6, np.float32))
+    teacher = PaintedTeacher(capture.template, torch.from_numpy(canonical.copy()), light)
+    check_teacher(teacher, capture)
+    return teacher
+
+
+def check_teacher(teacher: Teacher, capture: Capture) -> None:
+    """Refuse a teacher whose poses are not the capture's. Raises BadTemplate."""
+    theirs, ours = teacher.template(), capture.template
+    if (theirs.template_id, theirs.digest, theirs.view) != (ours.template_id, ours.digest, ours.view):
+        raise BadTemplate(
+            "the teacher was made with another template than the capture",
+            found=f"{theirs.template_id} ({theirs.view})",
+            expected=f"{ours.template_id} ({ours.view})",
+            do="Train the teacher on this capture",
+        )
