@@ -22,7 +22,7 @@ class _Dropped:
 HANDLERS = (
     ("avatar", "Effigy avatar", "effigy.import_avatar", ".avatar;.ply;.json"),
     ("hdri", "Light Effigy avatars", "effigy.open_hdri", ".exr;.hdr"),
-    ("motion", "Motion for the Effigy avatar", "effigy.import_motion", ".npz;.json;.bvh;.fbx;.glb;.gltf"),
+    ("motion", "Motion for the Effigy avatar", "effigy.import_motion", ".npz;.frame;.bvh;.fbx;.glb;.gltf"),
 )
 """(name, label, operator, endings). The motion's operator registers when it is there."""
 
