@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -15,26 +16,35 @@ from avatars.mlp_body.avatar import load_mlp_body
 from avatars.mlp_body.trainer import MlpBodyTrainer
 from avatars.relit_body.avatar import load_relit_body
 from avatars.relit_body.trainer import RelitBodyTrainer
+from avatars.relit_field.results import no_avatar, write_teacher
+from avatars.relit_field.trainer import TeacherTrainer
 from avatars.rgb_head.avatar import load_rgb_head
 from avatars.rgb_head.trainer import RgbHeadTrainer
 from avatars.templates.opening import TemplateReference
 from avatars.training.config import TrainConfig
+from avatars.training.report import write_results
 from avatars.training.trainer import Trainer
 from shared.errors import BadAvatar, nearest
 
+if TYPE_CHECKING:
+    from avatars.training.loop import Run
+
 Loader = Callable[[TemplateReference, Mapping[str, Any], Mapping[str, Tensor], str], Avatar]
 MakeTrainer = Callable[[TrainConfig, Capture, str], Trainer]
+Results = Callable[["Run", Mapping[str, Any], Path, Path, str], dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Method:
     """One way to make an avatar. load: (template, description, tensors, device) -> Avatar; trainer: (config, capture,
-    device) -> Trainer, None where such avatars come from elsewhere and are only imported."""
+    device) -> Trainer, None where such avatars come from elsewhere and are only imported. results: what a finished run
+    leaves behind."""
 
     name: str
     title: str
     load: Loader
     trainer: MakeTrainer | None
+    results: Results = write_results
 
 
 METHODS: Mapping[str, Method] = {
@@ -44,6 +54,13 @@ METHODS: Mapping[str, Method] = {
         Method("mlp_body", "Body (MMLPHuman): full body, details follow the pose", load_mlp_body, MlpBodyTrainer),
         Method(
             "relit_body", "Relightable person (DNF-Avatar): surfels with materials", load_relit_body, RelitBodyTrainer
+        ),
+        Method(
+            "relit_teacher",
+            "Implicit teacher of a relightable person (DNF-Avatar)",
+            no_avatar,
+            TeacherTrainer,
+            write_teacher,
         ),
         Method("gaussian_head", "Gaussian head (GaussianAvatars): imported", load_gaussian_head, None),
     )

@@ -32,6 +32,7 @@ from backend.cli_export import add_export, add_import
 from backend.cli_library import add_library, add_status
 from backend.cli_lists import add_avatars, add_jobs
 from backend.cli_online import add_online
+from backend.cli_relight import add_relight
 from backend.cli_render import add_render
 from backend.cli_serve import add_serve
 from backend.cli_template import add_template
@@ -55,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
         add_online,
         add_evaluate,
         add_test,
+        add_relight,
         add_render,
         add_import,
         add_export,

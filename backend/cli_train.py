@@ -152,8 +152,8 @@ def overrides_of(texts: list[str]) -> dict[str, str]:
 def _train_there(client: BackendClient, asked: StartTraining, console: Console) -> int:
     job = begin_job(client, asked)
     try:
-        with _progress(console) as (progress, task):
-            job = follow_job(client, job, lambda told: _show(progress, task, told))
+        with training_progress(console) as (progress, task):
+            job = follow_job(client, job, lambda told: show_training(progress, task, told))
     except KeyboardInterrupt:
         console.print("Pausing …")
         pause_job(client, job)
@@ -176,13 +176,13 @@ def _train_here(arguments: argparse.Namespace, asked: StartTraining, console: Co
     folder = home.jobs / f"local-{re.sub(r'[^A-Za-z0-9_-]+', '_', asked.name)[:40]}-{asked.key}"
     device = resolve_device(arguments.device)
     use_cores(usable_cores())
-    with _progress(console) as (progress, task), first_interrupt("Pausing …") as interrupted:
+    with training_progress(console) as (progress, task), first_interrupt("Pausing …") as interrupted:
         outcome = run_training(
             asked,
             folder,
             Library(home.library),
             device,
-            lambda told: _show(progress, task, told),
+            lambda told: show_training(progress, task, told),
             lambda: "pause" if interrupted.is_set() else "",
         )
     if outcome.state == "done":
@@ -208,13 +208,13 @@ def _train_into_folder(
     result = result_folder(data_dir, output_dir, arguments.subject, arguments.work_name)
     device = resolve_device(arguments.device)
     use_cores(usable_cores())
-    with _progress(console) as (progress, task), first_interrupt("Pausing …") as interrupted:
+    with training_progress(console) as (progress, task), first_interrupt("Pausing …") as interrupted:
         state, notes = train_into(
             result,
             preset,
             overrides,
             device,
-            lambda told: _show(progress, task, told),
+            lambda told: show_training(progress, task, told),
             lambda: "pause" if interrupted.is_set() else "",
             resume=arguments.resume,
         )
@@ -229,7 +229,8 @@ def _train_into_folder(
 
 # --- showing -----------------------------------------------------------------------------------------------------
 @contextlib.contextmanager
-def _progress(console: Console) -> Iterator[tuple[Progress, TaskID]]:
+def training_progress(console: Console) -> Iterator[tuple[Progress, TaskID]]:
+    """A line of progress for `show_training`."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -242,7 +243,7 @@ def _progress(console: Console) -> Iterator[tuple[Progress, TaskID]]:
         yield progress, progress.add_task("Waiting", total=None, speed="", losses="")
 
 
-def _show(progress: Progress, task: TaskID, told: Any) -> None:
+def show_training(progress: Progress, task: TaskID, told: Any) -> None:
     """Show a JobInfo or avatars.training's Progress; both name these fields alike."""
     losses = " ".join(f"{name} {value:.4f}" for name, value in list(told.losses.items())[:4])
     eta = f" {told.eta_s:.0f} s left" if told.eta_s else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.library import Library, check_name
-from shared.errors import EnvironmentFailed
+from shared.errors import BadConfig, EnvironmentFailed
 from shared.messages import StartTraining
 
 RESULT = "result.json"
@@ -30,11 +30,17 @@ class Outcome:
 def check_training(asked: StartTraining) -> None:
     """Raises BadConfig, BadCapture: the sentence a user should read now, not when the job's turn comes."""
     from avatars.captures.opening import open_capture
-    from avatars.training.config import load_config
+    from avatars.training.config import TEACHER, load_config
     from avatars.training.tensorboard import check_tensorboard
 
     check_name(asked.name)
-    if load_config(asked.preset, asked.overrides).reporting.tensorboard:
+    config = load_config(asked.preset, asked.overrides)
+    if config.method == TEACHER:
+        raise BadConfig(
+            f"preset {asked.preset!r} trains a teacher, which is no avatar yet",
+            do="Use it with: effigy relight teacher",
+        )
+    if config.reporting.tensorboard:
         check_tensorboard()
     open_capture(asked.capture)
 

@@ -11,12 +11,14 @@ import yaml
 
 from avatars.mlp_body.settings import MlpBodyConfig, check_body
 from avatars.relit_body.settings import RelitConfig, check_relit
+from avatars.relit_field.settings import TeacherConfig, check_teacher
 from avatars.rgb_head.initial import RgbHeadConfig
 from avatars.training.rgbavatar_yaml import OriginalConfig, is_original, read_original
 from avatars.training.typed import from_mapping, with_overrides
 from shared.errors import BadConfig, nearest
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
+TEACHER = "relit_teacher"
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,11 @@ class TrainConfig:
     watched: held-out pictures that curves and previews show and the report measures first: 'test', or 'val' where the
     capture has cameras kept back (bodies: seen poses from new views; 'test' are then new poses).
     model, rates: of heads; body: of bodies, with rates and losses of their own beside `losses`;
-    relit: of relightable people, likewise.
+    relit: of relightable people, likewise; teacher: of their implicit teachers, with everything of their own.
     """
 
     description: str = ""
-    method: Literal["rgb_head", "mlp_body", "relit_body"] = "rgb_head"
+    method: Literal["rgb_head", "mlp_body", "relit_body", "relit_teacher"] = "rgb_head"
     seed: int = 0
     size_px: int = 512
     background: Literal["random", "white", "black"] = "random"
@@ -144,6 +146,7 @@ class TrainConfig:
     model: RgbHeadConfig = field(default_factory=RgbHeadConfig)
     body: MlpBodyConfig = field(default_factory=MlpBodyConfig)
     relit: RelitConfig = field(default_factory=RelitConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
     schedule: Schedule = field(default_factory=Schedule)
     rates: Rates = field(default_factory=Rates)
     losses: LossWeights = field(default_factory=LossWeights)
@@ -151,10 +154,21 @@ class TrainConfig:
 
 
 def presets() -> dict[str, str]:
-    """Preset name -> one-line description."""
+    """Name -> one-line description of the presets that make avatars."""
+    return {name: text for name, (method, text) in _all_presets().items() if method != TEACHER}
+
+
+def teacher_presets() -> dict[str, str]:
+    """Name -> one-line description of the presets that make teachers, to be distilled into avatars."""
+    return {name: text for name, (method, text) in _all_presets().items() if method == TEACHER}
+
+
+def _all_presets() -> dict[str, tuple[str, str]]:
+    """Name -> method and description."""
     found = {}
     for path in sorted(PRESET_FOLDER.glob("*.yaml")):
-        found[path.stem] = str(read_settings(path).get("description", ""))
+        values = read_settings(path)
+        found[path.stem] = str(values.get("method", "")), str(values.get("description", ""))
     return found
 
 
@@ -220,6 +234,8 @@ def check_config(config: TrainConfig) -> None:
         check_relit(config.relit)
     if config.method == "mlp_body":
         check_body(config.body)
+    if config.method == "relit_teacher":
+        check_teacher(config.teacher)
     if config.model.initial_opacity >= 1:
         raise BadConfig(
             "model.initial_opacity is too large", found=str(config.model.initial_opacity), expected="below 1"

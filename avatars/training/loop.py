@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avatars.captures.capture import Capture
-from avatars.methods import find_trainer
+from avatars.methods import find_method, find_trainer
 from avatars.training.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from avatars.training.config import TrainConfig
 from avatars.training.data import Pictures, load_pictures
 from avatars.training.evaluation import Curves, curve_subset, measure, picture
 from avatars.training.optimiser import Optimiser
 from avatars.training.progress import Progress, TrainResult
-from avatars.training.report import write_results
 from avatars.training.sampler import Sampler
 from avatars.training.schedule import images_reached, stage_size
 from avatars.training.split import trained_on
@@ -63,7 +62,7 @@ def train(
     if state != "done":
         return TrainResult(avatar_folder, report_folder, {}, state)
     run.tell("Measuring held-out frames")
-    metrics = write_results(run, facts, avatar_folder, report_folder, name)
+    metrics = find_method(config.method).results(run, facts, avatar_folder, report_folder, name)
     if log is not None:
         log.finish(metrics)
     run.tell("Done")

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from avatars.training import cuda_adam
-from avatars.training.schedule import log_linear
 from avatars.training.trainer import RatedParameter
 
 EPSILON = 1e-15
@@ -20,19 +19,27 @@ class Optimiser:
 
     def __init__(self, parameters: Sequence[RatedParameter]) -> None:
         self.parameters = tuple(parameters)
-        alike: dict[tuple[float, float, int, float], list[torch.nn.Parameter]] = {}
+        alike: dict[object, list[RatedParameter]] = {}
         for entry in self.parameters:
-            rate = (entry.start_rate, entry.final_rate, entry.until_images, entry.decay)
-            alike.setdefault(rate, []).append(entry.parameter)
-        self.rates = tuple(alike)
-        groups = [{"params": members, "lr": rate[0], "weight_decay": rate[3]} for rate, members in alike.items()]
+            alike.setdefault(_course(entry), []).append(entry)
+        self.leaders = tuple(members[0] for members in alike.values())
+        groups = [
+            {
+                "params": [entry.parameter for entry in members],
+                "lr": members[0].start_rate,
+                "weight_decay": members[0].decay,
+                "betas": members[0].betas,
+            }
+            for members in alike.values()
+        ]
         self.adam = torch.optim.AdamW(groups, eps=EPSILON, fused=True, weight_decay=0.0)
-        self.on_cuda = cuda_adam.CudaAdam(betas=self.adam.defaults["betas"], epsilon=EPSILON)
+        kinds = dict.fromkeys(entry.betas for entry in self.parameters)
+        self.on_cuda = {betas: cuda_adam.CudaAdam(betas=betas, epsilon=EPSILON) for betas in kinds}
 
     def step(self, loss: Tensor, at: float) -> None:
         """One update against the gradient of `loss`, with the rates of position `at` in images."""
-        for (start, final, until_images, _), group in zip(self.rates, self.adam.param_groups, strict=True):
-            group["lr"] = log_linear(start, final, at / max(until_images, 1))
+        for leader, group in zip(self.leaders, self.adam.param_groups, strict=True):
+            group["lr"] = leader.rate(at)
         parameters = [entry.parameter for entry in self.parameters]
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         if all(cuda_adam.usable(parameter) for parameter in parameters):
@@ -45,7 +52,7 @@ class Optimiser:
 
     def _step_on_cuda(self, gradients: Sequence[Tensor | None]) -> None:
         rates = {parameter: group["lr"] for group in self.adam.param_groups for parameter in group["params"]}
-        updates = []
+        updates: dict[tuple[float, float], list[cuda_adam.Update]] = {betas: [] for betas in self.on_cuda}
         for entry, gradient in zip(self.parameters, gradients, strict=True):
             if gradient is None:
                 continue
@@ -58,8 +65,11 @@ class Optimiser:
             moments = (state["exp_avg"], state["exp_avg_sq"])
             tensors = (entry.parameter.detach(), gradient.contiguous(), *moments)
             rate = rates[entry.parameter]
-            updates.append(cuda_adam.Update(*tensors, steps=int(state["step"]), rate=rate, decay=entry.decay))
-        self.on_cuda.step(updates)
+            update = cuda_adam.Update(*tensors, steps=int(state["step"]), rate=rate, decay=entry.decay)
+            updates[entry.betas].append(update)
+        for betas, those in updates.items():
+            if those:
+                self.on_cuda[betas].step(those)
 
     def state(self) -> dict[str, Tensor]:
         """Parameters and moments by name."""
@@ -84,3 +94,9 @@ class Optimiser:
             }
             if moments:
                 self.adam.state[entry.parameter] = moments
+
+
+def _course(entry: RatedParameter) -> object:
+    """What parameters of one group have in common."""
+    rates = (entry.start_rate, entry.final_rate, entry.until_images, entry.decay, entry.betas)
+    return (*rates, entry.warm_up_images, entry.warm_up_share, entry.drops, entry.drop)

@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from avatars.avatar import Avatar
 from avatars.rendering.rasterise import Rasterised
 from avatars.training.data import Batch, Pictures
+from avatars.training.schedule import log_linear
 
 
 @dataclass(frozen=True, eq=False)
 class RatedParameter:
     """One tensor to train, its name in checkpoints, and its learning rate as a function of the position in images.
 
-    decay: decoupled weight decay (AdamW's), 0 for plain Adam.
+    decay: decoupled weight decay (AdamW's), 0 for plain Adam. betas: Adam's. warm_up_images: the rate rises to its
+    value over so many, from warm_up_share of it; drops: at each of these positions it is multiplied by drop.
     """
 
     name: str
@@ -26,6 +28,18 @@ class RatedParameter:
     final_rate: float
     until_images: int
     decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    warm_up_images: int = 0
+    warm_up_share: float = 0.01
+    drops: tuple[int, ...] = ()
+    drop: float = 1.0
+
+    def rate(self, at: float) -> float:
+        """The learning rate at a position in images."""
+        found = log_linear(self.start_rate, self.final_rate, at / max(self.until_images, 1))
+        if at < self.warm_up_images:
+            found *= self.warm_up_share + (1 - self.warm_up_share) * at / self.warm_up_images
+        return found * self.drop ** sum(at >= place for place in self.drops)
 
 
 class Trainer(Protocol):

@@ -1,0 +1,121 @@
+"""A person's fields on a skeleton: the canonical template, its box, and the body in one pose (method page C.1, C.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avatars.relit_field.fields import Fields
+from avatars.relit_field.inverse_skinning import Guide, canonical_roots, make_guide, part_of_joints
+from avatars.relit_field.settings import ArticulationSettings
+from avatars.relit_field.skinning_volume import SkinningVolume, skinning_volume
+from avatars.templates.big_pose import SURFACE_GROUPS, surface_triangles
+from avatars.templates.opening import TemplateReference
+from avatars.templates.rotations import matrices_from_axis_angle
+from avatars.templates.template import Template
+from shared.errors import BadTemplate
+
+HIPS_RAD, SHOULDERS_RAD = 0.2, 0.8
+SEED = 7
+
+
+def a_pose(joint_names: tuple[str, ...]) -> Tensor:
+    """[J, 3] rad of the canonical pose: legs a little apart, arms down. Raises BadTemplate for what is no body.
+
+    SMPL turns hips by ±0.2 and shoulders by ∓0.8 about its z axis, which is -y in Effigy's axes.
+    """
+    rotations = torch.zeros(len(joint_names), 3)
+    for name, about_z in (
+        ("left_hip", HIPS_RAD),
+        ("right_hip", -HIPS_RAD),
+        ("left_shoulder", -SHOULDERS_RAD),
+        ("right_shoulder", SHOULDERS_RAD),
+    ):
+        if name not in joint_names:
+            raise BadTemplate("this template is no whole body", found=f"no joint {name!r}", expected="hips, shoulders")
+        rotations[joint_names.index(name), 1] = -about_z
+    return rotations
+
+
+@dataclass(frozen=True, eq=False)
+class PosedBody:
+    """One pose. transforms: [J, 3, 4] posed from canonical; low, high: [3] m of the posed box; see `Guide`."""
+
+    transforms: Tensor
+    guide: Guide
+    low: Tensor
+    high: Tensor
+
+
+class CanonicalBody:
+    """The template in its canonical pose, and what carries it into others. Constants only; nothing here is learned."""
+
+    def __init__(
+        self, reference: TemplateReference, settings: ArticulationSettings, box_scale: float, device: torch.device
+    ) -> None:
+        self.reference, self.settings, self.device = reference, settings, device
+        self.template = Template(reference.open()).to(device)
+        arrays = self.template.arrays
+        self.rotations = a_pose(arrays.joint_names).to(device)
+        shape = torch.tensor(reference.shape, device=device)
+        nothing = torch.zeros(1, 3, device=device)
+        with torch.no_grad():
+            vertices, joints = self.template.rest(preset=reference.preset, shape=shape[None] if len(shape) else None)
+            self.joints = joints[0]
+            skinning, _ = self.template.joint_transforms(self.rotations[None], joints, nothing)
+            self.from_rest = torch.linalg.inv(skinning[0].double())
+            placed = self.template.skin(vertices, skinning).vertices[0]
+        self.triangles = surface_triangles(arrays, ("skin",) if "skin" in arrays.faces else SURFACE_GROUPS)
+        used = np.unique(self.triangles)
+        self.surface: NDArray[np.float64] = placed[torch.from_numpy(used).to(device)].double().cpu().numpy()
+        self.surface_faces = np.searchsorted(used, self.triangles)
+        low, high = self.surface.min(0), self.surface.max(0)
+        centre, half = (low + high) / 2, (high - low) / 2 * box_scale
+        self.centre = torch.from_numpy(centre).float().to(device)
+        self.half_m = float(half.max())
+        made = skinning_volume(self.surface, arrays.weights[used], centre - half, centre + half, settings)
+        self.volume = SkinningVolume(made.weights.to(device), made.low.to(device), made.high.to(device))
+        chosen = np.sort(np.random.default_rng(SEED).permutation(len(used))[: settings.guide_vertices])
+        parts = part_of_joints(arrays.joint_names, self.template.parents)
+        owner = np.array(parts)[arrays.weights[used][chosen].argmax(1)]
+        self.guide_part = torch.from_numpy(owner).to(device)
+        self.guide_places = torch.from_numpy(self.surface[chosen]).float().to(device)
+        self.guide_weights = torch.from_numpy(arrays.weights[used][chosen]).to(device)
+
+    def posed(self, rotations: Tensor, translations: Tensor) -> PosedBody:
+        """The body in one pose: rotations [J, 3] rad, translations [3] m. Without gradients."""
+        with torch.no_grad():
+            matrices = matrices_from_axis_angle(rotations[None].to(self.device))
+            skinning, _ = self.template.joint_transforms(
+                matrices, self.joints[None], translations[None].to(self.device)
+            )
+            transforms = (skinning[0].double() @ self.from_rest)[:, :3].float()
+            blended = (self.guide_weights @ transforms.flatten(1)).view(-1, 3, 4)
+            places = (blended[..., :3] @ self.guide_places[..., None])[..., 0] + blended[..., 3]
+            margin = self.settings.near_template_m
+            low, high = places.amin(0) - margin, places.amax(0) + margin
+            guide = make_guide(places, self.guide_part, blended, low, high, self.settings.guide)
+            return PosedBody(transforms, guide, low, high)
+
+    def canonical(self, pose: PosedBody, places: Tensor, fields: Fields, levels: int | None) -> tuple[Tensor, Tensor]:
+        """Canonical place [P, 3] of each posed one (the innermost where several exist), and which have one [P] bool."""
+        roots = canonical_roots(places, self.volume, pose.transforms, pose.guide, self.settings)
+        real = roots.real & fields.inside(roots.places.flatten(0, 1)).view_as(roots.real)
+        chosen = torch.argmax(real.int(), dim=1)  # the first real one
+        crowded = torch.nonzero(real.sum(1) > 1)[:, 0]
+        if len(crowded):
+            with torch.no_grad():
+                several = roots.places[crowded]
+                distance = fields.distance(several.flatten(0, 1), levels)[0].view(several.shape[:2])
+                distance = distance.masked_fill(~real[crowded], torch.inf)
+                chosen[crowded] = distance.argmin(1)
+        row = torch.arange(len(places), device=places.device)
+        return roots.places[row, chosen], real.any(1)
+
+    def turned(self, pose: PosedBody, places: Tensor, vectors: Tensor) -> Tensor:
+        """Canonical vectors [P, 3] at canonical places in the posed body's axes, by the blended bone rotations."""
+        return (self.volume.blended(places, pose.transforms)[..., :3] @ vectors[..., None])[..., 0]

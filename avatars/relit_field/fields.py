@@ -1,0 +1,112 @@
+"""The canonical fields: distance with its gradient, density, radiance and materials (method page C.1).
+
+Places are canonical, in m; inside, the box becomes the cube -1..1 (one length for all axes, so distances stay round).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from avatars.relit_field.hash_grid import HashGrid
+from avatars.relit_field.networks import ColourNetwork, DistanceNetwork, LipschitzNetwork, sphere_harmonics_16
+from avatars.relit_field.settings import FieldSettings
+
+ALBEDO, ROUGHNESS = (0.77, 0.03), (0.9, 0.09)
+"""Scale and offset of the sigmoid: albedo in 0.03..0.8, roughness in 0.09..0.99; metallic in 0..1."""
+SMALLEST_BETA_M = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """distance_m [P], features [P, n] and the distance's gradient [P, 3] (near 1 long) at P canonical places."""
+
+    distance_m: Tensor
+    features: Tensor
+    gradient: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Materials:
+    """albedo [P, 3] linear, roughness and metallic [P, 1]."""
+
+    albedo: Tensor
+    roughness: Tensor
+    metallic: Tensor
+
+
+class Fields(nn.Module):
+    """All that is learned of a person. centre: [3] m of the box, half_m: half its longest side."""
+
+    centre: Tensor
+    half_m: Tensor
+
+    def __init__(self, settings: FieldSettings, centre: Tensor, half_m: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.settings = settings
+        self.register_buffer("centre", centre.float(), persistent=False)
+        self.register_buffer("half_m", torch.tensor(float(half_m)), persistent=False)
+        self.shape_grid = HashGrid(settings.grid, generator)
+        self.colour_grid = HashGrid(settings.grid, generator)
+        encoded, features = self.shape_grid.width, settings.geometry_features
+        self.shape = DistanceNetwork(
+            encoded, settings.width, settings.geometry_layers, features, settings.sphere_radius, generator
+        )
+        self.colour = ColourNetwork(3 + encoded + features + 3 + 16, settings.width, settings.colour_layers, generator)
+        self.material = LipschitzNetwork(3 + encoded + features, settings.width, settings.colour_layers, 5, generator)
+        self.beta = nn.Parameter(torch.tensor(settings.beta))
+
+    def unit(self, places: Tensor) -> Tensor:
+        """Canonical places [P, 3] m in the cube -1..1."""
+        return (places - self.centre) / self.half_m
+
+    def inside(self, places: Tensor) -> Tensor:
+        """[P] bool: within the box."""
+        return (self.unit(places).abs() <= 1).all(-1)
+
+    def distance(self, places: Tensor, levels: int | None = None) -> tuple[Tensor, Tensor]:
+        """Signed distance [P] m and features [P, n] at places [P, 3]."""
+        unit = self.unit(places)
+        found = self.shape(torch.cat((unit, self.shape_grid((unit + 1) / 2, levels)), -1))
+        return found[:, 0] * self.half_m, found
+
+    def geometry(self, places: Tensor, levels: int | None = None) -> Geometry:
+        """Distance, features and gradient; the gradient can itself be differentiated where gradients are on."""
+        wanted = torch.is_grad_enabled()
+        with torch.enable_grad():
+            at = places if places.requires_grad else places.detach().requires_grad_()
+            distance, features = self.distance(at, levels)
+            (gradient,) = torch.autograd.grad(distance.sum(), at, create_graph=wanted, retain_graph=wanted)
+        if not wanted:
+            return Geometry(distance.detach(), features.detach(), gradient.detach())
+        return Geometry(distance, features, gradient)
+
+    def beta_m(self) -> Tensor:
+        """Width of the surface's density in m."""
+        return self.beta.abs() + SMALLEST_BETA_M
+
+    def radiance(
+        self, places: Tensor, features: Tensor, normals: Tensor, seen_along: Tensor, levels: int | None = None
+    ) -> Tensor:
+        """Linear radiance [P, 3] in 0..1 towards the eye. normals, seen_along (eye to place): [P, 3] unit, posed."""
+        unit = self.unit(places)
+        mirrored = seen_along - 2 * (seen_along * normals).sum(-1, keepdim=True) * normals
+        looked = sphere_harmonics_16(normalize(mirrored, dim=-1))
+        return self.colour(torch.cat((unit, self.colour_grid((unit + 1) / 2, levels), features, normals, looked), -1))
+
+    def materials(self, places: Tensor, features: Tensor, levels: int | None = None) -> Materials:
+        """Albedo, roughness and metallic at places [P, 3] with their geometry's features."""
+        unit = self.unit(places)
+        raw = self.material(torch.cat((unit, self.colour_grid((unit + 1) / 2, levels), features), -1)).sigmoid()
+        albedo = ALBEDO[0] * raw[:, :3] + ALBEDO[1]
+        return Materials(albedo, ROUGHNESS[0] * raw[:, 3:4] + ROUGHNESS[1], raw[:, 4:5])
+
+
+def laplace_density(distance_m: Tensor, beta_m: Tensor) -> Tensor:
+    """Density 1/m of VolSDF (Yariv et al. 2021): the Laplace distribution's CDF of -distance, over beta."""
+    size = distance_m.abs()
+    outside = 0.5 * torch.exp(-size / beta_m)
+    return torch.where(distance_m >= 0, outside, 1 - outside) / beta_m

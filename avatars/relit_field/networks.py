@@ -1,0 +1,145 @@
+"""Small networks: a weight-normalised distance network that begins as a sphere, a plain one, a Lipschitz-bounded one.
+
+Sources: geometric start, Atzmon and Lipman, "SAL" (2020); Lipschitz bound, Liu et al., "Learning Smooth Neural
+Functions via Lipschitz Regularization" (2022).
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, softplus
+
+SOFTNESS = 100.0
+
+
+def layer(inputs: int, outputs: int, generator: torch.Generator) -> tuple[nn.Parameter, nn.Parameter]:
+    """A linear layer's weight [outputs, inputs] and bias [outputs], uniform by fan-in as torch's own."""
+    bound = 1 / math.sqrt(inputs)
+    weight = (torch.rand(outputs, inputs, generator=generator) * 2 - 1) * bound
+    bias = (torch.rand(outputs, generator=generator) * 2 - 1) * bound
+    return nn.Parameter(weight), nn.Parameter(bias)
+
+
+class DistanceNetwork(nn.Module):
+    """[P, 3 + grid] -> [P, features]: the first is the signed distance in half boxes, all of them describe the place.
+
+    Weight-normalised: rows have direction `v` and length `g`. The start ignores the grid and is |x| - radius, roughly:
+    a hidden layer of few units makes a bumpy sphere.
+    """
+
+    def __init__(
+        self, grid: int, width: int, layers: int, features: int, radius: float, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        sizes = [3 + grid, *[width] * layers, features]
+        self.v, self.g, self.b = nn.ParameterList(), nn.ParameterList(), nn.ParameterList()
+        for number, (inputs, outputs) in enumerate(pairwise(sizes)):
+            last = number == layers
+            if last:
+                weight = math.sqrt(math.pi / inputs) + 1e-4 * torch.randn(outputs, inputs, generator=generator)
+                bias = torch.full((outputs,), -radius)
+            else:
+                weight = torch.randn(outputs, inputs, generator=generator) * math.sqrt(2 / outputs)
+                bias = torch.zeros(outputs)
+                if number == 0:
+                    weight[:, :3] = evenly_spread(outputs) * math.sqrt(6 / outputs)
+                    weight[:, 3:] = 0
+            self.v.append(nn.Parameter(weight))
+            self.g.append(nn.Parameter(weight.norm(dim=1, keepdim=True)))
+            self.b.append(nn.Parameter(bias))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[P, features] of [P, 3 + grid]."""
+        found = inputs
+        for number, (v, g, b) in enumerate(zip(self.v, self.g, self.b, strict=True)):
+            found = linear(found, g * v / v.norm(dim=1, keepdim=True).clamp_min(1e-12), b)
+            if number < len(self.v) - 1:
+                found = softplus(found, beta=SOFTNESS)
+        return found
+
+
+def evenly_spread(count: int) -> Tensor:
+    """[count, 3] unit directions on a Fibonacci sphere."""
+    index = torch.arange(count, dtype=torch.float64) + 0.5
+    z, turn = 1 - 2 * index / count, index * (math.pi * (1 + math.sqrt(5)))
+    radius = (1 - z * z).sqrt()
+    return torch.stack((radius * turn.cos(), radius * turn.sin(), z), -1).float()
+
+
+class ColourNetwork(nn.Module):
+    """[P, inputs] -> [P, 3] in 0..1 by hidden ReLU layers and a sigmoid."""
+
+    def __init__(self, inputs: int, width: int, layers: int, generator: torch.Generator) -> None:
+        super().__init__()
+        sizes = [inputs, *[width] * layers, 3]
+        made = [layer(before, after, generator) for before, after in pairwise(sizes)]
+        self.w = nn.ParameterList([weight for weight, _ in made])
+        self.b = nn.ParameterList([bias for _, bias in made])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Colours [P, 3] of [P, inputs]."""
+        found = inputs
+        for number, (w, b) in enumerate(zip(self.w, self.b, strict=True)):
+            found = linear(found, w, b)
+            found = torch.relu(found) if number < len(self.w) - 1 else torch.sigmoid(found)
+        return found
+
+
+class LipschitzNetwork(nn.Module):
+    """[P, inputs] -> [P, outputs], ReLU between layers; each layer's rows are held below a learned bound."""
+
+    def __init__(self, inputs: int, width: int, layers: int, outputs: int, generator: torch.Generator) -> None:
+        super().__init__()
+        sizes = [inputs, *[width] * layers, outputs]
+        made = [layer(before, after, generator) for before, after in pairwise(sizes)]
+        self.w = nn.ParameterList([weight for weight, _ in made])
+        self.b = nn.ParameterList([bias for _, bias in made])
+        self.c = nn.ParameterList([nn.Parameter(_inverse_softplus(weight.abs().sum(1).max())) for weight, _ in made])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[P, outputs] of [P, inputs], before any squashing."""
+        found = inputs
+        for number, (w, b, c) in enumerate(zip(self.w, self.b, self.c, strict=True)):
+            held = w * (softplus(c) / w.abs().sum(1, keepdim=True).clamp_min(1e-12)).clamp(max=1)
+            found = linear(found, held, b)
+            found = torch.relu(found) if number < len(self.w) - 1 else found
+        return found
+
+    def bound(self) -> Tensor:
+        """The product of the layers' bounds: no output changes by more than this when inputs change by 1."""
+        return torch.stack([softplus(c) for c in self.c]).prod()
+
+
+def _inverse_softplus(value: Tensor) -> Tensor:
+    return value.detach() + torch.log(-torch.expm1(-value.detach()))
+
+
+def sphere_harmonics_16(directions: Tensor) -> Tensor:
+    """Real spherical harmonics of bands 0 to 3, [P, 16], of unit directions [P, 3]: how networks see a direction."""
+    x, y, z = directions.unbind(-1)
+    xx, yy, zz = x * x, y * y, z * z
+    return torch.stack(
+        (
+            torch.full_like(x, 0.28209479177387814),
+            -0.4886025119029199 * y,
+            0.4886025119029199 * z,
+            -0.4886025119029199 * x,
+            1.0925484305920792 * x * y,
+            -1.0925484305920792 * y * z,
+            0.31539156525252005 * (3 * zz - 1),
+            -1.0925484305920792 * x * z,
+            0.5462742152960396 * (xx - yy),
+            -0.5900435899266435 * y * (3 * xx - yy),
+            2.890611442640554 * x * y * z,
+            -0.4570457994644658 * y * (5 * zz - 1),
+            0.3731763325901154 * z * (5 * zz - 3),
+            -0.4570457994644658 * x * (5 * zz - 1),
+            1.445305721320277 * z * (xx - yy),
+            -0.5900435899266435 * x * (xx - 3 * yy),
+        ),
+        -1,
+    )

@@ -1,0 +1,171 @@
+"""Physically based shading of traced rays: one light direction a scattering place, seen or blocked, with one bounce.
+
+Scattering places are drawn along each ray by its weights, directions are stratified over the sphere (method page C.3).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from avatars.lighting.brdf import brdf
+from avatars.relit_field.body import PosedBody
+from avatars.relit_field.compositing import drawn
+from avatars.relit_field.fields import Materials, laplace_density
+from avatars.relit_field.light import Light
+from avatars.relit_field.march import Person, Traced
+from avatars.relit_field.rays import uniform
+from avatars.relit_field.settings import LightSettings
+
+AWAY_STEPS = 0.5
+"""Secondary rays begin so many of their steps off the surface."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shaded:
+    """radiance: [R, 3] linear, of the person where a ray meets it; visibility: [R] the part of the sky over the surface
+    that is open; met: [R] bool, rays that met anything."""
+
+    radiance: Tensor
+    visibility: Tensor
+    met: Tensor
+
+
+def sphere_directions(rays: int, rows: int, columns: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """[R, rows * columns, 3] unit directions, one in each of equal parts of the sphere; density 1 / (4 pi)."""
+    shift = uniform((rays, rows, columns, 2), generator, device)
+    z = 1 - 2 * (torch.arange(rows, device=device)[:, None] + shift[..., 0]) / rows
+    turn = 2 * math.pi * (torch.arange(columns, device=device) + shift[..., 1]) / columns
+    radius = (1 - z * z).clamp_min(0).sqrt()
+    return torch.stack((radius * turn.cos(), radius * turn.sin(), z), -1).flatten(1, 2)
+
+
+def shade(
+    person: Person,
+    pose: PosedBody,
+    traced: Traced,
+    materials: Materials,
+    light: Light,
+    settings: LightSettings,
+    generator: torch.Generator,
+    levels: int | None,
+) -> Shaded:
+    """Outgoing radiance of all rays of `traced`; differentiable in the materials of its samples, normals and light."""
+    rays, count = len(traced.rays), settings.rows * settings.columns
+    device = traced.weights.device
+    directions = sphere_directions(rays, settings.rows, settings.columns, generator, device)
+    order = torch.argsort(uniform((rays, count), generator, device), dim=1)
+    stratified = (order + uniform((rays, count), generator, device)) / count
+    index, met = drawn(traced.weights, traced.samples.ray, rays, stratified)
+    if not bool(met.any()):
+        nothing = traced.weights.new_zeros(rays)
+        return Shaded(nothing[:, None].expand(-1, 3), nothing, met)
+    normals = traced.normals[index]
+    cosine = (normals * directions).sum(-1)
+    ray, column = torch.nonzero((cosine > 1e-4) & met[:, None], as_tuple=True)
+    place, to_light = index[ray, column], directions[ray, column]
+    origins = traced.rays.at(ray, traced.samples.t_m[place])
+    incoming, open_sky = incoming_radiance(person, pose, origins, to_light, light, settings, levels)
+    to_eye = -traced.rays.directions[ray]
+    normal = facing(traced.normals[place], to_eye)
+    diffuse, specular = brdf(
+        normal, to_eye, to_light, materials.albedo[place], materials.roughness[place], materials.metallic[place]
+    )
+    lit = (diffuse + specular) * incoming * cosine[ray, column, None] * (4 * math.pi / count)
+    radiance = lit.new_zeros(rays, 3).index_add(0, ray, lit)
+    over = lit.new_zeros(rays).index_add(0, ray, torch.ones_like(open_sky))
+    seen = lit.new_zeros(rays).index_add(0, ray, open_sky)
+    return Shaded(radiance, seen / over.clamp_min(1), met)
+
+
+def facing(normals: Tensor, to_eye: Tensor) -> Tensor:
+    """Normals [N, 3] that look away from the eye bent just so far that they do not."""
+    along = (normals * to_eye).sum(-1, keepdim=True)
+    return normalize(torch.where(along < 1e-3, normals + (1e-3 - along) * to_eye, normals), dim=-1)
+
+
+def incoming_radiance(
+    person: Person,
+    pose: PosedBody,
+    origins: Tensor,
+    directions: Tensor,
+    light: Light,
+    settings: LightSettings,
+    levels: int | None,
+) -> tuple[Tensor, Tensor]:
+    """Radiance [N, 3] that reaches places [N, 3] from directions [N, 3], and how much of the light passes [N] in 0..1.
+
+    The light where it is seen, the radiance field where the person is in the way (not differentiated).
+    """
+    passed, _, canonical = visibility(person, pose, origins, directions, settings, levels)
+    incoming = light.radiance(directions) * passed[:, None]
+    blocked = torch.nonzero(passed < 0.999)[:, 0]
+    if settings.bounce and len(blocked):
+        with torch.no_grad():
+            places = canonical[blocked]
+            geometry = person.fields.geometry(places, levels)
+            normals = normalize(person.body.turned(pose, places, geometry.gradient), dim=-1, eps=1e-6)
+            along = directions[blocked]
+            reflected = person.fields.radiance(places, geometry.features, normals, along, levels)
+        incoming = incoming.index_add(0, blocked, reflected * (1 - passed[blocked, None]))
+    return incoming, passed
+
+
+def visibility(
+    person: Person, pose: PosedBody, origins: Tensor, directions: Tensor, settings: LightSettings, levels: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """How much light passes [N], where a ray first enters the person [N] m (far_m where it does not), canonical [N, 3].
+
+    Coarse steps look for the first change of the distance's sign from outside to inside; around it, fine steps sum up
+    the density. A ray that begins inside must leave first, so a place does not shadow itself. Without gradients.
+    """
+    with torch.no_grad():
+        step = settings.far_m / settings.coarse_steps
+        count = len(origins)
+        t = (torch.arange(settings.coarse_steps, device=origins.device) + AWAY_STEPS) * step
+        distance = _distances(person, pose, origins, directions, t.expand(count, -1), levels)[0]
+        enters = (distance[:, :-1] > 0) & (distance[:, 1:] <= 0)
+        first = torch.argmax(enters.int(), dim=1)
+        hit = torch.nonzero(enters.any(1))[:, 0]
+        passed = torch.ones(count, device=origins.device)
+        where = torch.full((count,), settings.far_m, device=origins.device)
+        canonical = torch.zeros(count, 3, device=origins.device)
+        if not len(hit):
+            return passed, where, canonical
+        row = torch.arange(len(hit), device=origins.device)
+        before, after = distance[hit][row, first[hit]], distance[hit][row, first[hit] + 1]
+        # Where there is nothing the distance is a constant, not a slope: then only its sign says something.
+        share = (before / (before - after).clamp_min(1e-9)).clamp(0, 1)
+        fine = (torch.arange(settings.fine_steps, device=origins.device) + 0.5) / settings.fine_steps
+        width = 2 * step / settings.fine_steps
+        start = t[first[hit]] + share * step - 0.5 * step
+        t_fine = start[:, None] + 2 * step * fine
+        near, places = _distances(person, pose, origins[hit], directions[hit], t_fine, levels)
+        density = laplace_density(near, person.fields.beta_m())
+        passed[hit] = torch.exp(-(density * width).sum(1))
+        entered = torch.argmax((near <= 0).int(), dim=1)
+        where[hit] = t_fine[row, entered]
+        canonical[hit] = places[row, entered]
+        return passed, where, canonical
+
+
+def _distances(
+    person: Person, pose: PosedBody, origins: Tensor, directions: Tensor, t_m: Tensor, levels: int | None
+) -> tuple[Tensor, Tensor]:
+    """Signed distance [N, S] at t_m [N, S] along rays, far outside where nothing can be; canonical places [N, S, 3]."""
+    count, steps = t_m.shape
+    places = (origins[:, None] + t_m[..., None] * directions[:, None]).flatten(0, 1)
+    far = float(person.fields.half_m)
+    distance = places.new_full((len(places),), far)
+    canonical = torch.zeros_like(places)
+    near = torch.nonzero(pose.guide.near(places, person.body.settings.near_template_m))[:, 0]
+    found, ok = person.body.canonical(pose, places[near], person.fields, levels)
+    ok = ok & person.occupancy.filled(person.fields, found)
+    near, found = near[ok], found[ok]
+    distance[near] = person.fields.distance(found, levels)[0]
+    canonical[near] = found
+    return distance.view(count, steps), canonical.view(count, steps, 3)

@@ -1,0 +1,77 @@
+"""Skinning weights everywhere in the canonical box: those of the nearest vertices, smoothed (method page C.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from avatars.relit_field.settings import ArticulationSettings
+
+SHALLOW = 4
+"""A body is that much thinner in depth (y) than wide or high, and so is the volume."""
+
+
+@dataclass(frozen=True, eq=False)
+class SkinningVolume:
+    """weights: [1, J, Z, Y, X] over the box low..high ([3] m each), trilinear between voxels, rows summing to 1."""
+
+    weights: Tensor
+    low: Tensor
+    high: Tensor
+
+    def at(self, places: Tensor) -> Tensor:
+        """Weights [P, J] at canonical places [P, 3] m; outside the box the nearest place in it counts."""
+        unit = 2 * (places - self.low) / (self.high - self.low) - 1
+        found = grid_sample(
+            self.weights, unit[None, :, None, None], mode="bilinear", padding_mode="border", align_corners=True
+        )
+        return found[0, :, :, 0, 0].T
+
+    def blended(self, places: Tensor, transforms: Tensor) -> Tensor:
+        """Blended transforms [P, 3, 4] at canonical places, of posed-from-canonical transforms [J, 3, 4]."""
+        return (self.at(places) @ transforms.flatten(1)).view(-1, 3, 4)
+
+    def skinned(self, places: Tensor, transforms: Tensor) -> Tensor:
+        """Posed places [P, 3] of canonical ones."""
+        blended = self.blended(places, transforms)
+        return (blended[..., :3] @ places[..., None])[..., 0] + blended[..., 3]
+
+
+def skinning_volume(
+    vertices: NDArray[np.float64],
+    weights: NDArray[np.float32],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    settings: ArticulationSettings,
+) -> SkinningVolume:
+    """The volume of a canonical template: vertices [V, 3] m, weights [V, J], box corners [3] m."""
+    from scipy.spatial import cKDTree
+
+    side = settings.volume
+    shape = np.array((side, max(2, side // SHALLOW), side))  # x, y, z
+    axes = [np.linspace(low[axis], high[axis], shape[axis]) for axis in range(3)]
+    z, y, x = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
+    places = np.stack((x, y, z), -1).reshape(-1, 3)
+    count = min(settings.neighbours, len(vertices))
+    distance, index = cKDTree(vertices).query(places, k=count)
+    distance, index = distance.reshape(-1, count), index.reshape(-1, count)
+    share = 1 / np.maximum(distance, 1e-6)
+    share /= share.sum(1, keepdims=True)
+    mixed = np.zeros((len(places), weights.shape[1]), np.float32)
+    for column in range(count):
+        mixed += share[:, column, None].astype(np.float32) * weights[index[:, column]]
+    volume = mixed.reshape(*shape[::-1], -1)
+    for _ in range(settings.smoothings):
+        padded = np.pad(volume, ((1, 1), (1, 1), (1, 1), (0, 0)), mode="edge")
+        mean = (padded[2:, 1:-1, 1:-1] + padded[:-2, 1:-1, 1:-1] + padded[1:-1, 2:, 1:-1] + padded[1:-1, :-2, 1:-1]) + (
+            padded[1:-1, 1:-1, 2:] + padded[1:-1, 1:-1, :-2]
+        )
+        volume = mean / 6 + settings.smoothing * (volume - mean / 6)
+    volume /= np.maximum(volume.sum(-1, keepdims=True), 1e-12)
+    tensor = torch.from_numpy(np.ascontiguousarray(volume.transpose(3, 0, 1, 2)))[None]
+    return SkinningVolume(tensor, torch.from_numpy(low).float(), torch.from_numpy(high).float())

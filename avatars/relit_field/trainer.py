@@ -1,0 +1,147 @@
+"""Training of implicit teachers, as the shared loop asks for it. A step is one picture; rays are drawn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatars.avatar import Avatar
+from avatars.captures.capture import Capture
+from avatars.relit_field.body import PosedBody
+from avatars.relit_field.model import TeacherModel
+from avatars.relit_field.objective import losses
+from avatars.relit_field.picture import picture
+from avatars.relit_field.rays import choose_pixels, pixel_rays
+from avatars.rendering.rasterise import Rasterised
+from avatars.training.config import TrainConfig
+from avatars.training.data import Batch, Pictures
+from avatars.training.trainer import RatedParameter
+from shared.errors import BadAvatar
+
+BETAS = (0.9, 0.99)
+
+
+class TeacherTrainer:
+    """A `Trainer` of one teacher from one capture. Raises BadTemplate where the capture's template is no whole body."""
+
+    def __init__(self, config: TrainConfig, capture: Capture, device: str) -> None:
+        self.config, self.capture, self.device = config, capture, torch.device(device)
+        self.model = TeacherModel(config.teacher, capture.template, self.device, config.seed)
+        self.rotations, self.translations = (
+            torch.from_numpy(np.array(values)).to(self.device)
+            for values in (capture.motion.rotations, capture.motion.translations)
+        )
+        self.generator = torch.Generator().manual_seed(config.seed + 1)
+        self.at, self.since_refresh = 0.0, 0
+
+    def parameters(self) -> tuple[RatedParameter, ...]:
+        """All tensors to train, by name."""
+        rates = self.config.teacher.rates
+        return tuple(
+            RatedParameter(
+                name,
+                parameter,
+                rates.rate,
+                rates.rate,
+                1,
+                betas=BETAS,
+                warm_up_images=rates.warm_up,
+                warm_up_share=rates.warm_up_share,
+                drops=rates.drops,
+                drop=rates.drop,
+            )
+            for name, parameter in self.model.parameters().items()
+        )
+
+    def posed(self, frame: int) -> PosedBody:
+        """The body in a frame of the capture."""
+        return self.model.person.body.posed(self.rotations[frame], self.translations[frame])
+
+    def losses(self, batch: Batch, at: float) -> dict[str, Tensor]:
+        """Named terms of a batch, already weighted: the means over its pictures."""
+        self.at = at
+        found: dict[str, Tensor] = {}
+        count = len(batch.frames)
+        targets, alphas = batch.target(), batch.alpha()
+        for number, frame in enumerate(batch.frames.tolist()):
+            pose = self.posed(frame)
+            pixels = choose_pixels(alphas[number], self.config.teacher.march, self.generator)
+            rays = pixel_rays(batch.cameras.one(number), pixels.flip(1) + 0.5, pose.low, pose.high)
+            terms = losses(
+                self.model.person,
+                self.model.light,
+                pose,
+                rays,
+                targets[number][pixels[:, 0], pixels[:, 1]],
+                alphas[number][pixels[:, 0], pixels[:, 1]],
+                batch.backgrounds[number],
+                self.config.teacher,
+                at,
+                self.generator,
+            )
+            for name, value in terms.items():
+                found[name] = found.get(name, 0) + value / count
+        return found
+
+    def prepared(self, pictures: Pictures, images: tuple[int, ...]) -> Pictures:
+        """As they are: rays are drawn from whole pictures."""
+        return pictures
+
+    def after_step(self, batch: Batch, at: float) -> None:
+        """Look where there is anything, every so many steps; once anew."""
+        march = self.config.teacher.march
+        self.since_refresh += 1
+        step = len(batch.frames)
+        anew = at < march.occupancy_anew <= at + step
+        if self.since_refresh >= march.occupancy_every or anew:
+            self.since_refresh = 0
+            person = self.model.person
+            person.occupancy.refresh(person.fields, person.step_m(), self.levels(at), self.generator, anew=anew)
+
+    def levels(self, at: float) -> int:
+        """How many levels of the grids are open."""
+        return self.model.person.fields.shape_grid.open_levels(at)
+
+    def render(self, batch: Batch) -> Rasterised:
+        """The radiance field in the batch's poses and cameras, premultiplied, without background or gradients."""
+        images = [
+            picture(
+                self.model.person,
+                self.posed(frame),
+                batch.cameras.one(number),
+                self.config.teacher,
+                light=None,
+                levels=self.levels(self.at),
+                maps=False,
+            )
+            for number, frame in enumerate(batch.frames.tolist())
+        ]
+        alpha = torch.cat([image.alpha for image in images])
+        colours = torch.cat([image.radiance for image in images])
+        return Rasterised(colours * alpha[..., None], alpha, torch.cat([image.depth_m for image in images]))
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Random numbers, occupancy and how long ago it was looked at."""
+        return {
+            "generator": self.generator.get_state(),
+            "occupancy": self.model.person.occupancy.opacity,
+            "position": torch.tensor((self.at, float(self.since_refresh)), dtype=torch.float64),
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Inverse of `state`."""
+        self.generator.set_state(state["generator"].clone())
+        self.model.person.occupancy.opacity = state["occupancy"].to(self.device).clone()
+        at, since = state["position"].tolist()
+        self.at, self.since_refresh = at, int(since)
+
+    def finish(self) -> Avatar:
+        """Raises BadAvatar: a teacher is distilled into an avatar; `results.write_teacher` stores it."""
+        raise BadAvatar("a teacher is no avatar yet", do="Distil it: effigy relight distill")
+
+    def gaussians(self) -> int:
+        """None: it is a field."""
+        return 0
