@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from avatars.captures.capture import Capture
 from avatars.relit_body.painted import PaintedTeacher
 from avatars.relit_body.teacher import Teacher
+from avatars.relit_field.storage import open_teacher
 from avatars.templates.big_pose import big_pose_rotations
 from shared.errors import BadConfig, BadTemplate
 from shared.types import Environment
 
 
 def find_teacher(name: str, capture: Capture, device: str) -> Teacher:
-    """The teacher of that name for this capture. Raises BadConfig, or BadTemplate for a teacher of another template."""
+    """The teacher of that name for this capture, or the one in a NAME.teacher folder.
+
+    Raises BadConfig, BadAvatar for a damaged folder, BadTemplate for a teacher of another template.
+    """
+    if Path(name).suffix == ".teacher":
+        stored = open_teacher(Path(name).expanduser(), device)
+        check_teacher(stored, capture)
+        return stored
     if name != "painted":
-        raise BadConfig(f"there is no teacher {name!r}", expected="painted")
+        raise BadConfig(f"there is no teacher {name!r}", expected="painted, or the folder of one (NAME.teacher)")
     arrays = capture.template.open()
     try:
         canonical = big_pose_rotations(arrays.joint_names)
