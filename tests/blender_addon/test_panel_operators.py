@@ -51,6 +51,12 @@ def connected(addon, backend, monkeypatch):
     return addon
 
 
+def listed(avatar_id: str) -> messages.AvatarSummary | None:
+    """The library's row of an avatar; other tests leave avatars of their own."""
+    rows = CONNECTION.ask_and_wait(messages.ListAvatars()).avatars
+    return next((row for row in rows if row.avatar_id == avatar_id), None)
+
+
 def test_renaming_trashing_and_bringing_back(connected, backend) -> None:
     ops = connected.ops.effigy
     ops.add_avatar(avatar_id="tiny")
@@ -58,13 +64,13 @@ def test_renaming_trashing_and_bringing_back(connected, backend) -> None:
     try:
         ops.rename_avatar(avatar_id="tiny", name="Größe")
         assert armature.effigy.avatar_name == "Größe"
-        assert CONNECTION.ask_and_wait(messages.ListAvatars()).avatars[0].name == "Größe"
-        assert CONNECTION.ask_and_wait(messages.ListAvatars()).avatars[0].digest == armature.effigy.digest
+        row = listed("tiny")
+        assert row is not None and row.name == "Größe" and row.digest == armature.effigy.digest
         with pytest.raises(RuntimeError, match="cannot be an avatar's"):
             ops.rename_avatar(avatar_id="tiny", name="a/b")
         assert "cannot be an avatar's" in GUARDS.log.notice.sentence
         ops.trash_avatar(avatar_id="tiny")
-        assert CONNECTION.ask_and_wait(messages.ListAvatars()).avatars == ()
+        assert listed("tiny") is None
         (thrown,) = CONNECTION.ask_and_wait(desk_messages.ListTrash()).avatars
         ops.restore_avatar(avatar_id=thrown.avatar_id)
     finally:

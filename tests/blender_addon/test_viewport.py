@@ -70,9 +70,11 @@ def thread(scene_with_avatar, backend):
 
 def test_the_newest_wish_wins_and_every_view_gets_its_own(thread) -> None:
     wait_for(lambda: thread.status == "connected")
-    for step in range(30):
-        thread.want(wish(turn=0.01 * step))
-        thread.want(wish("other", turn=-0.5))
+    wishes = [wish(turn=0.01 * step) for step in range(30)]  # making one takes as long as rendering one
+    beside = wish("other", turn=-0.5)
+    for one in wishes:
+        thread.want(one)
+        thread.want(beside)
     final = wait_for(lambda: (p := thread.picture("v")) and p.wish.stamp == (0.29,) and p)
     other = wait_for(lambda: thread.picture("other"))
     assert final.number < 30, "older wishes were passed over"
