@@ -134,7 +134,7 @@ def _images(arguments: argparse.Namespace, capture: Any) -> tuple[int, ...]:
 def _on_motion(arguments: argparse.Namespace, body: Any, device: str) -> int:
     from avatars.evaluation.frames import Shot
     from avatars.mlp_body.testing import body_view, motion_for, render_motion, timed
-    from shared.camera_json import camera_from_json
+    from shared.camera_files import read_path
     from shared.motions import read_smpl_motion
     from shared.types import Motion
 
@@ -151,7 +151,7 @@ def _on_motion(arguments: argparse.Namespace, body: Any, device: str) -> int:
             content = arguments.cam_path.read_bytes()
         except OSError as error:
             raise EffigyError(f"{arguments.cam_path} cannot be read", found=str(error.strerror)) from error
-        camera = camera_from_json(content, arguments.cam_path.name, up)
+        camera = read_path(content, arguments.cam_path.name, up).cameras[0]
     else:
         camera = body_view(body.proxy().vertices, motion, *(arguments.size or DEFAULT_SIZE))
     if arguments.out_dir is not None:

@@ -11,11 +11,21 @@ from pathlib import Path
 from types import ModuleType
 
 if (Path(__file__).parent / "shared").is_dir():
-    from .shared import desk_messages, errors, messages, motions, rotations, template, types
+    from .shared import camera_files, desk_messages, errors, messages, motions, rotations, template, types
 else:
-    from shared import desk_messages, errors, messages, motions, rotations, template, types
+    from shared import camera_files, desk_messages, errors, messages, motions, rotations, template, types
 
-__all__ = ["desk_messages", "errors", "messages", "motions", "rotations", "shared_module", "template", "types"]
+__all__ = [
+    "camera_files",
+    "desk_messages",
+    "errors",
+    "messages",
+    "motions",
+    "rotations",
+    "shared_module",
+    "template",
+    "types",
+]
 
 
 def shared_module(name: str) -> ModuleType:

@@ -63,26 +63,3 @@ def six_from_matrices(matrices: ArrayLike) -> Floats:
     """6D codings [..., 6] of rotation matrices [..., 3, 3]: the first two rows, row-major."""
     values = np.asarray(matrices, np.float64)
     return values[..., :2, :].reshape(*values.shape[:-2], 6)
-
-
-def axis_angles(matrices: ArrayLike) -> Floats:
-    """Axis-angle vectors [..., 3] rad, length at most pi, of rotation matrices [..., 3, 3].
-
-    By way of the quaternion whose largest component is taken first, so half turns and tiny turns are exact alike.
-    """
-    R = np.asarray(matrices, np.float64)
-    xx, yy, zz = R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]
-    # Row k of `table` is the quaternion (w, x, y, z) times four times its own k-th component.
-    w_row = (1 + xx + yy + zz, R[..., 2, 1] - R[..., 1, 2], R[..., 0, 2] - R[..., 2, 0], R[..., 1, 0] - R[..., 0, 1])
-    x_row = (w_row[1], 1 + xx - yy - zz, R[..., 1, 0] + R[..., 0, 1], R[..., 0, 2] + R[..., 2, 0])
-    y_row = (w_row[2], x_row[2], 1 - xx + yy - zz, R[..., 2, 1] + R[..., 1, 2])
-    z_row = (w_row[3], x_row[3], y_row[3], 1 - xx - yy + zz)
-    table = np.stack([np.stack(row, -1) for row in (w_row, x_row, y_row, z_row)], -2)
-    largest = np.argmax(np.diagonal(table, axis1=-2, axis2=-1), -1)
-    quaternion = np.take_along_axis(table, largest[..., None, None], -2)[..., 0, :]
-    quaternion = quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True)
-    quaternion = np.where(quaternion[..., :1] < 0, -quaternion, quaternion)
-    sine = np.linalg.norm(quaternion[..., 1:], axis=-1, keepdims=True)
-    angle = 2 * np.arctan2(sine, quaternion[..., :1])
-    factor = np.where(sine > 1e-12, angle / np.maximum(sine, 1e-12), 2.0)
-    return factor * quaternion[..., 1:]

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from avatars.captures.capture import Capture, CaptureImage, check_counts, check_names
 from avatars.captures.flame_axes import (
     MODEL_FROM_FLAME_4,
-    axis_angles,
     matrices_from_six,
     rigid,
     rotations_to_model,
@@ -36,6 +35,7 @@ from avatars.captures.reading import FLIP_YZ, INSTA_READING, camera_from_flame, 
 from avatars.captures.splits import held_out_end
 from avatars.templates.opening import TemplateReference
 from shared.errors import BadCapture
+from shared.rotations import axis_angles_from_matrices
 from shared.template import TemplateArrays, rest
 from shared.types import Camera, Motion
 
@@ -175,13 +175,13 @@ def _still_camera(
     necks = joints[neck] + expressions.astype(np.float64) @ arrays.joint_expression_dirs[:, neck].astype(np.float64)
     turned, translations = neck_retarget(rotations_to_model(R), to_model(t), necks)
     rotations = np.zeros((len(frames), len(arrays.joint_names), 3))
-    rotations[:, neck] = axis_angles(turned)
+    rotations[:, neck] = axis_angles_from_matrices(turned)
     for name, six in (
         ("jaw", [frame.jaw for frame in frames]),
         ("left_eye", [frame.eyes[:6] for frame in frames]),
         ("right_eye", [frame.eyes[6:] for frame in frames]),
     ):
-        rotations[:, arrays.joint(name)] = to_model(axis_angles(matrices_from_six(np.stack(six))))
+        rotations[:, arrays.joint(name)] = to_model(axis_angles_from_matrices(matrices_from_six(np.stack(six))))
     bad = ~np.isfinite(rotations).all((1, 2))
     if bad.any():
         raise BadCapture(

@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from avatars.avatar import Avatar
-from avatars.captures.flame_axes import axis_angles, matrices_from_six, to_model
+from avatars.captures.flame_axes import matrices_from_six, to_model
 from avatars.rgb_head.avatar import RgbHeadAvatar
 from avatars.rgb_head.driving import DrivingLayout, DrivingRange
 from shared.errors import BadCapture
 from shared.reenact import DrivingStatistics, matched_places, neutral_of, one_euro, transferred
+from shared.rotations import axis_angles_from_matrices
 from shared.template import joint_transforms, rotation_matrices
 from shared.types import Camera, Float32, Int32, Motion, Rig
 
@@ -201,7 +202,7 @@ def motion_of(
         elif part.kind == "rotation_6d":
             matrices = matrices_from_six(values.reshape(len(values), len(part.names), 6))
             none = ~np.isfinite(matrices).all((-1, -2))  # six zeros: a head that was never trained
-            vectors = axis_angles(np.where(none[..., None, None], np.eye(3), matrices))
+            vectors = axis_angles_from_matrices(np.where(none[..., None, None], np.eye(3), matrices))
             vectors = to_model(vectors) if part.axes == "y_up" else vectors
             turned[:, [joint_names.index(name) for name in part.names]] = vectors
     return turned, faces
@@ -220,7 +221,7 @@ def _turned(rotations: Floats, rig: Rig, source: Camera, camera: Camera) -> Floa
         return rotations
     turned = rotations.copy()
     for root in np.flatnonzero(rig.parents < 0):
-        turned[:, root] = axis_angles(turn @ rotation_matrices(rotations[:, root]))
+        turned[:, root] = axis_angles_from_matrices(turn @ rotation_matrices(rotations[:, root]))
     return turned
 
 

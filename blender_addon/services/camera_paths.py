@@ -10,8 +10,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix, Vector
 
-from .._shared import errors, rotations
-from ..logic.camera_files import CameraPath, path_json
+from .._shared import camera_files, errors, rotations
 from ..logic.camera_maths import OPENCV_FROM_BLENDER
 from ..logic.joint_regions import FACE, plain, region_of
 from .camera_read import read_camera, read_size
@@ -150,10 +149,10 @@ def write_path(context: Any, frames: range, result: list[str]) -> Iterator[Step]
             yield index + 1, len(frames)
     finally:
         scene.frame_set(before)
-    result.append(path_json(cameras, list(frames), scene.render.fps / scene.render.fps_base))
+    result.append(camera_files.path_json(cameras, list(frames), scene.render.fps / scene.render.fps_base))
 
 
-def key_path(context: Any, path: CameraPath, start: int, name: str, *, set_size: bool = True) -> Any:
+def key_path(context: Any, path: camera_files.CameraPath, start: int, name: str, *, set_size: bool = True) -> Any:
     """A new camera, made the scene's, keyed along a path that was read; one frame of the path a frame of the scene.
 
     start: frame of the first camera. Gaps in the file's frame numbers stay gaps. set_size: also take over the size of

@@ -6,8 +6,7 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
-from .._shared import errors
-from ..logic.camera_files import MAX_BYTES, read_path
+from .._shared import camera_files, errors
 from ..services import animation, camera_paths
 from ..services.rig_info import avatar_of
 from .on_avatar import OnAvatar
@@ -139,9 +138,9 @@ class EFFIGY_OT_import_cameras(bpy.types.Operator):
         """Read and key."""
         path = Path(bpy.path.abspath(self.filepath))
         try:
-            if not self.filepath or not path.is_file() or path.stat().st_size > MAX_BYTES:
+            if not self.filepath or not path.is_file() or path.stat().st_size > camera_files.MAX_BYTES:
                 raise errors.BadCapture("There is no such camera path", found=self.filepath or "no name")
-            found = read_path(path.read_bytes(), path.name, self.up)
+            found = camera_files.read_path(path.read_bytes(), path.name, self.up)
         except errors.EffigyError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}

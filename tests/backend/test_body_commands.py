@@ -13,7 +13,7 @@ from avatars.avatar_folder import About, save_avatar
 from avatars.mlp_body.avatar import MlpBodyAvatar
 from avatars.mlp_body.benchmark import gain_time_s
 from backend.cli import main
-from shared.camera_json import camera_as_json
+from shared.camera_files import path_json
 from tests.tiny import tiny_avatar
 from tests.tiny_body import body_camera, tiny_body, tiny_body_capture
 
@@ -55,7 +55,7 @@ def test_novel_poses_of_any_width_through_a_camera_file(avatar: Path, tmp_path: 
     poses[:, 50] = np.linspace(0, -1.2, 4)
     poses[:, 53] = np.linspace(0, 1.2, 4)
     np.savez(tmp_path / "amass.npz", poses=poses, trans=np.zeros((4, 3)), mocap_framerate=30.0)
-    (tmp_path / "camera.json").write_text(camera_as_json(body_camera(64)), encoding="utf-8")
+    (tmp_path / "camera.json").write_text(path_json([body_camera(64)], [0], 25.0), encoding="utf-8")
     asked = [
         "test",
         "--model_dir",

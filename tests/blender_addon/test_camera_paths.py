@@ -8,9 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from blender_addon.logic import camera_files
 from blender_addon.services import camera_paths, camera_read, pose_read, rig_build, rig_info
-from shared import errors, motions, template, types
+from shared import camera_files, errors, motions, template, types
 
 from . import people
 

@@ -65,7 +65,9 @@ def test_renaming_trashing_and_bringing_back(connected, backend) -> None:
         ops.rename_avatar(avatar_id="tiny", name="Größe")
         assert armature.effigy.avatar_name == "Größe"
         row = listed("tiny")
-        assert row is not None and row.name == "Größe" and row.digest == armature.effigy.digest
+        assert row is not None
+        assert row.name == "Größe"
+        assert row.digest == armature.effigy.digest
         with pytest.raises(RuntimeError, match="cannot be an avatar's"):
             ops.rename_avatar(avatar_id="tiny", name="a/b")
         assert "cannot be an avatar's" in GUARDS.log.notice.sentence

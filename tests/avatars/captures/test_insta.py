@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from avatars.captures.capture import Capture
-from avatars.captures.flame_axes import axis_angles, to_flame
+from avatars.captures.flame_axes import to_flame
 from avatars.captures.insta import neck_retarget, still_camera
 from avatars.captures.opening import layout_of, open_capture
 from avatars.rgb_head.driving import rgbavatar_layout
@@ -23,6 +23,7 @@ from avatars.templates.template import Template
 from avatars.training.config import load_config
 from avatars.training.loop import train
 from shared.errors import BadCapture
+from shared.rotations import axis_angles_from_matrices
 from shared.template import rotation_matrices
 from tests.insta_files import FLIP, Truth, frame_document, rows_of, turn
 
@@ -102,7 +103,7 @@ def test_neck_retarget_is_exact_for_any_motion(insta: tuple[Path, Truth]) -> Non
     directions = head.template.joint_expression_dirs[:, 1].double().numpy()
     necks = head.joints[1].double().numpy() + expressions.double().numpy() @ directions
     turned, shift = neck_retarget(R, t, necks)
-    still[:, 1] = torch.from_numpy(axis_angles(turned)).float()
+    still[:, 1] = torch.from_numpy(axis_angles_from_matrices(turned)).float()
     found = head.posed_vertices(still, torch.from_numpy(shift).float(), expressions).double().numpy()
     rigged = arrays.weights[:, 0] < 1e-6
     wanted = rest_head @ R.transpose(0, 2, 1) + t[:, None]

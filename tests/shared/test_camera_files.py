@@ -1,4 +1,4 @@
-"""MMLPHuman's camera files: there and back, made square as the original makes them, and refused where broken."""
+"""Camera files of MMLPHuman's viewer: there and back, turned upright, and refused where broken."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from shared.camera_json import camera_as_json, camera_from_json
+from shared.camera_files import path_json, read_path
 from shared.errors import BadCapture
 from shared.motions import WORLD_FROM_UP
 from shared.template import rotation_matrices
@@ -21,6 +21,15 @@ def some_camera() -> Camera:
     return Camera(640, 480, np.array([[700.0, 0, 320], [0, 700, 240], [0, 0, 1]]), pose)
 
 
+def camera_as_json(camera: Camera) -> str:
+    return path_json([camera], [0], 25.0)
+
+
+def camera_from_json(text: str, name: str, up: str = "z") -> Camera:
+    (camera,) = read_path(text.encode(), name, up).cameras
+    return camera
+
+
 def test_a_camera_goes_there_and_back() -> None:
     camera = some_camera()
     text = camera_as_json(camera)
@@ -31,12 +40,13 @@ def test_a_camera_goes_there_and_back() -> None:
     assert (again.width_px, again.height_px) == (640, 480)
 
 
-def test_k_comes_from_fovx_as_in_the_original_and_from_k_without_it() -> None:
+def test_k_counts_and_fovx_stands_in_for_it() -> None:
     values = json.loads(camera_as_json(some_camera()))
-    values["K"] = [1.0, 0, 2, 0, 3, 4, 0, 0, 1]
-    assert camera_from_json(json.dumps(values), "a.json").K[0, 0] == pytest.approx(700)
-    del values["fovx"]
-    assert camera_from_json(json.dumps(values), "a.json").K[1].tolist() == [0, 3, 4]
+    off_centre = [710.0, 0, 300, 0, 720, 250, 0, 0, 1]
+    found = camera_from_json(json.dumps(values | {"K": off_centre}), "a.json")
+    assert found.K.reshape(-1).tolist() == off_centre
+    del values["K"]
+    np.testing.assert_allclose(camera_from_json(json.dumps(values), "a.json").K, some_camera().K, atol=1e-9)
 
 
 @pytest.mark.parametrize("up", sorted(WORLD_FROM_UP))
@@ -52,16 +62,17 @@ def test_other_worlds_are_turned_upright(up: str) -> None:
     ("change", "expected"),
     [
         ({"w2c": [1.0] * 16}, "not rigid"),
-        ({"w2c": [1.0] * 5}, "no camera"),
-        ({"w2c": None}, "no camera"),
-        ({"fovx": 190}, "no camera"),
-        ({"width": "wide"}, "no camera"),
-        ({"fovx": float("nan")}, "no camera"),
+        ({"w2c": [1.0] * 5}, "reshape"),
+        ({"w2c": None}, "w2c|reshape"),
+        ({"K": None, "fovx": 190}, "190"),
+        ({"width": "wide"}, "wide"),
+        ({"K": None, "fovx": float("nan")}, "nan"),
     ],
 )
 def test_broken_files_are_one_sentence(change: dict[str, object], expected: str) -> None:
     values = json.loads(camera_as_json(some_camera())) | change
+    values = {key: value for key, value in values.items() if key != "K" or value is not None}
     with pytest.raises(BadCapture, match=expected):
         camera_from_json(json.dumps(values), "a.json")
-    with pytest.raises(BadCapture, match="no camera"):
+    with pytest.raises(BadCapture, match="no camera path"):
         camera_from_json("[[[", "a.json")

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._shared import errors, motions, types
-from .camera_maths import OPENCV_FROM_BLENDER
+from . import errors, motions, types
 
 MAX_BYTES = 64 << 20
 MAX_CAMERAS = 100_000
 KINDS = "w2c, K, fovx, height and width; nerfstudio's camera_path; or 3DGS's cameras.json"
 RIGID_WITHIN = 1e-2
+OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,9 @@ def _viewer(item: Mapping[str, Any]) -> types.Camera:
         K = np.array(item["K"], np.float64).reshape(3, 3)
     else:
         K = _lens(width, height, width / 2 / math.tan(math.radians(_angle(item["fovx"])) / 2))
-    return types.Camera(width, height, K, np.linalg.inv(_rigid(np.array(item["w2c"], np.float64).reshape(4, 4))))
+    camera_from_world = _rigid(np.array(item["w2c"], np.float64).reshape(4, 4))
+    world_from_camera = np.asarray(np.linalg.inv(camera_from_world), np.float64)
+    return types.Camera(width, height, K, world_from_camera)
 
 
 def _nerfstudio(document: Mapping[str, Any]) -> CameraPath:
@@ -117,7 +119,7 @@ def _nerfstudio(document: Mapping[str, Any]) -> CameraPath:
     for item in document["camera_path"][:MAX_CAMERAS]:
         focal = height / 2 / math.tan(math.radians(_angle(item["fov"])) / 2)
         matrix = _rigid(np.array(item["camera_to_world"], np.float64).reshape(4, 4))
-        cameras.append(types.Camera(width, height, _lens(width, height, focal), matrix @ OPENCV_FROM_BLENDER))
+        cameras.append(types.Camera(width, height, _lens(width, height, focal), matrix @ OPENCV_FROM_OPENGL))
     if not cameras:
         raise ValueError("an empty camera_path")
     fps = float(document["fps"]) if document.get("fps") else None
