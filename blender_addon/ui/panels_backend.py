@@ -55,7 +55,7 @@ class EFFIGY_PT_backend(sidebar_part("backend"), bpy.types.Panel):
 
     def _draw_buttons(self, context: Any, state: LinkState | None) -> None:
         row = self.layout.row(align=True)
-        if state is None:
+        if state is None or state.address != settings(context.scene).address:  # another one has been typed
             row.operator("effigy.connect", icon="LINKED")
         else:
             row.operator("effigy.disconnect", icon="UNLINKED")
