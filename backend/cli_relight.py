@@ -64,7 +64,10 @@ def train_teacher(arguments: argparse.Namespace) -> int:
 
     asked = read_words(arguments.words, ("capture", "name", "steps", "seed"))
     if asked.mode not in ("", "teacher"):
-        raise BadConfig(f"training_mode={asked.mode} is another command", do=f"Use: effigy relight {asked.mode}")
+        raise BadConfig(
+            f"training_mode={asked.mode} is not this command's",
+            do="Distil with: effigy train --preset relit_body --set relit.teacher=NAME.teacher",
+        )
     overrides = overrides_of(arguments.set)
     overrides |= {
         key: asked.values[word]

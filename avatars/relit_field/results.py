@@ -36,7 +36,9 @@ def no_avatar(
     reference: TemplateReference, document: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str
 ) -> Avatar:
     """Raises BadAvatar: teachers are kept in folders of their own."""
-    raise BadAvatar("a teacher is no avatar", do="Distil it: effigy relight distill")
+    raise BadAvatar(
+        "a teacher is no avatar", do="Distil it: effigy train --preset relit_body --set relit.teacher=NAME.teacher"
+    )
 
 
 def write_teacher(

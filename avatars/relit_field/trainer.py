@@ -140,7 +140,10 @@ class TeacherTrainer:
 
     def finish(self) -> Avatar:
         """Raises BadAvatar: a teacher is distilled into an avatar; `results.write_teacher` stores it."""
-        raise BadAvatar("a teacher is no avatar yet", do="Distil it: effigy relight distill")
+        raise BadAvatar(
+            "a teacher is no avatar yet",
+            do="Distil it: effigy train --preset relit_body --set relit.teacher=NAME.teacher",
+        )
 
     def gaussians(self) -> int:
         """None: it is a field."""
