@@ -13,6 +13,7 @@ from torch import Tensor
 
 from avatars.gaussians.regions import patch_triangles
 from avatars.mlp_body.express import COLOUR, OPACITY, ROTATION, SCALE
+from avatars.mlp_body.inside import looks_inside
 from avatars.mlp_body.model import MlpBody, Points
 from avatars.mlp_body.neighbours import mixing_of, nearest
 from avatars.mlp_body.pose_range import PoseRange
@@ -59,6 +60,22 @@ class Surface:
             np.add.at(total, triangles[:, k], across)
         found = self._mixed((total / np.maximum(np.linalg.norm(total, axis=1), 1e-12)[:, None]).astype(np.float32))
         return found / np.maximum(np.linalg.norm(found, axis=1), 1e-6)[:, None]
+
+    def facing(
+        self, canonical: Canonical | Clothes, triangles: NDArray[np.int64], names: Sequence[str]
+    ) -> NDArray[np.float32]:
+        """Unit normals [N, 3] to light the points by: inside the head those of the nearest point outside."""
+        found = self.normals(canonical, triangles)
+        head = [names.index(name) for name in ("head", *FACE_JOINTS) if name in names]
+        skull = [names.index(name) for name in ("head", "jaw") if name in names]  # eyeballs face where they look
+        on_head = np.nonzero(self.weights[:, skull].sum(1) > 0.5)[0]
+        near = (canonical.weights.numpy()[:, head].sum(1) > 0.5)[triangles].any(1)
+        inside = looks_inside(self.points[on_head], found[on_head], canonical.vertices.numpy(), triangles[near])
+        outside = on_head[~inside]
+        if inside.any() and len(outside):
+            over, _ = nearest(self.points[on_head[inside]], self.points[outside], 1)
+            found[on_head[inside]] = found[outside[over[:, 0]]]
+        return found
 
     def expressions(self, arrays: TemplateArrays) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Rows [M] of the points that expressions move and how, [E, M, 3] m at full strength."""
@@ -156,7 +173,7 @@ def new_points(
     near = config.neighbours
     return Points(
         xyz=torch.from_numpy(gaussians.points),
-        normals=torch.from_numpy(gaussians.normals(mesh, triangles)),
+        normals=torch.from_numpy(gaussians.facing(mesh, triangles, arrays.joint_names)),
         controls=torch.from_numpy(controls.points),
         anchors=torch.from_numpy(anchors.points),
         weights=torch.from_numpy(gaussians.weights),
