@@ -1,7 +1,12 @@
 """ZeroMQ sockets with every limit, timeout and heartbeat set explicitly: nothing is left to the library's defaults.
 
-A peer that stops answering is noticed after HEARTBEAT_TIMEOUT_MS; nothing is queued for a peer that is not connected
-(IMMEDIATE), so a request made while the backend is down can never be replayed into the next one.
+A backend that stops answering is noticed by its clients after HEARTBEAT_TIMEOUT_MS; nothing is queued for a peer that
+is not connected (IMMEDIATE), so a request made while the backend is down can never be replayed into the next one.
+
+Heartbeats belong to DEALER sockets only, which ask and read their answer. libzmq 4.3.5 reads nothing of a connection
+whose receive queue is full, pongs included: with heartbeats of its own it then gives up a peer that is well, and when
+the peer goes meanwhile the next heartbeat aborts the whole process (`!_io_error`, libzmq issues 3937, 4364 and 4767).
+ROUTER, PULL and SUB sockets, whose queues others fill, learn of dead peers by TCP keepalive instead.
 """
 
 from __future__ import annotations
@@ -14,8 +19,11 @@ import zmq
 HANDSHAKE_MS = 5_000
 HEARTBEAT_MS = 1_000
 HEARTBEAT_TIMEOUT_MS = 3_000
+KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 10, 5, 3
 RECONNECT_MS, RECONNECT_MAX_MS = 100, 2_000
 CONTROL_QUEUE, FRAME_QUEUE, EVENT_QUEUE = 64, 2, 1_000
+ANSWER_QUEUE = 1_000
+"""Answers kept for a socket with heartbeats: late ones to requests that were given up must never fill its queue."""
 CONTROL_BYTES = 1024**2
 FRAME_BYTES = 64 * 1024**2
 REPLY_BYTES = 512 * 1024**2
@@ -35,11 +43,17 @@ def make_socket(
         zmq.RCVHWM: queue,
         zmq.MAXMSGSIZE: max_part_bytes,
         zmq.HANDSHAKE_IVL: HANDSHAKE_MS,
-        zmq.HEARTBEAT_IVL: HEARTBEAT_MS,
-        zmq.HEARTBEAT_TIMEOUT: HEARTBEAT_TIMEOUT_MS,
+        zmq.TCP_KEEPALIVE: 1,
+        zmq.TCP_KEEPALIVE_IDLE: KEEPALIVE_IDLE_S,
+        zmq.TCP_KEEPALIVE_INTVL: KEEPALIVE_INTERVAL_S,
+        zmq.TCP_KEEPALIVE_CNT: KEEPALIVE_PROBES,
         zmq.RECONNECT_IVL: RECONNECT_MS,
         zmq.RECONNECT_IVL_MAX: RECONNECT_MAX_MS,
     }
+    if kind == zmq.DEALER:
+        options[zmq.RCVHWM] = max(queue, ANSWER_QUEUE)
+        options[zmq.HEARTBEAT_IVL] = HEARTBEAT_MS
+        options[zmq.HEARTBEAT_TIMEOUT] = HEARTBEAT_TIMEOUT_MS
     if kind == zmq.ROUTER:
         options[zmq.ROUTER_MANDATORY] = 1  # tells of a full or vanished peer instead of dropping silently
     for option, value in options.items():
