@@ -40,7 +40,8 @@ def test_a_busy_listener_outlives_a_peer_that_floods_it_and_goes(kind: str, floo
             stdout=subprocess.PIPE,
             text=True,
         ) as listener:
-            assert listener.stdin is not None and listener.stdout is not None
+            assert listener.stdin is not None
+            assert listener.stdout is not None
             if flooder == zmq.PUB:
                 port = peer.bind_to_random_port("tcp://127.0.0.1")
                 print(f"tcp://127.0.0.1:{port}", file=listener.stdin, flush=True)
