@@ -25,6 +25,7 @@ def add_body_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentParser
     body.add_argument("--views", type=int, nargs="+", help="pictures of one pose a step (default: 1 4)")
     body.add_argument("--ssim", type=float, default=0.0, help="weight of 1 - SSIM beside L1 (default: plain L1)")
     body.add_argument("--seconds", type=float, default=1.0, help="about how long each timing takes")
+    body.add_argument("--profile", action="store_true", help="print where the time goes instead, for one size and view")
     body.add_argument("--train", metavar="PRESET", help="train this preset, too")
     body.add_argument("--capture", default="demo_body", help="with --train: what to train on")
     body.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="with --train: overrides")
@@ -41,6 +42,15 @@ def benchmark_body(arguments: argparse.Namespace) -> int:
     use_cores(usable_cores())
     device = resolve_device(arguments.device)
     sizes = benchmark.SIZES_PX if arguments.sizes is None else arguments.sizes
+    if arguments.profile:
+        print(device_name(device))
+        one = (sizes or benchmark.SIZES_PX)[0], (arguments.views or benchmark.VIEWS)[0]
+        losses = {"ssim": arguments.ssim}
+        for title, lines in benchmark.run_body_profile(
+            arguments.gaussians or benchmark.GAUSSIANS, *one, losses=losses, device=device
+        ):
+            print("", f"== {title}, {one[0]} px", *lines, sep="\n", flush=True)
+        return 0
     print(device_name(device), "", *([benchmark.HEADER] if sizes else []), sep="\n")
     rows: list[benchmark.BodyRow | benchmark.TrainedRow] = []
     for row in benchmark.run_body_benchmark(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from avatars.gaussians.posed import PosedGaussians
 from avatars.mlp_body.cuda_express import usable
+from avatars.mlp_body.cuda_posing import HalfBody
 from avatars.mlp_body.graphed import GraphedPose
 from avatars.mlp_body.model import MlpBody
 from avatars.mlp_body.proxy import body_proxy, body_rig
@@ -24,7 +25,8 @@ class MlpBodyAvatar:
     """An `avatars.avatar.Avatar`.
 
     half: its bases and networks are stored as float16. clamped: whether the networks' view of a pose is held inside the
-    training poses; skinning always follows the pose itself.
+    training poses; skinning always follows the pose itself. On CUDA single frames are posed by a packed copy whose
+    networks and bases are in half precision, made at the first one: the model must not change afterwards.
     """
 
     method = MlpBody.method
@@ -34,6 +36,7 @@ class MlpBodyAvatar:
         self.half, self.clamped = half, clamped
         self.rest_pose: NDArray[np.float32] = model.rest_pose
         self.captured_irradiance: Tensor | None = model.captured_irradiance
+        self._packed: HalfBody | None = None
         self._graphed: dict[tuple[bool, bool], GraphedPose] = {}
 
     def rig(self) -> Rig:
@@ -51,8 +54,10 @@ class MlpBodyAvatar:
         with torch.no_grad():
             if len(rotations) == 1 and usable(self.model.neutral):
                 kind = (normals, self.clamped)
+                if self._packed is None:
+                    self._packed = HalfBody(self.model)
                 if kind not in self._graphed:
-                    self._graphed[kind] = GraphedPose(self.model, normals=normals, clamped=self.clamped)
+                    self._graphed[kind] = GraphedPose(self._packed, normals=normals, clamped=self.clamped)
                 return self._graphed[kind](rotations, translations, expressions)
             return self.model.pose(rotations, translations, expressions, clamped=self.clamped, normals=normals)
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
 from avatars.gaussians.posed import ViewColours
 from avatars.gaussians.spherical_harmonics import SH0
 from avatars.mlp_body.express import SH1, tinted_colours
+
+
+@cache
+def _first_row(device: torch.device) -> Tensor:
+    """Row 0, which is sent to the device once."""
+    return torch.zeros(1, dtype=torch.int64, device=device)
 
 
 class BandColours(ViewColours):
@@ -37,9 +45,11 @@ class BandColours(ViewColours):
 
     def seen(self, means: Tensor, positions: Tensor) -> Tensor:
         """Colours [B, N, 3] of Gaussians at means [B, N, 3] m seen from positions [B, 3] m."""
-        frames = torch.arange(len(self.base), device=self.base.device)
-        views = max(len(frames), len(positions))
-        rows = frames.expand(views)
+        views = max(len(self.base), len(positions))
+        if len(self.base) == 1:
+            rows = _first_row(self.base.device).expand(views)
+        else:
+            rows = torch.arange(views, device=self.base.device)
         return tinted_colours(self.base, self.tint, means, rows, positions.to(means).expand(views, -1))
 
     def turned(self, rotations: Tensor) -> BandColours:

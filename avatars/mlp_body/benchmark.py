@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from avatars.captures.capture import Capture, CaptureImage
-from avatars.gaussians.posed import PosedGaussians
 from avatars.mlp_body.avatar import MlpBodyAvatar
 from avatars.mlp_body.express import COLOUR
 from avatars.mlp_body.settings import MlpBodyConfig
@@ -25,6 +24,7 @@ from avatars.templates.opening import reference_of
 from avatars.training.config import TrainConfig
 from avatars.training.data import Pictures
 from avatars.training.optimiser import Optimiser
+from avatars.training.profile import profile_lines
 from avatars.training.sampler import Sampler
 from shared.types import Camera, Motion
 
@@ -82,6 +82,18 @@ def run_body_benchmark(
         del bench
 
 
+def run_body_profile(
+    gaussians: int, size_px: int, views: int, *, losses: dict[str, float], device: str
+) -> Iterator[tuple[str, list[str]]]:
+    """For a training step, the bare rasteriser, posing and a picture: a title and where their time goes."""
+    bench = BodyBench(replace(MlpBodyConfig(), gaussians=gaussians), size_px, losses, device)
+    bench.begin(views)
+    yield f"training step, {views} views", profile_lines(lambda: bench.step(views), torch.device(device))
+    _, forward, place, render = bench.acts(views)
+    for title, act in (("bare gsplat, forward", forward), ("posing", place), ("pose to pixels", render)):
+        yield title, profile_lines(act, torch.device(device))
+
+
 class BodyBench:
     """One body of the embedded template with pictures to learn from, stepped as the training loop does."""
 
@@ -95,8 +107,6 @@ class BodyBench:
         draw = torch.Generator().manual_seed(0)
         with torch.no_grad():
             model.neutral[COLOUR] = 0.8 * torch.randn(3, len(model), generator=draw).to(self.device)
-        self.avatar = MlpBodyAvatar(model)
-        model.requires_grad_(True)
         self.pictures = self._pictures()
         self.optimiser = Optimiser(self.trainer.parameters())
         self.sampler = Sampler(len(self.pictures), 0, self.pictures.frames.cpu(), 1)
@@ -106,9 +116,9 @@ class BodyBench:
         images = self.capture.images
         cameras = CameraBatch.from_cameras([self.capture.cameras[image.camera] for image in images], self.device)
         frames = torch.tensor([image.frame for image in images], device=self.device)
-        shown = []
+        shown, avatar = [], self.finished()
         for row in range(len(images)):
-            posed = self.posed(int(frames[row]))
+            posed = avatar.pose(*self.drive(int(frames[row])), normals=False)
             one = self._lens(cameras, row)
             with torch.no_grad():
                 drawn = rasterise(posed, one, posed.seen_from(one.positions()).colours.flip(-1), depth=False)
@@ -126,9 +136,11 @@ class BodyBench:
         this = slice(frame, frame + 1)
         return self.trainer.rotations[this], self.trainer.translations[this], self.trainer.expressions[this]
 
-    def posed(self, frame: int) -> PosedGaussians:
-        """The avatar in one frame."""
-        return self.avatar.pose(*self.drive(frame), normals=False)
+    def finished(self) -> MlpBodyAvatar:
+        """The model as it is now, as an avatar that must be used before the next step."""
+        avatar = MlpBodyAvatar(self.trainer.model)
+        self.trainer.model.requires_grad_(True)
+        return avatar
 
     def step(self, views: int) -> None:
         """What the training loop does for one batch."""
@@ -136,49 +148,56 @@ class BodyBench:
         terms = self.trainer.losses(batch, AFTER_ALL_STAGES)
         self.optimiser.step(torch.stack(list(terms.values())).sum(), 1.0)
 
-    def row(self, views: int, seconds: float) -> BodyRow:
-        """Measure one number of views."""
-        cuda = self.device.type == "cuda"
-        shown = self.pictures.frames.cpu()
-        self.sampler = Sampler(len(shown), 0, shown, views)
-        self.trainer.config = replace(self.config, schedule=replace(self.config.schedule, views=views, batch=views))
-        for _ in range(WARM_UP_STEPS if cuda else 1):
-            self.step(views)
-        cameras = self.pictures.cameras
+    def acts(self, views: int) -> tuple[Callable[[], None], ...]:
+        """Bare rasteriser forward and backward on `views` pictures, forward on one; posing; posing and picture."""
+        shown, cameras, avatar = self.pictures.frames.cpu(), self.pictures.cameras, self.finished()
         of_frame = [row for row, frame in enumerate(shown.tolist()) if frame == 0][:views]
         seen = replace(cameras, K=cameras.K[of_frame], camera_from_world=cameras.camera_from_world[of_frame])
-        one = self._lens(cameras, 0)
+        one, pose, cuda = self._lens(cameras, 0), self.drive(0), self.device.type == "cuda"
         behind = torch.rand(views, 3, device=self.device)
-        posed = self.posed(0).seen_from(one.positions())
+        with torch.no_grad():
+            posed = avatar.pose(*pose, normals=False).seen_from(one.positions())
         leaves = [getattr(posed, name).contiguous() for name in ("means", "quats", "scales", "opacities", "colours")]
         spread = [leaf.expand(views, *leaf.shape[1:]).contiguous() for leaf in leaves]
         draw = torch.rand(views, self.size_px, self.size_px, 3, device=self.device)
         raw = raw_gsplat if cuda else raw_cpu
 
-        def forward() -> None:
-            with torch.no_grad():
-                raw(leaves, one, behind[:1])
-
         def both() -> None:
             grown = [leaf.detach().requires_grad_() for leaf in spread]
             torch.autograd.grad(raw(grown, seen, behind), grown, draw)
 
-        pose = self.drive(0)
+        def forward() -> None:
+            with torch.no_grad():
+                raw(leaves, one, behind[:1])
 
         def place() -> None:
-            self.avatar.pose(*pose, normals=False)
+            avatar.pose(*pose, normals=False)
 
         def render() -> None:
             with torch.no_grad():
-                found = self.avatar.pose(*pose, normals=False).seen_from(one.positions())
+                found = avatar.pose(*pose, normals=False).seen_from(one.positions())
                 rasterise(found, one, found.colours, background=behind[:1], depth=False, finite=cuda)
 
-        raw_ms = median_ms(both, seconds, self.device)
+        return both, forward, place, render
+
+    def begin(self, views: int) -> None:
+        """Make ready for steps of so many views, and take a few."""
+        shown = self.pictures.frames.cpu()
+        self.sampler = Sampler(len(shown), 0, shown, views)
+        self.trainer.config = replace(self.config, schedule=replace(self.config.schedule, views=views, batch=views))
+        for _ in range(WARM_UP_STEPS if self.device.type == "cuda" else 1):
+            self.step(views)
+
+    def row(self, views: int, seconds: float) -> BodyRow:
+        """Measure one number of views."""
+        cuda = self.device.type == "cuda"
+        self.begin(views)
         if cuda:
             torch.cuda.reset_peak_memory_stats(self.device)
         step_ms = median_ms(lambda: self.step(views), seconds, self.device)
         peak = torch.cuda.max_memory_allocated(self.device) / 2**30 if cuda else 0.0
-        forward_ms, pose_ms, render_ms = (median_ms(act, seconds, self.device) for act in (forward, place, render))
+        acts = self.acts(views)
+        raw_ms, forward_ms, pose_ms, render_ms = (median_ms(act, seconds, self.device) for act in acts)
         return BodyRow(
             len(self.trainer.model),
             self.size_px,

@@ -118,22 +118,27 @@ def express(
     return _Express.apply(sources, tinted, *tables, said, controls, rest, transforms)  # type: ignore[no-untyped-call, no-any-return]
 
 
+def _coloured(base: Tensor, tint: Tensor | None, means: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+    from avatars.mlp_body.cuda_express_kernels import GAUSSIANS_A_BLOCK
+    from avatars.mlp_body.cuda_express_kernels import colours_forward as kernel
+
+    base = base.contiguous()
+    tint = None if tint is None else tint.contiguous()
+    views, count = len(rows), base.shape[1]
+    out = base.new_empty(views, count, 3)
+    if count and views:
+        kernel[(-(-count // GAUSSIANS_A_BLOCK), views)](
+            base, base if tint is None else tint, means, rows, positions, out, count,
+            TINTED=tint is not None, BLOCK=GAUSSIANS_A_BLOCK,
+        )  # fmt: skip
+    return out
+
+
 class _Colours(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, base: Tensor, tint: Tensor | None, means: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
-        from avatars.mlp_body.cuda_express_kernels import GAUSSIANS_A_BLOCK
-        from avatars.mlp_body.cuda_express_kernels import colours_forward as kernel
-
-        base, means, positions = base.contiguous(), means.contiguous(), positions.contiguous()
-        rows = rows.contiguous()
-        tint = None if tint is None else tint.contiguous()
-        views, count = len(rows), base.shape[1]
-        out = base.new_empty(views, count, 3)
-        if count and views:
-            kernel[(-(-count // GAUSSIANS_A_BLOCK), views)](
-                base, base if tint is None else tint, means, rows, positions, out, count,
-                TINTED=tint is not None, BLOCK=GAUSSIANS_A_BLOCK,
-            )  # fmt: skip
+        means, rows, positions = means.contiguous(), rows.contiguous(), positions.contiguous()
+        out = _coloured(base, tint, means, rows, positions)
         ctx.tinted, ctx.batch = tint is not None, len(base)
         ctx.save_for_backward(means, rows, positions, out)
         return out
@@ -161,4 +166,6 @@ def seen_colours(base: Tensor, tint: Tensor | None, means: Tensor, rows: Tensor,
 
     base, means [U, N, 3]; tint [U, N, 3, 3] or None.
     """
+    if not torch.is_grad_enabled():
+        return _coloured(base, tint, means.contiguous(), rows.contiguous(), positions.contiguous())
     return _Colours.apply(base, tint, means.detach(), rows, positions)  # type: ignore[no-untyped-call, no-any-return]

@@ -1,7 +1,7 @@
 """A body's forward pass, and a training step's part before the rasteriser, as recorded CUDA graphs.
 
-Posing is about sixty small launches around two large kernels; replayed they cost what the large ones do. What cannot be
-recorded stays outside: the rasteriser reads a count back in every call. For one thread.
+A step's posing is about sixty small launches around two large kernels; replayed they cost what the large ones do. What
+cannot be recorded stays outside: the rasteriser reads a count back in every call. For one thread.
 """
 
 from __future__ import annotations
@@ -12,75 +12,67 @@ import torch
 from torch import Tensor, nn
 
 from avatars.gaussians.posed import PosedGaussians
+from avatars.mlp_body.band_colours import BandColours
+from avatars.mlp_body.cuda_posing import HalfBody, PosedParts
 from avatars.mlp_body.express import Expressed
-from avatars.mlp_body.model import Drive, MlpBody, posed_gaussians
+from avatars.mlp_body.model import Drive, MlpBody
 
 log = logging.getLogger("effigy.training")
 WARM_UP_CALLS = 3
 
 
 class GraphedPose:
-    """`MlpBody.pose` of one frame, recorded at the first call. The parameters may change in place, but not move.
+    """A packed body's `posed`, recorded at the first call.
 
-    What it returns is a copy: the next call writes over the graph's own tensors. Where the device refuses to record,
+    What it returns is a copy: the next call writes over the graph's own memory. Where the device refuses to record,
     which is said once, every call is a plain one.
     """
 
-    def __init__(self, model: MlpBody, *, normals: bool, clamped: bool) -> None:
-        self.model, self.normals, self.clamped = model, normals, clamped
+    def __init__(self, body: HalfBody, *, normals: bool, clamped: bool) -> None:
+        self.body, self.normals, self.clamped = body, normals, clamped
         self.graph: torch.cuda.CUDAGraph | None = None
         self.refused = False
         self.inputs: tuple[Tensor, ...] = ()
-        self.outputs: tuple[Tensor | None, ...] = ()
+        self.found: PosedParts | None = None
 
     def __call__(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> PosedGaussians:
         """World Gaussians for rotations [1, J, 3] rad, translations [1, 3] m and expressions [1, E]."""
-        *parts, tint, normals = self.expressed(rotations, translations, expressions)
-        assert all(part is not None for part in parts)
-        return posed_gaussians(Expressed(*parts, tint), normals)  # type: ignore[arg-type]
-
-    def expressed(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> tuple[Tensor | None, ...]:
-        """means, quats, scales, opacities, base, tint or None, normals or None."""
         given = (rotations, translations, expressions)
         if self.graph is None and not self.refused:
             self._record(given)
-        if self.graph is None:
-            self.inputs = given
-            return self._found()
+        if self.graph is None or self.found is None:
+            return posed_parts(self._posed(tuple(value.float().contiguous() for value in given)))
         torch._foreach_copy_(list(self.inputs), list(given))
         self.graph.replay()
-        found = [None if output is None else torch.empty_like(output) for output in self.outputs]
-        here = [part for part in found if part is not None]
-        torch._foreach_copy_(here, [output for output in self.outputs if output is not None])
-        return tuple(found)
+        return posed_parts(self.found.copied())
 
-    def _found(self) -> tuple[Tensor | None, ...]:
-        model = self.model
-        rotations, translations, expressions = self.inputs
-        theta = model.theta(rotations, expressions)
-        places = model.placed(rotations, translations, expressions)
-        drive = Drive(model.clamped(theta) if self.clamped else theta, places)
-        found, _ = model(drive, active=True, view_dependent=model.view_dependent)
-        normals = model.normals(places) if self.normals else None
-        return (found.means, found.quats, found.scales, found.opacities, found.base, found.tint, normals)
+    def _posed(self, given: tuple[Tensor, ...]) -> PosedParts:
+        rotations, translations, expressions = given
+        return self.body.posed(rotations, translations, expressions, clamped=self.clamped, normals=self.normals)
 
     def _record(self, given: tuple[Tensor, ...]) -> None:
-        self.inputs = tuple(value.detach().clone() for value in given)
+        self.inputs = tuple(value.detach().float().contiguous().clone() for value in given)
         here, aside = torch.cuda.current_stream(given[0].device), torch.cuda.Stream(given[0].device)
         aside.wait_stream(here)
-        with torch.cuda.stream(aside):  # compiles kernels and fills caches, which cannot be recorded
+        with torch.cuda.stream(aside):  # compiles kernels, which cannot be recorded
             for _ in range(WARM_UP_CALLS):
-                self._found()
+                self._posed(self.inputs)
         here.wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                self.outputs = self._found()
+                self.found = self._posed(self.inputs)
         except RuntimeError as error:
             self.refused = True
             log.warning("posing cannot be recorded here and runs unrecorded: %s", str(error).splitlines()[0])
             return
         self.graph = graph
+
+
+def posed_parts(parts: PosedParts) -> PosedGaussians:
+    """As every renderer takes them."""
+    view = None if parts.base is None or parts.tint is None else BandColours(parts.base, parts.tint)
+    return PosedGaussians(parts.means, parts.quats, parts.scales, parts.opacities, parts.colours, parts.normals, view)
 
 
 class _Expressing(nn.Module):

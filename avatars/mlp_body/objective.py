@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from avatars.gaussians.posed import PosedGaussians
 from avatars.mlp_body.express import Expressed, seen_colours
 from avatars.mlp_body.model import Drive, MlpBody
+from avatars.mlp_body.neighbours import Mixing, mix
 from avatars.rendering.rasterise import Rasterised, rasterise
 from avatars.training.config import LossWeights, TrainConfig
 from avatars.training.data import Batch
@@ -31,6 +32,7 @@ class BodyObjective:
     def __init__(self, config: TrainConfig, model: MlpBody, exposure: nn.Parameter | None = None) -> None:
         self.config, self.body, self.model, self.exposure = config, config.body, model, exposure
         self.generator = torch.Generator().manual_seed(config.seed)
+        self.pairs = pair_mixing(model.points.control_pairs)
         self.weights = config.losses
         self.lpips = None
         if config.losses.lpips > 0:
@@ -123,7 +125,7 @@ class BodyObjective:
     def _regularisers(self, expressed: Expressed, controls: Tensor, *, active: bool) -> dict[str, Tensor]:
         wanted, terms = self.body.losses, {}
         if wanted.smoothness > 0:
-            terms["smoothness"] = wanted.smoothness * smoothness(controls, self.model.points.control_pairs)
+            terms["smoothness"] = wanted.smoothness * smoothness(controls, self.pairs)
         if wanted.size > 0:
             terms["size"] = wanted.size * oversize(expressed.scales, wanted.size_limit_m)
         if wanted.basis > 0 and active:
@@ -146,9 +148,17 @@ def without_lpips(weights: LossWeights, *, instead: bool) -> LossWeights:
     return changed
 
 
-def smoothness(offsets: Tensor, pairs: Tensor) -> Tensor:
-    """Mean distance, m, between the offsets [U, C, 3] of control points and of those near each, pairs [C, s]."""
-    away = offsets[:, pairs] - offsets[:, :, None]
+def pair_mixing(pairs: Tensor) -> Mixing:
+    """Control points [C, s] near each of C as a `Mixing` of C s rows: its gradients need no sorting."""
+    flat = pairs.flatten()
+    return Mixing.of(flat[:, None], torch.ones(len(flat), 1, device=pairs.device), len(pairs))
+
+
+def smoothness(offsets: Tensor, pairs: Mixing) -> Tensor:
+    """Mean distance, m, between the offsets [U, C, 3] of control points and of those near each (`pair_mixing`)."""
+    batch, count = offsets.shape[:2]
+    near = mix(offsets.transpose(0, 1).flatten(1), pairs).view(count, -1, batch, 3)
+    away = near - offsets.transpose(0, 1)[:, None]
     return (away.square().sum(-1) + SQUARE_M2).sqrt().mean()
 
 

@@ -60,26 +60,25 @@ def rasterise(
         raise EffigyError(
             "background does not fit the features", found=str(list(background.shape)), expected=f"[B, {channels}]"
         )
-    parts = (
-        gaussians.means.expand(frames, -1, -1),
-        gaussians.quats.expand(frames, -1, -1),
-        gaussians.scales.expand(frames, -1, -1),
-        gaussians.opacities.expand(frames, -1),
-        features.expand(frames, -1, -1),
-    )
-    lenses = replace(
-        cameras,
-        K=cameras.K.expand(frames, -1, -1),
-        camera_from_world=cameras.camera_from_world.expand(frames, -1, -1),
-    )
+    parts = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, features)
+    parts = tuple(_repeated(part, frames) for part in parts)
+    lenses = cameras
+    if cameras.frames != frames:
+        K, pose = (_repeated(part, frames) for part in (cameras.K, cameras.camera_from_world))
+        lenses = replace(cameras, K=K, camera_from_world=pose)
     if implementation == "auto":
         implementation = "gsplat" if gaussians.means.is_cuda else "cpu"
-    behind = None if background is None else background.expand(frames, -1)
+    behind = None if background is None else _repeated(background, frames)
     blended, alpha, depth_sum = _blend(implementation, parts, lenses, behind, depth=depth, finite=finite)
     if depth_sum is None:
         return Rasterised(blended, alpha, alpha.new_zeros(()).expand_as(alpha))
     mean_depth = torch.where(alpha > EMPTY_ALPHA, depth_sum / alpha.clamp(min=EMPTY_ALPHA), torch.zeros_like(alpha))
     return Rasterised(blended, alpha, mean_depth)
+
+
+def _repeated(part: Tensor, frames: int) -> Tensor:
+    """The same for every frame of the batch, where it is not there for each already."""
+    return part if len(part) == frames else part.expand(frames, *part.shape[1:])
 
 
 def _blend(

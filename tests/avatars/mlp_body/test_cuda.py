@@ -12,6 +12,7 @@ from avatars.avatar_folder import load_avatar
 from avatars.captures.opening import open_capture
 from avatars.mlp_body import cuda_express, cuda_rows, neighbours
 from avatars.mlp_body.avatar import MlpBodyAvatar
+from avatars.mlp_body.cuda_posing import HalfBody
 from avatars.mlp_body.express import seen_colours
 from avatars.mlp_body.graphed import GraphedStep
 from avatars.mlp_body.model import Drive, MlpBody
@@ -27,12 +28,20 @@ pytestmark = [
 EYES = torch.tensor([[0.0, -2, 1], [1, 2, 1], [2, 0, 0]])
 
 
-def disturbed(device: str) -> MlpBody:
-    model = tiny_body(replace(TINY, gaussians=3000, controls=300, basis=5))
+def disturbed(device: str, sh_from: int = 0) -> MlpBody:
+    model = tiny_body(replace(TINY, gaussians=3000, controls=300, basis=5, sh_from=sh_from))
     with torch.no_grad():
         model.neutral[6:10, 3] = 0
         model.bases[:, 6:10, 3] = 0
     return model.moved_to(device)
+
+
+def rounded(model: MlpBody) -> MlpBody:
+    """The same with networks and bases as half precision holds them."""
+    with torch.no_grad():
+        for parameter in (*model.networks.weights, model.bases, model.sh1_bases):
+            parameter.copy_(parameter.half().float())
+    return model
 
 
 def found_by(model: MlpBody, *, active: bool, tinted: bool, refined: bool) -> tuple[list, dict]:
@@ -84,8 +93,28 @@ def test_sums_of_rows_are_equal_every_time() -> None:
     torch.testing.assert_close(mix(forth.cuda(), there).cpu(), mix(forth, mixing), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("tinted", [True, False])
+def test_a_packed_body_poses_as_the_plain_one_of_rounded_numbers(tinted: bool) -> None:
+    model = rounded(disturbed("cuda", sh_from=0 if tinted else -1))
+    packed = HalfBody(model)
+    for row in range(2):
+        parts = [torch.from_numpy(value[row : row + 1]).cuda() for value in body_motion(2).values()]
+        for clamped in (True, False):
+            found = packed.posed(*parts, clamped=clamped, normals=True)
+            with torch.no_grad():
+                wanted = model.pose(*parts, clamped=clamped, normals=True)
+            for name in ("means", "scales", "opacities", "normals", "colours"):
+                torch.testing.assert_close(getattr(found, name), getattr(wanted, name), atol=2e-5, rtol=1e-4)
+            same = (found.quats * wanted.quats).sum(-1).abs()
+            torch.testing.assert_close(same, torch.ones_like(same), atol=1e-5, rtol=0)
+            if wanted.view_colours is None:
+                assert found.tint is None
+            else:
+                torch.testing.assert_close(found.tint, wanted.view_colours.tint, atol=2e-5, rtol=1e-4)
+
+
 def test_a_recorded_pose_is_the_plain_one_and_follows_the_pose() -> None:
-    avatar, plain = MlpBodyAvatar(disturbed("cuda")), MlpBodyAvatar(disturbed("cpu"))
+    avatar, plain = MlpBodyAvatar(disturbed("cuda")), MlpBodyAvatar(rounded(disturbed("cpu")))
     motion = body_motion(3)
     for row in (0, 2, 1):
         parts = [torch.from_numpy(value[row : row + 1]) for value in motion.values()]
