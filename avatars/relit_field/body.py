@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avatars.relit_field.blend_volume import BlendVolume
 from avatars.relit_field.fields import Fields
-from avatars.relit_field.inverse_skinning import Guide, canonical_roots, make_guide, part_of_joints
+from avatars.relit_field.inverse_skinning import Guide, canonical_roots, inverse_affine, make_guide, part_of_joints
 from avatars.relit_field.settings import ArticulationSettings
 from avatars.relit_field.skinning_volume import SkinningVolume, skinning_volume
 from avatars.templates.big_pose import SURFACE_GROUPS, surface_triangles
@@ -43,9 +44,12 @@ def a_pose(joint_names: tuple[str, ...]) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class PosedBody:
-    """One pose. transforms: [J, 3, 4] posed from canonical; low, high: [3] m of the posed box; see `Guide`."""
+    """One pose. transforms: [J, 3, 4] posed from canonical; blend: the same everywhere; inverse: [N, 3, 4] canonical
+    from posed at the guide's vertices; low, high: [3] m of the posed box."""
 
     transforms: Tensor
+    blend: BlendVolume
+    inverse: Tensor
     guide: Guide
     low: Tensor
     high: Tensor
@@ -82,12 +86,15 @@ class CanonicalBody:
         chosen = np.sort(np.random.default_rng(SEED).permutation(len(used))[: settings.guide_vertices])
         parts = part_of_joints(arrays.joint_names, self.template.parents)
         owner = np.array(parts)[arrays.weights[used][chosen].argmax(1)]
-        self.guide_part = torch.from_numpy(owner).to(device)
+        self.guide_parts = [torch.from_numpy(np.flatnonzero(owner == part)).to(device) for part in np.unique(owner)]
         self.guide_places = torch.from_numpy(self.surface[chosen]).float().to(device)
         self.guide_weights = torch.from_numpy(arrays.weights[used][chosen]).to(device)
 
-    def posed(self, rotations: Tensor, translations: Tensor) -> PosedBody:
-        """The body in one pose: rotations [J, 3] rad, translations [3] m. Without gradients."""
+    def posed(self, rotations: Tensor, translations: Tensor, guide: Guide | None = None) -> PosedBody:
+        """The body in one pose: rotations [J, 3] rad, translations [3] m. Without gradients.
+
+        guide: that of nearly the same pose, which saves making one.
+        """
         with torch.no_grad():
             matrices = matrices_from_axis_angle(rotations[None].to(self.device))
             skinning, _ = self.template.joint_transforms(
@@ -95,15 +102,17 @@ class CanonicalBody:
             )
             transforms = (skinning[0].double() @ self.from_rest)[:, :3].float()
             blended = (self.guide_weights @ transforms.flatten(1)).view(-1, 3, 4)
-            places = (blended[..., :3] @ self.guide_places[..., None])[..., 0] + blended[..., 3]
-            margin = self.settings.near_template_m
-            low, high = places.amin(0) - margin, places.amax(0) + margin
-            guide = make_guide(places, self.guide_part, blended, low, high, self.settings.guide)
-            return PosedBody(transforms, guide, low, high)
+            if guide is None:
+                places = (blended[..., :3] @ self.guide_places[..., None])[..., 0] + blended[..., 3]
+                margin = self.settings.near_template_m
+                low, high = places.amin(0) - margin, places.amax(0) + margin
+                guide = make_guide(places, self.guide_parts, low, high, self.settings.guide, self.settings.parts)
+            inverse = inverse_affine(blended)
+            return PosedBody(transforms, self.volume.posed(transforms), inverse, guide, guide.low, guide.high)
 
     def canonical(self, pose: PosedBody, places: Tensor, fields: Fields, levels: int | None) -> tuple[Tensor, Tensor]:
         """Canonical place [P, 3] of each posed one (the innermost where several exist), and which have one [P] bool."""
-        roots = canonical_roots(places, self.volume, pose.transforms, pose.guide, self.settings)
+        roots = canonical_roots(places, pose.blend, pose.inverse, pose.guide, self.settings)
         real = roots.real & fields.inside(roots.places.flatten(0, 1)).view_as(roots.real)
         chosen = torch.argmax(real.int(), dim=1)  # the first real one
         crowded = torch.nonzero(real.sum(1) > 1)[:, 0]
@@ -118,4 +127,4 @@ class CanonicalBody:
 
     def turned(self, pose: PosedBody, places: Tensor, vectors: Tensor) -> Tensor:
         """Canonical vectors [P, 3] at canonical places in the posed body's axes, by the blended bone rotations."""
-        return (self.volume.blended(places, pose.transforms)[..., :3] @ vectors[..., None])[..., 0]
+        return (pose.blend.at(places)[..., :3] * vectors[:, None]).sum(-1)

@@ -42,13 +42,12 @@ class Fields(nn.Module):
     """All that is learned of a person. centre: [3] m of the box, half_m: half its longest side."""
 
     centre: Tensor
-    half_m: Tensor
 
     def __init__(self, settings: FieldSettings, centre: Tensor, half_m: float, generator: torch.Generator) -> None:
         super().__init__()
         self.settings = settings
         self.register_buffer("centre", centre.float(), persistent=False)
-        self.register_buffer("half_m", torch.tensor(float(half_m)), persistent=False)
+        self.half_m = float(half_m)
         self.shape_grid = HashGrid(settings.grid, generator)
         self.colour_grid = HashGrid(settings.grid, generator)
         encoded, features = self.shape_grid.width, settings.geometry_features
@@ -70,19 +69,30 @@ class Fields(nn.Module):
     def distance(self, places: Tensor, levels: int | None = None) -> tuple[Tensor, Tensor]:
         """Signed distance [P] m and features [P, n] at places [P, 3]."""
         unit = self.unit(places)
-        found = self.shape(torch.cat((unit, self.shape_grid((unit + 1) / 2, levels)), -1))
+        encoded, _ = self.shape_grid.encode((unit + 1) / 2, levels, slopes=places.requires_grad)
+        found = self.shape(torch.cat((unit, encoded), -1))
         return found[:, 0] * self.half_m, found
 
     def geometry(self, places: Tensor, levels: int | None = None) -> Geometry:
-        """Distance, features and gradient; the gradient can itself be differentiated where gradients are on."""
-        wanted = torch.is_grad_enabled()
+        """Distance, features and gradient, all differentiable in what is learned.
+
+        Where places [P, 3] are differentiated, distance and features are; the gradient is as if they were constants.
+        """
+        unit = self.unit(places)
+        encoded, steep = self.shape_grid.encode((unit + 1) / 2, levels, slopes=True)
+        found, slope = self.shape.with_slope(torch.cat((unit, encoded), -1))
+        gradient = slope[:, :3] + 0.5 * (steep * slope[:, None, 3:]).sum(-1)  # half: the grid's cube is 0..1
+        return Geometry(found[:, 0] * self.half_m, found, gradient)
+
+    def geometry_plainly(self, places: Tensor, levels: int | None = None) -> Geometry:
+        """What `geometry` gives, by a gradient that can be differentiated again: the reference it is tested against."""
         with torch.enable_grad():
             at = places if places.requires_grad else places.detach().requires_grad_()
-            distance, features = self.distance(at, levels)
-            (gradient,) = torch.autograd.grad(distance.sum(), at, create_graph=wanted, retain_graph=wanted)
-        if not wanted:
-            return Geometry(distance.detach(), features.detach(), gradient.detach())
-        return Geometry(distance, features, gradient)
+            unit = self.unit(at)
+            found = self.shape(torch.cat((unit, self.shape_grid((unit + 1) / 2, levels)), -1))
+            distance = found[:, 0] * self.half_m
+            (gradient,) = torch.autograd.grad(distance.sum(), at, create_graph=True)
+        return Geometry(distance, found, gradient)
 
     def beta_m(self) -> Tensor:
         """Width of the surface's density in m."""
@@ -95,12 +105,15 @@ class Fields(nn.Module):
         unit = self.unit(places)
         mirrored = seen_along - 2 * (seen_along * normals).sum(-1, keepdim=True) * normals
         looked = sphere_harmonics_16(normalize(mirrored, dim=-1))
-        return self.colour(torch.cat((unit, self.colour_grid((unit + 1) / 2, levels), features, normals, looked), -1))
+        return self.colour(torch.cat((unit, self._coloured(unit, levels), features, normals, looked), -1))
+
+    def _coloured(self, unit: Tensor, levels: int | None) -> Tensor:
+        return self.colour_grid.encode((unit + 1) / 2, levels, slopes=unit.requires_grad)[0]
 
     def materials(self, places: Tensor, features: Tensor, levels: int | None = None) -> Materials:
         """Albedo, roughness and metallic at places [P, 3] with their geometry's features."""
         unit = self.unit(places)
-        raw = self.material(torch.cat((unit, self.colour_grid((unit + 1) / 2, levels), features), -1)).sigmoid()
+        raw = self.material(torch.cat((unit, self._coloured(unit, levels), features), -1)).sigmoid()
         albedo = ALBEDO[0] * raw[:, :3] + ALBEDO[1]
         return Materials(albedo, ROUGHNESS[0] * raw[:, 3:4] + ROUGHNESS[1], raw[:, 4:5])
 

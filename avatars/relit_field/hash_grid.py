@@ -1,7 +1,9 @@
-"""Multi-resolution hash-grid encoding (Mueller et al., "Instant Neural Graphics Primitives", 2022) in plain torch.
+"""Multi-resolution hash-grid encoding (Mueller et al., "Instant Neural Graphics Primitives", 2022).
 
-Levels whose lattice fits into the table are stored densely, finer ones by the hash of that paper. Differentiable twice
-in the places, as the eikonal and curvature terms need.
+Levels whose lattice fits into the table are stored densely, finer ones by the hash of that paper. `encode` gives features
+and, beside them, their slopes in the places, both differentiable in the table: so a loss of normals needs no gradient of
+a gradient. Kernels serve it on the CPU (numba) and on CUDA (Triton); `forward` is the plain-torch form, differentiable
+twice, that both are held against.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from avatars.relit_field import cpu_grid, cuda_grid
 from avatars.relit_field.settings import GridSettings
 
 PRIMES = (1, 2654435761, 805459861)
@@ -21,7 +24,6 @@ class HashGrid(nn.Module):
 
     corners: Tensor
     resolutions: Tensor
-    strides: Tensor
     dense: Tensor
     offsets: Tensor
     sizes: Tensor
@@ -49,6 +51,33 @@ class HashGrid(nn.Module):
         return min(
             s.levels, s.start_levels + (0 if step < s.opens_from else 1 + int((step - s.opens_from) / s.opens_every))
         )
+
+    def encode(self, places: Tensor, levels: int | None = None, *, slopes: bool = False) -> tuple[Tensor, Tensor]:
+        """Features [P, levels * features] of places [P, 3] and their slopes [P, 3, levels * features] (empty without
+        `slopes`).
+
+        Gradients reach the table from both. Places get the gradient of the features alone, and only with `slopes`.
+        """
+        count = self.settings.levels if levels is None else levels
+        kernels = next((module for module in (cuda_grid, cpu_grid) if module.usable(self.table)), None)
+        if kernels is None:
+            return self.encode_by_gradients(places, count, slopes=slopes)
+        described = (self.resolutions, self.sizes, self.dense, self.offsets)
+        return kernels.encode(places, self.table, described, self.settings.levels, count, slopes)
+
+    def encode_by_gradients(self, places: Tensor, levels: int, *, slopes: bool = False) -> tuple[Tensor, Tensor]:
+        """What `encode` gives, by one gradient for each feature; the reference it is tested against."""
+        if not slopes:
+            return self(places, levels), places.new_zeros(len(places), 0, self.width)
+        wanted = torch.is_grad_enabled()
+        with torch.enable_grad():
+            at = places if places.requires_grad else places.detach().requires_grad_()
+            found = self(at, levels)
+            columns = [
+                torch.autograd.grad(found[:, column].sum(), at, create_graph=True)[0] for column in range(self.width)
+            ]
+            steep = torch.stack(columns, -1)
+        return (found, steep) if wanted else (found.detach(), steep.detach())
 
     def forward(self, places: Tensor, levels: int | None = None) -> Tensor:
         """Features [P, levels * features] of places [P, 3]; `levels`: how many count, None for all."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from avatars.relit_field import cpu_roots, cuda_roots
+from avatars.relit_field.blend_volume import BlendVolume
 from avatars.relit_field.settings import ArticulationSettings
-from avatars.relit_field.skinning_volume import SkinningVolume
 
 PART_JOINTS = (
     *("pelvis", "left_hip", "right_hip", "left_knee", "right_knee", "head", "left_shoulder", "right_shoulder"),
@@ -33,18 +34,17 @@ class Roots:
 
 @dataclass(frozen=True, eq=False)
 class Guide:
-    """A posed template's vertices by part, looked up through a grid.
+    """A posed template's vertices by part, looked up through a grid over the box low..high ([3] m).
 
-    nearest: [G*G*G, parts] index into the vertices; distance_m: the same, from the voxel's centre; low, cell_m: [3] m.
-    inverse: [N, 3, 4] canonical from posed at each vertex; points: [N, 3] m.
+    starts: [G*G*G, K] int32, the nearest vertex of each of the K nearest parts; closest_m: [G*G*G] how far the nearest
+    of all is; both from the voxel's centre.
     """
 
-    nearest: Tensor
-    distance_m: Tensor
+    starts: Tensor
+    closest_m: Tensor
     low: Tensor
     high: Tensor
     side: int
-    inverse: Tensor
 
     def cell_m(self) -> Tensor:
         """[3] m of a voxel."""
@@ -61,7 +61,7 @@ class Guide:
         """[P] bool: places that may lie within reach_m of the template (never wrongly excluded)."""
         row, inside = self.rows(places)
         slack = 0.5 * self.cell_m().norm()
-        return inside & (self.distance_m.amin(1)[row] <= reach_m + slack)
+        return inside & (self.closest_m[row] <= reach_m + slack)
 
 
 def part_of_joints(joint_names: Sequence[str], parents: Sequence[int]) -> list[int]:
@@ -73,22 +73,18 @@ def part_of_joints(joint_names: Sequence[str], parents: Sequence[int]) -> list[i
     return [known.index(joint) for joint in owner]
 
 
-def make_guide(vertices: Tensor, part: Tensor, transforms: Tensor, low: Tensor, high: Tensor, side: int) -> Guide:
-    """The guide of posed vertices [N, 3] m with their part [N] int64 and transforms [N, 3, 4] posed from canonical."""
+def make_guide(vertices: Tensor, members: Sequence[Tensor], low: Tensor, high: Tensor, side: int, each: int) -> Guide:
+    """The guide of posed vertices [N, 3] m, of which each part has `members` [n] int64; `each` starts a voxel."""
     steps = (torch.arange(side, device=vertices.device) + 0.5) / side
     centres = torch.cartesian_prod(steps, steps, steps) * (high - low) + low
-    parts = int(part.max()) + 1
-    nearest = torch.zeros(len(centres), parts, dtype=torch.int64, device=vertices.device)
-    distance = torch.full((len(centres), parts), FAR_M, device=vertices.device, dtype=vertices.dtype)
-    for number in range(parts):
-        members = torch.nonzero(part == number)[:, 0]
-        if not len(members):
-            continue
-        for begun in range(0, len(centres), 1 << 16):
-            some = slice(begun, begun + (1 << 16))
-            found = torch.cdist(centres[some], vertices[members]).min(1)
-            nearest[some, number], distance[some, number] = members[found.indices], found.values
-    return Guide(nearest, distance, low, high, side, inverse_affine(transforms))
+    nearest = torch.empty(len(centres), len(members), dtype=torch.int64, device=vertices.device)
+    distance = vertices.new_empty(len(centres), len(members))
+    for number, part in enumerate(members):
+        for some in torch.arange(len(centres), device=vertices.device).split(1 << 16):
+            found = torch.cdist(centres[some], vertices[part]).min(1)
+            nearest[some, number], distance[some, number] = part[found.indices], found.values
+    best = distance.topk(min(each, len(members)), largest=False)
+    return Guide(nearest.gather(1, best.indices).int(), best.values[:, 0].contiguous(), low, high, side)
 
 
 def inverse_affine(transforms: Tensor) -> Tensor:
@@ -103,46 +99,57 @@ def inverse_affine(transforms: Tensor) -> Tensor:
 
 
 def canonical_roots(
-    places: Tensor, volume: SkinningVolume, transforms: Tensor, guide: Guide, settings: ArticulationSettings
+    places: Tensor, volume: BlendVolume, inverse: Tensor, guide: Guide, settings: ArticulationSettings
 ) -> Roots:
-    """Canonical candidates of posed places [P, 3] m; transforms: [J, 3, 4] posed from canonical. Without gradients."""
+    """Canonical candidates of posed places [P, 3] m. inverse: [N, 3, 4] canonical from posed at the guide's vertices.
+
+    Without gradients.
+    """
     with torch.no_grad():
         row, _ = guide.rows(places)
-        count = min(settings.parts, guide.nearest.shape[1])
-        best = guide.distance_m[row].topk(count, largest=False)
-        start = guide.inverse[guide.nearest[row].gather(1, best.indices)]  # [P, K, 3, 4]
-        wanted = places[:, None].expand(-1, count, -1)
-        first = (start[..., :3] @ wanted[..., None])[..., 0] + start[..., 3]
-        found, missed = broyden(first.flatten(0, 1), wanted.flatten(0, 1), volume, transforms, settings)
-        found, missed = found.view(-1, count, 3), missed.view(-1, count)
+        starts = guide.starts[row]
+        kernels = next((module for module in (cuda_roots, cpu_roots) if module.usable(places)), None)
+        found, missed = (roots_plainly if kernels is None else kernels.roots)(places, starts, inverse, volume, settings)
         real = missed < settings.accepted_m
-        for one in range(1, count):
+        for one in range(1, starts.shape[1]):
             for other in range(one):
-                same = (found[:, one] - found[:, other]).norm(dim=-1) < 2 * settings.accepted_m
+                same = (found[:, one] - found[:, other]).square().sum(-1) < (2 * settings.accepted_m) ** 2
                 real[:, one] &= ~(same & real[:, other])
         return Roots(found, real)
 
 
+def roots_plainly(
+    places: Tensor, starts: Tensor, inverse: Tensor, volume: BlendVolume, settings: ArticulationSettings
+) -> tuple[Tensor, Tensor]:
+    """Canonical places [P, K, 3] whose skinned places are places [P, 3], by Broyden's method from K starts each (rows
+    [P, K] of `inverse` [N, 3, 4] canonical from posed), and by how much they miss them [P, K] m."""
+    count = starts.shape[1]
+    start = inverse[starts.long()]  # [P, K, 3, 4]
+    wanted = places[:, None].expand(-1, count, -1)
+    first = (start[..., :3] @ wanted[..., None])[..., 0] + start[..., 3]
+    found, missed = broyden(first.flatten(0, 1), wanted.flatten(0, 1), volume, settings)
+    return found.view(-1, count, 3), missed.view(-1, count)
+
+
 def broyden(
-    start: Tensor, wanted: Tensor, volume: SkinningVolume, transforms: Tensor, settings: ArticulationSettings
+    start: Tensor, wanted: Tensor, volume: BlendVolume, settings: ArticulationSettings
 ) -> tuple[Tensor, Tensor]:
     """Canonical places [M, 3] whose skinned places are `wanted` [M, 3], from `start`, and by how much off [M] m."""
     place = start
-    back = inverse_affine(volume.blended(place, transforms))[..., :3]
-    off = volume.skinned(place, transforms) - wanted
+    back = inverse_affine(volume.at(place))[..., :3]
+    off = volume.skinned(place) - wanted
     best, error = place, off.norm(dim=-1)
     for _ in range(settings.iterations):
-        if not len(place) or float(error.max()) < settings.converged_m:
-            break
+        going = (error >= settings.converged_m)[:, None]
         step = -(back @ off[..., None])[..., 0]
         step = step * (0.2 / step.norm(dim=-1, keepdim=True).clamp_min(1e-12)).clamp(max=1)
-        place = place + step
-        new_off = volume.skinned(place, transforms) - wanted
+        place = torch.where(going, place + step, place)
+        new_off = volume.skinned(place) - wanted
         change = (back @ (new_off - off)[..., None])[..., 0]
         along = (step[:, None] @ back)[:, 0]
         divisor = (step * change).sum(-1, keepdim=True)
         divisor = torch.where(divisor.abs() < 1e-12, torch.full_like(divisor, 1e-12), divisor)
-        back = back + ((step - change) / divisor)[..., None] * along[:, None]
+        back = torch.where(going[..., None], back + ((step - change) / divisor)[..., None] * along[:, None], back)
         off = new_off
         now = off.norm(dim=-1)
         better = now < error

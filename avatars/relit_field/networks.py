@@ -61,6 +61,21 @@ class DistanceNetwork(nn.Module):
                 found = softplus(found, beta=SOFTNESS)
         return found
 
+    def with_slope(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """[P, features] of [P, 3 + grid], and the distance's slope in the inputs [P, 3 + grid], by the chain rule: one
+        gradient of it is a gradient of normals."""
+        weights = [g * v / v.norm(dim=1, keepdim=True).clamp_min(1e-12) for v, g in zip(self.v, self.g, strict=True)]
+        found, bent = inputs, []
+        for number, (weight, b) in enumerate(zip(weights, self.b, strict=True)):
+            found = linear(found, weight, b)
+            if number < len(weights) - 1:
+                bent.append(torch.sigmoid(SOFTNESS * found))
+                found = softplus(found, beta=SOFTNESS)
+        slope = weights[-1][:1].expand(len(inputs), -1)
+        for weight, share in zip(reversed(weights[:-1]), reversed(bent), strict=True):
+            slope = (slope * share) @ weight
+        return found, slope
+
 
 def evenly_spread(count: int) -> Tensor:
     """[count, 3] unit directions on a Fibonacci sphere."""

@@ -138,7 +138,9 @@ def _smoothness(
     person: Person, traced: Traced, materials: Materials, jitter_m: float, levels: int, generator: torch.Generator
 ) -> Tensor:
     """Relative squared difference of materials a little way off, summed over the three of them."""
-    moved = traced.canonical + jitter_m * torch.randn(traced.canonical.shape, generator=generator).to(traced.canonical)
+    moved = traced.canonical + jitter_m * torch.randn(
+        traced.canonical.shape, generator=generator, device=generator.device
+    ).to(traced.canonical)
     _, features = person.fields.distance(moved, levels)
     other = person.fields.materials(moved, features, levels)
     return sum(  # type: ignore[return-value]

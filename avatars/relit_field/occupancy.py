@@ -37,7 +37,7 @@ class Occupancy:
         """Look at one random place of every cell; what was seen before fades unless the grid is made anew."""
         side = self.settings.occupancy
         shift = uniform((len(self.corners), 3), generator, self.corners.device)
-        reach_m = float(fields.half_m) / side  # half a cell: the surface may cross elsewhere in it
+        reach_m = fields.half_m / side  # half a cell: the surface may cross elsewhere in it
         seen = torch.empty_like(self.opacity)
         with torch.no_grad():
             for begun in range(0, len(seen), POINTS_AT_ONCE):

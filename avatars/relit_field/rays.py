@@ -124,5 +124,5 @@ def choose_pixels(alpha: Tensor, settings: MarchSettings, generator: torch.Gener
 
 
 def uniform(shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """Uniform numbers from a CPU generator: the same ones whatever the device."""
-    return torch.rand(shape, generator=generator).to(device)
+    """Uniform numbers from a generator, drawn where it lives."""
+    return torch.rand(shape, generator=generator, device=None if generator is None else generator.device).to(device)

@@ -159,7 +159,7 @@ def _distances(
     """Signed distance [N, S] at t_m [N, S] along rays, far outside where nothing can be; canonical places [N, S, 3]."""
     count, steps = t_m.shape
     places = (origins[:, None] + t_m[..., None] * directions[:, None]).flatten(0, 1)
-    far = float(person.fields.half_m)
+    far = person.fields.half_m
     distance = places.new_full((len(places),), far)
     canonical = torch.zeros_like(places)
     near = torch.nonzero(pose.guide.near(places, person.body.settings.near_template_m))[:, 0]

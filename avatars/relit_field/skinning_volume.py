@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from avatars.relit_field.blend_volume import BlendVolume
 from avatars.relit_field.settings import ArticulationSettings
 
 SHALLOW = 4
@@ -32,14 +33,13 @@ class SkinningVolume:
         )
         return found[0, :, :, 0, 0].T
 
-    def blended(self, places: Tensor, transforms: Tensor) -> Tensor:
-        """Blended transforms [P, 3, 4] at canonical places, of posed-from-canonical transforms [J, 3, 4]."""
-        return (self.at(places) @ transforms.flatten(1)).view(-1, 3, 4)
-
-    def skinned(self, places: Tensor, transforms: Tensor) -> Tensor:
-        """Posed places [P, 3] of canonical ones."""
-        blended = self.blended(places, transforms)
-        return (blended[..., :3] @ places[..., None])[..., 0] + blended[..., 3]
+    def posed(self, transforms: Tensor) -> BlendVolume:
+        """Blended transforms everywhere, of posed-from-canonical transforms [J, 3, 4]."""
+        depth, height, width = self.weights.shape[2:]
+        rows = self.weights[0].flatten(1).T @ transforms.flatten(1)
+        extent = self.high - self.low
+        per_m = (torch.tensor((width, height, depth), device=extent.device) - 1) / extent
+        return BlendVolume(rows.contiguous(), (width, height, depth), self.low, per_m)
 
 
 def skinning_volume(

@@ -46,10 +46,10 @@ def test_posed_places_find_their_canonical_ones() -> None:
     body = small_body()
     pose = body.posed(*lively_pose(body))
     canonical = surface_points(800, 0.02)
-    posed = body.volume.skinned(canonical, pose.transforms)
-    roots = canonical_roots(posed, body.volume, pose.transforms, pose.guide, body.settings)
+    posed = pose.blend.skinned(canonical)
+    roots = canonical_roots(posed, pose.blend, pose.inverse, pose.guide, body.settings)
     assert float(roots.real.any(1).float().mean()) > 0.985
-    back = body.volume.skinned(roots.places[roots.real], pose.transforms)
+    back = pose.blend.skinned(roots.places[roots.real])
     wanted = posed[:, None].expand(-1, roots.real.shape[1], -1)[roots.real]
     assert float((back - wanted).norm(dim=-1).max()) < body.settings.accepted_m
     nearest = (roots.places - canonical[:, None]).norm(dim=-1).masked_fill(~roots.real, 9.0).amin(1)
@@ -60,7 +60,7 @@ def test_the_canonical_pose_is_the_identity() -> None:
     body = small_body()
     pose = body.posed(body.rotations, torch.zeros(3))
     places = surface_points(100, 0.03)
-    torch.testing.assert_close(body.volume.skinned(places, pose.transforms), places, atol=2e-5, rtol=0)
+    torch.testing.assert_close(pose.blend.skinned(places), places, atol=2e-5, rtol=0)
     turned = body.turned(pose, places, places)
     torch.testing.assert_close(turned, places, atol=1e-4, rtol=0)
 
@@ -71,7 +71,7 @@ def test_a_rigid_motion_is_undone_exactly() -> None:
     rotations[0] = torch.tensor((0.0, 0.0, 1.2))
     pose = body.posed(rotations, torch.tensor((1.0, 2.0, 0.5)))
     places = surface_points(200, 0.03)
-    posed = body.volume.skinned(places, pose.transforms)
+    posed = pose.blend.skinned(places)
     fields = Fields(
         FieldSettings(grid=GridSettings(levels=2, table_log2=8, base=4)), body.centre, body.half_m, torch.Generator()
     )
@@ -84,7 +84,7 @@ def test_a_rigid_motion_is_undone_exactly() -> None:
 def test_the_guide_never_excludes_what_is_near() -> None:
     body = small_body()
     pose = body.posed(*lively_pose(body))
-    posed = body.volume.skinned(surface_points(400, 0.03), pose.transforms)
+    posed = pose.blend.skinned(surface_points(400, 0.03))
     assert bool(pose.guide.near(posed, 0.1).all())
     assert not bool(pose.guide.near(posed + torch.tensor((0.0, 0.0, 3.0)), 0.1).any())
 

@@ -28,7 +28,7 @@ class Spheres:
 
     def __init__(self, *centres: tuple[float, float, float]) -> None:
         self.centres = torch.tensor(centres)
-        self.half_m = torch.tensor(2.0)
+        self.half_m = 2.0
         self.settings = SimpleNamespace(near_template_m=1.0)
 
     def distance(self, places: Tensor, levels: int | None = None) -> tuple[Tensor, Tensor]:
