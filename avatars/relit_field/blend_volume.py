@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatars.relit_field import cuda_roots
+from avatars.relit_field import cpu_roots, cuda_roots
 
 CORNERS = tuple((x, y, z) for z in (0, 1) for y in (0, 1) for x in (0, 1))
 
@@ -27,8 +27,11 @@ class BlendVolume:
 
     def at(self, places: Tensor) -> Tensor:
         """Blended transforms [P, 3, 4] at canonical places [P, 3] m. Without gradients."""
-        if cuda_roots.usable(places):
-            return cuda_roots.blended(places.detach(), self)
+        kernels = next((module for module in (cuda_roots, cpu_roots) if module.usable(places)), None)
+        return self.at_plainly(places) if kernels is None else kernels.blended(places.detach(), self)
+
+    def at_plainly(self, places: Tensor) -> Tensor:
+        """What `at` gives, in plain torch: the reference it is tested against."""
         top = torch.tensor(self.shape, device=places.device) - 1
         scaled = torch.minimum(((places.detach() - self.low) * self.per_m).clamp_min(0), top.to(places))
         cell = torch.minimum(scaled.long(), top - 1)

@@ -13,7 +13,7 @@ from avatars.relit_field.blend_volume import BlendVolume
 from avatars.relit_field.fields import Fields
 from avatars.relit_field.inverse_skinning import Guide, canonical_roots, inverse_affine, make_guide, part_of_joints
 from avatars.relit_field.settings import ArticulationSettings
-from avatars.relit_field.skinning_volume import SkinningVolume, skinning_volume
+from avatars.relit_field.skinning_volume import skinning_volume
 from avatars.templates.big_pose import SURFACE_GROUPS, surface_triangles
 from avatars.templates.opening import TemplateReference
 from avatars.templates.rotations import matrices_from_axis_angle
@@ -80,9 +80,10 @@ class CanonicalBody:
         low, high = self.surface.min(0), self.surface.max(0)
         centre, half = (low + high) / 2, (high - low) / 2 * box_scale
         self.centre = torch.from_numpy(centre).float().to(device)
-        self.half_m = float(half.max())
-        made = skinning_volume(self.surface, arrays.weights[used], centre - half, centre + half, settings)
-        self.volume = SkinningVolume(made.weights.to(device), made.low.to(device), made.high.to(device))
+        self.half_m, self.diagonal_m = float(half.max()), float(np.linalg.norm(2 * half))
+        self.volume = skinning_volume(
+            self.surface, arrays.weights[used], centre - half, centre + half, settings, device
+        )
         chosen = np.sort(np.random.default_rng(SEED).permutation(len(used))[: settings.guide_vertices])
         parts = part_of_joints(arrays.joint_names, self.template.parents)
         owner = np.array(parts)[arrays.weights[used][chosen].argmax(1)]

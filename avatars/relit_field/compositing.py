@@ -18,7 +18,8 @@ def ray_weights(optical: Tensor, ray: Tensor, rays: int) -> Tensor:
     total = optical.double().cumsum(0)
     before = total - optical.double()
     first = torch.searchsorted(ray, torch.arange(rays, device=ray.device)).clamp(max=len(ray) - 1)
-    passed = torch.exp(-(before - before[first[ray]])).to(optical.dtype)
+    start = before.index_select(0, first[ray])  # its gradient adds, where that of [] sorts
+    passed = torch.exp(-(before - start)).to(optical.dtype)
     return passed * -torch.expm1(-optical)
 
 

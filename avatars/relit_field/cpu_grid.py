@@ -1,4 +1,4 @@
-"""`HashGrid.encode` on the CPU, compiled. Each level's rows are summed by one worker: equal bits for any thread count."""
+"""`HashGrid.encode` on the CPU, compiled. A level's rows are summed by one worker: equal bits for any thread count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Broyden's method on the CPU, compiled: a candidate at a time, each as long as it needs. See `inverse_skinning`."""
+"""Broyden's method and blended transforms on the CPU, compiled; each candidate takes as long as it needs."""
 
 from __future__ import annotations
 
@@ -34,3 +34,13 @@ def roots(
     numbers = (*volume.numbers(), settings.iterations, np.float32(settings.converged_m))
     jit.run(broyden, *given, *numbers, found, off, pieces=count // PLACES_A_PIECE)
     return torch.from_numpy(found), torch.from_numpy(off)
+
+
+def blended(places: Tensor, volume: BlendVolume) -> Tensor:
+    """See `BlendVolume.at`."""
+    from avatars.relit_field.cpu_roots_kernels import blend
+
+    found = np.empty((len(places), 12), np.float32)
+    given = (places.detach().contiguous().numpy(), volume.rows.numpy(), *volume.numbers())
+    jit.run(blend, *given, found, pieces=len(places) // PLACES_A_PIECE)
+    return torch.from_numpy(found).view(-1, 3, 4)

@@ -35,11 +35,19 @@ def _blend(rows: Any, low: Any, per_m: Any, shape: Any, x: Any, y: Any, z: Any, 
 
 
 @kernel
+def blend(worker: int, workers: int, places: Any, rows: Any, low: Any, per_m: Any, shape: Any, found: Any) -> None:
+    """found [P, 12]: blended transforms at places [P, 3]."""
+    count = len(places)
+    for p in range(count * worker // workers, count * (worker + 1) // workers):
+        _blend(rows, low, per_m, shape, places[p, 0], places[p, 1], places[p, 2], found[p])
+
+
+@kernel
 def broyden(
     worker: int, workers: int, places: Any, starts: Any, inverse: Any, rows: Any, low: Any, per_m: Any, shape: Any,
     iterations: int, converged: Any, found: Any, off: Any,
 ) -> None:  # fmt: skip
-    """found [P, K, 3] and off [P, K] m: Broyden's method from K starts, rows of `inverse` [N, 3, 4], for places [P, 3]."""
+    """found [P, K, 3] and off [P, K] m: Broyden's method from K starts (rows of `inverse` [N, 3, 4]) for places."""
     count, each = starts.shape
     t, back = np.empty(12, np.float32), np.empty((3, 3), np.float32)
     x, s, e, ne, ch = (

@@ -1,4 +1,4 @@
-"""`HashGrid.encode` on CUDA, one kernel each way. Sums into the table are atomic: equal up to the order of additions."""
+"""`HashGrid.encode` on CUDA, one kernel each way. Sums into the table are atomic: equal up to their order."""
 
 from __future__ import annotations
 

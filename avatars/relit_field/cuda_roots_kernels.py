@@ -49,7 +49,7 @@ def _blend(rows, low, per_m, nx, ny, nz, x, y, z, live):
     f = _column(rows, first, 5, nx, ny, u, v, w, live)
     g = _column(rows, first, 6, nx, ny, u, v, w, live)
     h = _column(rows, first, 7, nx, ny, u, v, w, live)
-    l = _column(rows, first, 8, nx, ny, u, v, w, live)  # noqa: E741
+    l = _column(rows, first, 8, nx, ny, u, v, w, live)
     m = _column(rows, first, 9, nx, ny, u, v, w, live)
     n = _column(rows, first, 10, nx, ny, u, v, w, live)
     o = _column(rows, first, 11, nx, ny, u, v, w, live)
@@ -64,7 +64,7 @@ def blend(places, rows, low, per_m, nx, ny, nz, found, count, BLOCK: tl.constexp
     x = tl.load(places + at * 3, mask=live, other=0.0)
     y = tl.load(places + at * 3 + 1, mask=live, other=0.0)
     z = tl.load(places + at * 3 + 2, mask=live, other=0.0)
-    a, b, c, d, e, f, g, h, l, m, n, o = _blend(rows, low, per_m, nx, ny, nz, x, y, z, live)  # noqa: E741
+    a, b, c, d, e, f, g, h, l, m, n, o = _blend(rows, low, per_m, nx, ny, nz, x, y, z, live)
     out = found + at.to(tl.int64) * 12
     tl.store(out, a, mask=live)
     tl.store(out + 1, b, mask=live)
@@ -105,7 +105,7 @@ def broyden(
         tl.load(start + 8, mask=live, other=0.0) * px + tl.load(start + 9, mask=live, other=0.0) * py
         + tl.load(start + 10, mask=live, other=0.0) * pz + tl.load(start + 11, mask=live, other=0.0)
     )  # fmt: skip
-    a, b, c, d, e, f, g, h, l, m, n, o = _blend(rows, low, per_m, nx, ny, nz, x, y, z, live)  # noqa: E741
+    a, b, c, d, e, f, g, h, l, m, n, o = _blend(rows, low, per_m, nx, ny, nz, x, y, z, live)
     ex = a * x + b * y + c * z + d - px
     ey = e * x + f * y + g * z + h - py
     ez = l * x + m * y + n * z + o - pz
@@ -136,7 +136,7 @@ def broyden(
         held = tl.minimum(LONGEST / tl.maximum(tl.sqrt(dx * dx + dy * dy + dz * dz), TINY), 1.0)
         dx, dy, dz = dx * held, dy * held, dz * held
         x, y, z = x + dx, y + dy, z + dz
-        a, b, c, d, e, f, g, h, l, m, n, o = _blend(rows, low, per_m, nx, ny, nz, x, y, z, live)  # noqa: E741
+        a, b, c, d, e, f, g, h, l, m, n, o = _blend(rows, low, per_m, nx, ny, nz, x, y, z, live)
         fx = a * x + b * y + c * z + d - px
         fy = e * x + f * y + g * z + h - py
         fz = l * x + m * y + n * z + o - pz

@@ -1,9 +1,9 @@
 """Multi-resolution hash-grid encoding (Mueller et al., "Instant Neural Graphics Primitives", 2022).
 
-Levels whose lattice fits into the table are stored densely, finer ones by the hash of that paper. `encode` gives features
-and, beside them, their slopes in the places, both differentiable in the table: so a loss of normals needs no gradient of
-a gradient. Kernels serve it on the CPU (numba) and on CUDA (Triton); `forward` is the plain-torch form, differentiable
-twice, that both are held against.
+Levels whose lattice fits into the table are stored densely, finer ones by the hash of that paper. `encode` gives
+features and, beside them, their slopes in the places, both differentiable in the table: so a loss of normals needs no
+gradient of a gradient. Kernels serve it on the CPU (numba) and on CUDA (Triton); `forward` is the plain-torch form,
+differentiable twice, that both are held against.
 """
 
 from __future__ import annotations

@@ -48,8 +48,7 @@ class Person:
 
     def step_m(self) -> float:
         """Length of a marching step: the canonical box's diagonal over the steps of a ray (the same in every pose)."""
-        extent = self.body.volume.high - self.body.volume.low
-        return float(extent.norm()) / self.march.coarse_steps
+        return self.body.diagonal_m / self.march.coarse_steps
 
     def placed(self, pose: PosedBody, rays: Rays, samples: Samples, levels: int | None) -> tuple[Samples, Tensor]:
         """The samples that may hold something, and their canonical places [M, 3]. Without gradients."""

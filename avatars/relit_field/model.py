@@ -30,11 +30,11 @@ class TeacherModel:
         self.config, self.reference, self.device = config, reference, device
         generator = torch.Generator().manual_seed(seed)
         body = CanonicalBody(reference, config.articulation, config.fields.box_scale, device)
-        fields = Fields(config.fields, body.centre.cpu(), body.half_m, generator)
+        fields = Fields(config.fields, body.centre.cpu(), body.half_m, generator).to(device)
         if config.fields.start == "template":
             fit_to_template(fields, body, config.fields.start_steps, generator)
         self.light: Light = learned_light(config.light, generator).to(device)
-        self.person = Person(body, fields.to(device), Occupancy(config.march, device), config.march)
+        self.person = Person(body, fields, Occupancy(config.march, device), config.march)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Everything learned, by name, in a fixed order."""
@@ -65,19 +65,19 @@ def fit_to_template(fields: Fields, body: CanonicalBody, steps: int, generator: 
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     tree = cKDTree(body.surface)
     surface = torch.from_numpy(body.surface).float()
-    extent = (body.volume.high - body.volume.low).cpu() / 2
-    adam = torch.optim.Adam(fields.parameters(), lr=START_RATE, betas=(0.9, 0.99))
+    extent, centre = (body.volume.high - body.volume.low).cpu() / 2, fields.centre.cpu()
+    adam = torch.optim.Adam(fields.parameters(), lr=START_RATE, betas=(0.9, 0.99), fused=True)
     levels = fields.shape_grid.open_levels(0)
     with torch.enable_grad():
         for _ in range(steps):
-            anywhere = (uniform((START_POINTS // 2, 3), generator, surface.device) * 2 - 1) * extent + fields.centre
+            anywhere = (uniform((START_POINTS // 2, 3), generator, surface.device) * 2 - 1) * extent + centre
             rows = (uniform((START_POINTS // 2,), generator, surface.device) * len(surface)).long()
             near = surface[rows] + 0.03 * torch.randn(START_POINTS // 2, 3, generator=generator)
             places = torch.cat((anywhere, near))
-            distance, index = tree.query(places.numpy().astype(np.float64))
+            distance, index = tree.query(places.numpy().astype(np.float64), workers=-1)
             outwards = np.einsum("pc,pc->p", places.numpy() - body.surface[index], normals[index]) >= 0
-            wanted = torch.from_numpy(np.where(outwards, distance, -distance)).float()
-            loss = (fields.distance(places, levels)[0] - wanted).abs().mean()
+            wanted = torch.from_numpy(np.where(outwards, distance, -distance)).float().to(fields.centre)
+            loss = (fields.distance(places.to(fields.centre), levels)[0] - wanted).abs().mean()
             gradients = torch.autograd.grad(loss, list(fields.parameters()), allow_unused=True)
             for parameter, gradient in zip(fields.parameters(), gradients, strict=True):
                 parameter.grad = gradient

@@ -86,7 +86,7 @@ def curvature(person: Person, traced: Traced, levels: int | None, generator: tor
     if not len(traced.canonical):
         return traced.weights.sum()
     chosen = traced.weights.detach().topk(min(most, len(traced.weights))).indices
-    normals = normalize(traced.geometry.gradient[chosen], dim=-1, eps=1e-6)
+    normals = normalize(traced.geometry.gradient.index_select(0, chosen), dim=-1, eps=1e-6)
     about = normalize(uniform((len(chosen), 3), generator, normals.device) * 2 - 1, dim=-1)
     along = normalize(torch.linalg.cross(normals.detach(), about), dim=-1, eps=1e-6)
     there = traced.canonical[chosen] + along * (TANGENT_STEP * person.fields.half_m)
@@ -165,16 +165,17 @@ def rays_of(traced: Traced, chosen: Tensor) -> tuple[Traced, Tensor]:
     number[chosen] = torch.arange(len(chosen), device=chosen.device)
     rows = torch.nonzero(number[traced.samples.ray] >= 0)[:, 0]
     kept = traced.samples.kept(rows)
-    geometry = type(traced.geometry)(
-        traced.geometry.distance_m[rows], traced.geometry.features[rows], traced.geometry.gradient[rows]
-    )
+    held = (traced.geometry.distance_m[:, None], traced.geometry.features, traced.geometry.gradient, traced.normals)
+    parts = (*held, traced.weights[:, None])
+    some = torch.cat(parts, -1).index_select(0, rows).split([part.shape[1] for part in parts], -1)
+    geometry = type(traced.geometry)(some[0][:, 0], some[1], some[2])
     part = Traced(
         traced.rays.some(chosen),
         Samples(number[kept.ray], kept.t_m, kept.width_m),
         traced.canonical[rows],
         geometry,
-        traced.normals[rows],
-        traced.weights[rows],
+        some[3],
+        some[4][:, 0],
         traced.opacity[chosen],
     )
     return part, rows

@@ -64,18 +64,17 @@ def shade(
     if not bool(met.any()):
         nothing = traced.weights.new_zeros(rays)
         return Shaded(nothing[:, None].expand(-1, 3), nothing, met)
-    normals = traced.normals[index]
-    cosine = (normals * directions).sum(-1)
-    ray, column = torch.nonzero((cosine > 1e-4) & met[:, None], as_tuple=True)
+    facing_light = (traced.normals.detach()[index] * directions).sum(-1) > 1e-4
+    ray, column = torch.nonzero(facing_light & met[:, None], as_tuple=True)
     place, to_light = index[ray, column], directions[ray, column]
     origins = traced.rays.at(ray, traced.samples.t_m[place])
     incoming, open_sky = incoming_radiance(person, pose, origins, to_light, light, settings, levels)
     to_eye = -traced.rays.directions[ray]
-    normal = facing(traced.normals[place], to_eye)
-    diffuse, specular = brdf(
-        normal, to_eye, to_light, materials.albedo[place], materials.roughness[place], materials.metallic[place]
-    )
-    lit = (diffuse + specular) * incoming * cosine[ray, column, None] * (4 * math.pi / count)
+    columns = (traced.normals, materials.albedo, materials.roughness, materials.metallic)
+    normal, *stuff = torch.cat(columns, -1).index_select(0, place).split((3, 3, 1, 1), -1)
+    cosine = (normal * to_light).sum(-1, keepdim=True)
+    diffuse, specular = brdf(facing(normal, to_eye), to_eye, to_light, *stuff)
+    lit = (diffuse + specular) * incoming * cosine * (4 * math.pi / count)
     radiance = lit.new_zeros(rays, 3).index_add(0, ray, lit)
     over = lit.new_zeros(rays).index_add(0, ray, torch.ones_like(open_sky))
     seen = lit.new_zeros(rays).index_add(0, ray, open_sky)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import grid_sample
+from torch.nn.functional import grid_sample, pad
 
 from avatars.relit_field.blend_volume import BlendVolume
 from avatars.relit_field.settings import ArticulationSettings
@@ -48,6 +48,7 @@ def skinning_volume(
     low: NDArray[np.float64],
     high: NDArray[np.float64],
     settings: ArticulationSettings,
+    device: torch.device,
 ) -> SkinningVolume:
     """The volume of a canonical template: vertices [V, 3] m, weights [V, J], box corners [3] m."""
     from scipy.spatial import cKDTree
@@ -58,20 +59,20 @@ def skinning_volume(
     z, y, x = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
     places = np.stack((x, y, z), -1).reshape(-1, 3)
     count = min(settings.neighbours, len(vertices))
-    distance, index = cKDTree(vertices).query(places, k=count)
+    distance, index = cKDTree(vertices).query(places, k=count, workers=-1)
     distance, index = distance.reshape(-1, count), index.reshape(-1, count)
     share = 1 / np.maximum(distance, 1e-6)
-    share /= share.sum(1, keepdims=True)
-    mixed = np.zeros((len(places), weights.shape[1]), np.float32)
+    share = torch.from_numpy(share / share.sum(1, keepdims=True)).float().to(device)
+    nearest, weight = torch.from_numpy(index).to(device), torch.from_numpy(weights).to(device)
+    mixed = torch.zeros(len(places), weights.shape[1], device=device)
     for column in range(count):
-        mixed += share[:, column, None].astype(np.float32) * weights[index[:, column]]
-    volume = mixed.reshape(*shape[::-1], -1)
+        mixed += share[:, column, None] * weight[nearest[:, column]]
+    volume = mixed.T.reshape(1, -1, *shape[::-1].tolist()).contiguous()
     for _ in range(settings.smoothings):
-        padded = np.pad(volume, ((1, 1), (1, 1), (1, 1), (0, 0)), mode="edge")
-        mean = (padded[2:, 1:-1, 1:-1] + padded[:-2, 1:-1, 1:-1] + padded[1:-1, 2:, 1:-1] + padded[1:-1, :-2, 1:-1]) + (
-            padded[1:-1, 1:-1, 2:] + padded[1:-1, 1:-1, :-2]
-        )
-        volume = mean / 6 + settings.smoothing * (volume - mean / 6)
-    volume /= np.maximum(volume.sum(-1, keepdims=True), 1e-12)
-    tensor = torch.from_numpy(np.ascontiguousarray(volume.transpose(3, 0, 1, 2)))[None]
-    return SkinningVolume(tensor, torch.from_numpy(low).float(), torch.from_numpy(high).float())
+        wide = pad(volume, (1,) * 6, mode="replicate")
+        inner = slice(1, -1)
+        mean = wide[..., 2:, inner, inner] + wide[..., :-2, inner, inner] + wide[..., inner, 2:, inner]
+        mean = (mean + wide[..., inner, :-2, inner] + wide[..., inner, inner, 2:] + wide[..., inner, inner, :-2]) / 6
+        volume = torch.lerp(mean, volume, settings.smoothing)
+    volume /= volume.sum(1, keepdim=True).clamp_min(1e-12)
+    return SkinningVolume(volume, torch.from_numpy(low).float().to(device), torch.from_numpy(high).float().to(device))

@@ -11,6 +11,7 @@ from torch import Tensor
 from avatars.avatar import Avatar
 from avatars.captures.capture import Capture
 from avatars.relit_field.body import PosedBody
+from avatars.relit_field.inverse_skinning import Guide
 from avatars.relit_field.model import TeacherModel
 from avatars.relit_field.objective import losses
 from avatars.relit_field.picture import picture
@@ -22,6 +23,8 @@ from avatars.training.trainer import RatedParameter
 from shared.errors import BadAvatar
 
 BETAS = (0.9, 0.99)
+MOST_GUIDES = 1024
+"""Of half a megabyte each, at the published size."""
 
 
 class TeacherTrainer:
@@ -34,7 +37,8 @@ class TeacherTrainer:
             torch.from_numpy(np.array(values)).to(self.device)
             for values in (capture.motion.rotations, capture.motion.translations)
         )
-        self.generator = torch.Generator().manual_seed(config.seed + 1)
+        self.generator = torch.Generator(self.device).manual_seed(config.seed + 1)
+        self.guides: dict[int, Guide] = {}
         self.at, self.since_refresh = 0.0, 0
 
     def parameters(self) -> tuple[RatedParameter, ...]:
@@ -58,7 +62,11 @@ class TeacherTrainer:
 
     def posed(self, frame: int) -> PosedBody:
         """The body in a frame of the capture."""
-        return self.model.person.body.posed(self.rotations[frame], self.translations[frame])
+        guide = self.guides.get(frame)
+        found = self.model.person.body.posed(self.rotations[frame], self.translations[frame], guide)
+        if guide is None and len(self.guides) < MOST_GUIDES:
+            self.guides[frame] = found.guide
+        return found
 
     def losses(self, batch: Batch, at: float) -> dict[str, Tensor]:
         """Named terms of a batch, already weighted: the means over its pictures."""
@@ -133,7 +141,10 @@ class TeacherTrainer:
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Inverse of `state`."""
-        self.generator.set_state(state["generator"].clone())
+        try:
+            self.generator.set_state(state["generator"].clone())
+        except RuntimeError:  # stored on another kind of device
+            self.generator.manual_seed(self.config.seed + 2)
         self.model.person.occupancy.opacity = state["occupancy"].to(self.device).clone()
         at, since = state["position"].tolist()
         self.at, self.since_refresh = at, int(since)

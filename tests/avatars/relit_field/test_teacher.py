@@ -267,7 +267,7 @@ def test_rates_follow_the_published_course() -> None:
         0.3,
         0.09,
     ]
-    assert set(teacher_presets()) == {"relit_teacher_paper", "relit_teacher_cpu", "relit_teacher_tiny"}
+    assert set(teacher_presets()) == {f"relit_teacher_{name}" for name in ("paper", "fast", "cpu", "tiny")}
     assert not set(teacher_presets()) & set(presets())
     paper = load_config("relit_teacher_paper")
     assert (
