@@ -1,4 +1,4 @@
-"""Ground truth beside a picture: albedo, normals, roughness from 8-bit files."""
+"""Ground truth beside a picture: albedo, normals, roughness and metallic from 8-bit files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from avatars.captures.images import area_resize, read_premultiplied
 from shared.errors import BadCapture
 
-AOVS = ("albedo", "normal", "roughness")
+AOVS = ("albedo", "normal", "roughness", "metallic")
 OPENCV_FROM_OPENGL = np.array((1.0, -1.0, -1.0))
 
 
@@ -22,21 +22,21 @@ def read_aov(
     world_from_camera: NDArray[np.float64] | None,
     opengl: bool,
 ) -> NDArray[np.float32]:
-    """One map as numbers, [H, W, 3] ('albedo' linear, 'normal' unit in world axes) or [H, W, 1] ('roughness').
+    """One map as numbers: 'albedo' [H, W, 3] linear, 'normal' [H, W, 3] unit in world axes, others [H, W, 1].
 
     stored: the file's (width, height) px; size: wanted. world_from_camera: [3, 3], None for normals in world axes;
-    opengl: their camera axes are OpenGL's. Resizing averages, so normals at edges are made unit again. Raises
-    BadCapture.
+    opengl: their camera axes are OpenGL's. A file may have alpha, the coverage. Resizing averages, so
+    normals at edges are made unit again. Raises BadCapture.
     """
     if name not in AOVS:
         raise BadCapture(f"unknown ground truth {name!r}", expected=", ".join(AOVS))
-    pixels = read_premultiplied(path, stored)[..., :3]
+    pixels = read_premultiplied(path, stored)
     if size is not None and tuple(size) != tuple(stored):
-        pixels = area_resize(np.ascontiguousarray(pixels), size)
-    values = pixels.astype(np.float32) / 255
+        pixels = area_resize(pixels, size)
+    values = pixels[..., :3].astype(np.float32) / np.maximum(pixels[..., 3:], 1)  # straight again; 0 where nothing is
     if name == "albedo":
         return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4).astype(np.float32)
-    if name == "roughness":
+    if name in ("roughness", "metallic"):
         return values[..., :1]
     return unit_normals(values, world_from_camera, opengl)
 

@@ -29,8 +29,8 @@ class CaptureImage:
 
     split: 'train', 'test' (held out) or 'val' (a camera kept back). mask: a one-channel file that replaces the alpha of
     `file`, None where the picture brings its own. parameters: the file this frame's template parameters came from.
-    aovs: ground truth beside the picture, 'albedo', 'normal' or 'roughness' -> file. light: the environment file it was
-    lit by, where each picture has its own.
+    aovs: ground truth beside the picture, 'albedo', 'normal', 'roughness' or 'metallic' -> file. light: the
+    environment file it was lit by, where the picture has its own.
     """
 
     file: Path
@@ -117,8 +117,9 @@ class Capture:
     def aov(self, index: int, name: str, size: tuple[int, int] | None = None) -> NDArray[np.float32] | None:
         """Ground truth of image `index`, [H, W, C] float32, at `size` (width, height) px; None where there is none.
 
-        'albedo': [H, W, 3] linear; 'normal': [H, W, 3] unit, world axes; 'roughness': [H, W, 1]. Outside the person the
-        values mean nothing: mask them. Raises BadCapture for a damaged file.
+        'albedo': [H, W, 3] linear; 'normal': [H, W, 3] unit, world axes, or 0 where a surface has none (hair);
+        'roughness', 'metallic': [H, W, 1]. Outside the person the values mean nothing: mask them. Raises BadCapture for
+        a damaged file.
         """
         image = self.images[index]
         if name not in image.aovs:

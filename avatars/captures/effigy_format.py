@@ -105,7 +105,25 @@ def _image(folder: Path, entry: Mapping[str, Any]) -> CaptureImage:
     file = folder / str(entry["file"])
     if not file.resolve().is_relative_to(folder.resolve()):
         raise BadCapture(f"capture {folder.name} names a picture outside its folder", found=str(entry["file"]))
-    return CaptureImage(file, int(entry["camera"]), int(entry["frame"]), str(entry["split"]))
+    truth, light = entry.get("aovs", {}), entry.get("light")
+    return CaptureImage(
+        file,
+        int(entry["camera"]),
+        int(entry["frame"]),
+        str(entry["split"]),
+        aovs={str(name): _inside(folder, value) for name, value in truth.items()},
+        light=None if light is None else _inside(folder, light),
+    )
+
+
+def _inside(folder: Path, name: Any) -> Path:
+    """A file that the capture's description names. Raises BadCapture for one outside or one that is not there."""
+    file = folder / str(name)
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise BadCapture(f"capture {folder.name} names a file outside its folder", found=str(name))
+    if not file.is_file():
+        raise BadCapture(f"capture {folder.name} lacks a file", found=f"no {name}", do="Copy the capture again")
+    return file
 
 
 def _environment(folder: Path) -> Environment | None:

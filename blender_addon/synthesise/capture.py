@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import bpy
 import numpy as np
@@ -17,20 +18,25 @@ from . import scene as stage
 from .cameras import arc_cameras, ring_cameras
 from .motion import Performance
 from .motion_body import on_floor
+from .painted_lights import PAINTED, radiance_file
 from .performances import perform
 from .person import Person
-from .settings import GENERATOR_VERSION, CaptureSettings
+from .plain_materials import add_passes
+from .settings import GENERATOR_VERSION, CaptureSettings, Shot
 from .surface import Array
+from .truth import render_with_truth, truth_files
 
 Progress = Callable[[int, int, str], bool]
 AIM = np.array([0.0, 0.055, -0.035])  # from the point between the eyes to where the cameras look, m
-UNFINISHED = "unfinished.json"
+UNFINISHED, LIGHTS_FOLDER = "unfinished.json", "lights"
 LICENCE = """# {name}
 
 Synthetic images of a computer-generated person: no real person is shown. Made by Effigy's capture generator from the
 template `{template}`. Dedicated to the public domain under CC0 1.0 (https://creativecommons.org/publicdomain/zero/1.0/).
-The light is `{light}.exr`, one of the HDRIs that ship with Blender (CC0).
+{light}
 """
+SHIPPED_LIGHT = "The light is `{light}.exr`, one of the HDRIs that ship with Blender (CC0)."
+PAINTED_LIGHT = "The lights were computed by the generator as well."
 
 
 @dataclass(frozen=True)
@@ -64,13 +70,14 @@ def synthesise_capture(
     whole = settings.view == "body"
     bust = template.bust_view(arrays) if arrays.view == "body" and not whole else arrays
     digest = settings.digest(bust.digest)
-    views = settings.views()
-    names = {view: f"images/{view[1]:02d}_{view[0]:04d}.webp" for view in views}
+    shots = settings.shots()
+    names = {shot: f"images/{shot.stem()}.webp" for shot in shots}
+    lights = {light: stage.light_radiance(light, 0.0, 1.0) for light in settings.lights()}
     _prepare_folder(output, digest)
-    absent = [view for view in views if not (output / names[view]).is_file()]
-    missing = [view for view in absent if view[0] % part[1] == part[0]]
-    kept = len(views) - len(absent)
-    performance = perform(settings.performance, bust, settings.frames, settings.seed, settings.fps)
+    absent = [shot for shot in shots if not (output / names[shot]).is_file()]
+    missing = [shot for shot in absent if shot.frame % part[1] == part[0]]
+    kept = len(shots) - len(absent)
+    performance = perform(settings.performance, bust, settings.frames, settings.seed, settings.fps, settings.test_last)
     if whole:
         performance = on_floor(performance, bust, preset=settings.preset, shape=np.array(settings.shape))
     rendered = 0
@@ -79,7 +86,10 @@ def synthesise_capture(
         if settings.device == "cuda" and missing:
             stage.compute_on_cuda(scene)
         radiance = stage.light_radiance(settings.light, settings.light_rotation_rad, settings.light_strength)
-        stage.set_light(scene, settings.light, settings.light_rotation_rad, settings.light_strength)
+        worlds = {light: stage.set_light(scene, light, 0.0, 1.0) for light in lights}
+        worlds[""] = stage.set_light(scene, settings.light, settings.light_rotation_rad, settings.light_strength)
+        if lights:
+            add_passes(scene)
         scene.render.image_settings.quality = settings.webp_quality
         camera = stage.add_camera(scene)
         person = Person(
@@ -91,14 +101,16 @@ def synthesise_capture(
             seed=settings.seed,
             hair_length=settings.hair_length,
             hair_melanin=settings.hair_melanin,
+            plain=bool(lights),
         )
         if whole:
             K, world_from_camera = ring_cameras(settings.cameras, settings.size_px)
         else:
             K, world_from_camera = arc_cameras(settings.cameras, person.frame.origin + AIM, settings.size_px)
         posed = -1
-        for frame, view in missing:
-            if not progress(kept + rendered, len(views), f"frame {frame + 1} of {settings.frames}, camera {view}"):
+        for shot in missing:
+            frame, view = shot.frame, shot.camera
+            if not progress(kept + rendered, len(shots), f"frame {frame + 1} of {settings.frames}, camera {view}"):
                 return CaptureResult(output, rendered, kept, finished=False)
             if frame != posed:
                 posed_vertices = person.pose(
@@ -106,15 +118,22 @@ def synthesise_capture(
                 )
                 posed = frame
             stage.aim_camera(camera, K[view], world_from_camera[view], settings.size_px)
+            scene.world = worlds[shot.light]
             if whole:
                 shown = posed_vertices[bust.group_vertices("skin")]
                 stage.limit_to(scene, shown, K[view], world_from_camera[view], settings.size_px)
-            _render(scene, output / names[frame, view])
+            if settings.has_truth(shot):
+                render_with_truth(scene, output / names[shot], output, shot.stem())
+            else:
+                _render(scene, output / names[shot])
             rendered += 1
     if not all((output / name).is_file() for name in names.values()):
         return CaptureResult(output, rendered, kept, finished=False)
+    for light, painted in lights.items():
+        (output / LIGHTS_FOLDER).mkdir(exist_ok=True)
+        (output / LIGHTS_FOLDER / f"{light}.hdr").write_bytes(radiance_file(painted))
     _write_tables(output, settings, bust, performance, K, world_from_camera, radiance, digest, names)
-    progress(len(views), len(views), "capture complete")
+    progress(len(shots), len(shots), "capture complete")
     return CaptureResult(output, rendered, kept, finished=True)
 
 
@@ -163,7 +182,7 @@ def _prepare_folder(output: Path, digest: str) -> None:
                 found = ""
     (output / "images").mkdir(parents=True, exist_ok=True)
     if found != digest:
-        for image in (output / "images").glob("[0-9]*_[0-9]*.webp"):
+        for image in (*output.glob("images/[0-9]*_[0-9]*.webp"), *output.glob("truth/[0-9]*_[0-9]*.webp")):
             image.unlink()
         done.unlink(missing_ok=True)
         _write_text(marker, json.dumps({"digest": digest}))
@@ -196,7 +215,7 @@ def _write_tables(
     world_from_camera: Array,
     radiance: Array,
     digest: str,
-    names: dict[tuple[int, int], str],
+    names: dict[Shot, str],
 ) -> None:
     np.savez_compressed(
         output / "parameters.npz",
@@ -207,7 +226,8 @@ def _write_tables(
         world_from_camera=world_from_camera,
     )
     np.savez_compressed(output / "environment.npz", radiance=radiance)
-    licence = LICENCE.format(name=settings.name, template=bust.template_id, light=settings.light)
+    light = (PAINTED_LIGHT if settings.light in PAINTED else SHIPPED_LIGHT).format(light=settings.light)
+    licence = LICENCE.format(name=settings.name, template=bust.template_id, light=light)
     _write_text(output / "LICENSE.md", licence)
     about = {
         "format": "effigy-capture",
@@ -237,10 +257,18 @@ def _write_tables(
         "height_px": settings.size_px,
         "fps": settings.fps,
         "cameras": [{"name": f"{camera:02d}"} for camera in range(settings.cameras)],
-        "images": [
-            {"file": name, "camera": camera, "frame": frame, "split": settings.split(frame, camera)}
-            for (frame, camera), name in names.items()
-        ],
+        "images": [_image_entry(settings, shot, name) for shot, name in names.items()],
     }
     _write_text(output / "capture.json", json.dumps(about, indent=1))
     (output / UNFINISHED).unlink(missing_ok=True)
+
+
+def _image_entry(settings: CaptureSettings, shot: Shot, name: str) -> dict[str, Any]:
+    split = settings.split(shot.frame, shot.camera)
+    entry: dict[str, Any] = {"file": name, "camera": shot.camera, "frame": shot.frame, "split": split}
+    if shot.light:
+        entry["light"] = f"{LIGHTS_FOLDER}/{shot.light}.hdr"
+    own = shot._replace(light="")
+    if settings.has_truth(own):
+        entry["aovs"] = truth_files(own.stem())
+    return entry

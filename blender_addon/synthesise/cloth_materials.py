@@ -11,6 +11,7 @@ NAVY: Colour = (0.020, 0.032, 0.085)
 DENIM: tuple[Colour, Colour] = ((0.028, 0.055, 0.120), (0.085, 0.140, 0.240))
 BRICK: Colour = (0.30, 0.050, 0.032)
 RUBBER: Colour = (0.62, 0.60, 0.55)
+BRASS: Colour = (0.80, 0.56, 0.24)
 STRIPE_M = 0.058
 
 
@@ -58,6 +59,14 @@ def shoe_material(name: str) -> bpy.types.Material:
     shader.inputs["Roughness"].default_value = 0.7
     shader.inputs["Specular IOR Level"].default_value = 0.3
     add_bump(tree, rest_noise(tree, 900.0, 1.0).outputs["Fac"], shader, 0.3, 0.0008)
+    return material
+
+
+def brass_material(name: str) -> bpy.types.Material:
+    """Brushed brass: metal, half glossy."""
+    material, _, shader = new_material(name)
+    shader.inputs["Base Color"].default_value = (*BRASS, 1.0)
+    shader.inputs["Metallic"].default_value, shader.inputs["Roughness"].default_value = 1.0, 0.30
     return material
 
 

@@ -129,7 +129,7 @@ def _walk(steps: int) -> list[dict[str, Angles]]:
 def everyday_poses() -> list[dict[str, Angles]]:
     """All keyed poses in order, each complete: angles in degrees for every joint that moves."""
     clips = [_walk(12), _ARMS, _SQUATS, _TWISTS, _LEANS, _LUNGES, _BOWS]
-    return [_complete(pose) for clip in clips for pose in clip]
+    return [complete_pose(pose) for clip in clips for pose in clip]
 
 
 def everyday(body: template.TemplateArrays, frames: int, seed: int) -> Performance:
@@ -202,7 +202,7 @@ def _quaternion_product(a: Array, b: Array) -> Array:
     return np.array([aw * bw - av @ bv, *(aw * bv + bw * av + np.cross(av, bv))])
 
 
-def _complete(pose: dict[str, Angles]) -> dict[str, Angles]:
+def complete_pose(pose: dict[str, Angles]) -> dict[str, Angles]:
     """`pose` over `STANDING`, with names of pairs written out for both sides."""
     both: dict[str, Angles] = {}
     for source in (STANDING, pose):

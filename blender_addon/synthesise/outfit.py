@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .._shared import template
 from .anatomy import HeadFrame, neckline_level
-from .cloth_materials import denim_material, shoe_material, striped_material
+from .cloth_materials import brass_material, denim_material, shoe_material, striped_material
 from .meshes import MovingMesh
 from .noise import fractal_noise, smoothstep, value_noise
 from .surface import Array, clip_to_level, edges_of, refined, relax, triangles_of_polygons, unit, vertex_normals
@@ -19,6 +19,7 @@ from .wrinkles import Landmarks, drives, shirt_folds, trouser_folds
 
 Folds = Callable[[Array, Array, Landmarks, Mapping[str, float]], Array]
 SLEEVE_BACK_M, HEM_BELOW_M, WAIST_ABOVE_M = 0.035, 0.055, 0.05
+BELT_WIDTH_M, BELT_ABOVE_M = 0.05, 0.055
 SHOE_ABOVE_M, CUFF_ABOVE_M = 0.045, 0.005
 HIDDEN_M = 0.03  # skin this far under a garment's border is left out
 
@@ -73,6 +74,9 @@ class _Cuts:
         waist = self.at.joints["pelvis"][2] + WAIST_ABOVE_M - points[:, 2]
         return np.minimum(waist, points[:, 2] - self.at.joints["left_ankle"][2] - CUFF_ABOVE_M)
 
+    def belt(self, points: Array) -> Array:
+        return BELT_WIDTH_M / 2 - np.abs(points[:, 2] - self.at.joints["pelvis"][2] - BELT_ABOVE_M)
+
     def shoes(self, points: Array) -> Array:
         return self.at.joints["left_ankle"][2] + SHOE_ABOVE_M - points[:, 2]
 
@@ -93,19 +97,23 @@ def make_outfit(
     frame: HeadFrame,
     *,
     seed: int,
+    belt: bool = False,
 ) -> Outfit:
-    """Shirt, trousers and shoes over rest vertices [V, 3] and joints [J, 3] m of the body view."""
+    """Shirt, trousers and shoes, and a brass belt where wanted.
+
+    Over rest vertices [V, 3] and joints [J, 3] m of the body view.
+    """
     at = Landmarks.of(arrays, joints)
     cuts = _Cuts(frame, at)
     cut = _Cutter(collection, arrays, vertices, at)
-    return Outfit(
-        (
-            cut.garment("shirt", cuts.shirt, _shirt_ease(at, seed), striped_material("jersey"), shirt_folds),
-            cut.garment("trousers", cuts.trousers, _trouser_ease(at, seed), denim_material("denim"), trouser_folds),
-            cut.garment("shoes", cuts.shoes, _shoe_ease, shoe_material("shoes"), None, smoothing=14),
-        ),
-        arrays.joint_names,
-    )
+    garments = [
+        cut.garment("shirt", cuts.shirt, _shirt_ease(at, seed), striped_material("jersey"), shirt_folds),
+        cut.garment("trousers", cuts.trousers, _trouser_ease(at, seed), denim_material("denim"), trouser_folds),
+        cut.garment("shoes", cuts.shoes, _shoe_ease, shoe_material("shoes"), None, smoothing=14),
+    ]
+    if belt:
+        garments.append(cut.garment("belt", cuts.belt, _belt_ease, brass_material("brass"), None, smoothing=14))
+    return Outfit(tuple(garments), arrays.joint_names)
 
 
 Ease = Callable[[Array, Array], Array]
@@ -185,6 +193,10 @@ def _shoe_ease(points: Array, normals: Array) -> Array:
     return np.full(len(points), 0.009)
 
 
+def _belt_ease(points: Array, normals: Array) -> Array:
+    return np.full(len(points), 0.030)
+
+
 def _patterns(name: str, body: Array, normals: Array, edge: Array, at: Landmarks) -> dict[str, Array]:
     """What a garment's material reads per vertex."""
     if name == "shirt":
@@ -193,4 +205,6 @@ def _patterns(name: str, body: Array, normals: Array, edge: Array, at: Landmarks
     if name == "trousers":
         worn = smoothstep(0.1, -0.8, normals[:, 1]) * (0.5 + 0.5 * np.exp(-(((body[:, 2] + 0.25) / 0.22) ** 2)))
         return {"fade": worn, "seam": body[:, 1] - at.joints["left_knee"][1] + 10.0 * (np.abs(normals[:, 0]) < 0.6)}
+    if name == "belt":
+        return {}
     return {"sole": body[:, 2] - body[:, 2].min() + 0.008}

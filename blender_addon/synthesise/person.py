@@ -10,6 +10,7 @@ from . import hair, materials, outfit
 from .anatomy import HeadFrame, head_frame
 from .clothes import Shirt, hidden_skin, make_shirt
 from .meshes import MovingMesh, Strands, corner_uvs, group_polygons
+from .plain_materials import make_plain
 from .surface import Array, triangles, unit, vertex_normals
 
 EYES = ("eye_l", "eye_r")
@@ -31,7 +32,9 @@ class Person:
         seed: int,
         hair_length: float = 1.0,
         hair_melanin: float = 0.96,
+        plain: bool = False,
     ) -> None:
+        """plain: of albedo, roughness and metallic alone, with a belt (`plain_materials`)."""
         self.bust, self.preset, self.shape = bust, preset, shape
         rest, joints = (part.astype(np.float64) for part in template.rest(bust, preset=preset, shape=shape))
         self.frame: HeadFrame = head_frame(bust, joints)
@@ -54,12 +57,14 @@ class Person:
         )
         self._add(collection, "tongue", rest, materials.tongue_material(preset), 2)
         self.clothes: outfit.Outfit | Shirt = (
-            outfit.make_outfit(collection, bust, rest, joints, self.frame, seed=seed)
+            outfit.make_outfit(collection, bust, rest, joints, self.frame, seed=seed, belt=plain)
             if whole
             else make_shirt(collection, bust, rest, self.frame, seed=seed)
         )
         self.hair_length, self.hair_melanin = hair_length, hair_melanin
         self.strands = self._grow(collection, rest, joints, strands, np.random.default_rng(seed))
+        if plain:
+            make_plain(list(collection.objects))
 
     def _add(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._shared import errors
+from .painted_lights import PAINTED, painted_radiance
 from .surface import Array
 
 LIGHTS = ("city", "courtyard", "forest", "interior", "night", "studio", "sunrise", "sunset")
@@ -43,11 +44,16 @@ def new_scene(name: str, size_px: int, samples: int, *, threads: int = 0) -> bpy
     scene.view_settings.view_transform, scene.view_settings.look = "Standard", "None"
     scene.view_settings.exposure, scene.view_settings.gamma = 0.0, 1.0
     scene.display_settings.display_device = "sRGB"
-    settings = render.image_settings
+    write_webp(scene)
+    return scene
+
+
+def write_webp(scene: bpy.types.Scene) -> None:
+    """Let the scene's pictures be saved as WebP with alpha."""
+    settings = scene.render.image_settings
     if hasattr(settings, "media_type"):
         settings.media_type = "IMAGE"
-    settings.file_format, settings.color_mode = "WEBP", "RGBA"
-    return scene
+    settings.file_format, settings.color_mode, settings.color_depth = "WEBP", "RGBA", "8"
 
 
 def compute_on_cuda(scene: bpy.types.Scene) -> None:
@@ -110,12 +116,29 @@ def light_path(light: str) -> Path:
     folder = bpy.utils.system_resource("DATAFILES", path="studiolights/world")
     path = Path(folder or ".") / f"{light}.exr"
     if light not in LIGHTS or not path.is_file():
-        raise errors.NotFound(f"light {light!r} is not in this Blender{errors.nearest(light, LIGHTS)}")
+        raise errors.NotFound(f"light {light!r} is not in this Blender{errors.nearest(light, (*LIGHTS, *PAINTED))}")
     return path
 
 
-def set_light(scene: bpy.types.Scene, light: str, rotation_rad: float, strength: float) -> None:
-    """Light the scene by an HDRI turned by rotation_rad about +z (counter-clockwise from above)."""
+def _light_image(light: str) -> bpy.types.Image:
+    """The picture of a light that ships with Blender or that is painted here. Raises NotFound."""
+    if light not in PAINTED:
+        return bpy.data.images.load(str(light_path(light)), check_existing=True)
+    name = f"light {light}"
+    if name in bpy.data.images:
+        return bpy.data.images[name]
+    radiance = painted_radiance(light)
+    height, width = radiance.shape[:2]
+    image = bpy.data.images.new(name, width, height, float_buffer=True)
+    image.colorspace_settings.name = "Linear Rec.709"
+    pixels = np.ones((height, width, 4), np.float32)
+    pixels[..., :3] = radiance[::-1]  # Blender's first row is the bottom one
+    image.pixels.foreach_set(pixels.ravel())
+    return image
+
+
+def set_light(scene: bpy.types.Scene, light: str, rotation_rad: float, strength: float) -> bpy.types.World:
+    """Light the scene by an HDRI turned by rotation_rad about +z (counter-clockwise from above); the world made."""
     world = bpy.data.worlds.new("light")
     scene.world = world
     world.use_nodes = True
@@ -124,18 +147,19 @@ def set_light(scene: bpy.types.Scene, light: str, rotation_rad: float, strength:
     place, turn = tree.nodes.new("ShaderNodeTexCoord"), tree.nodes.new("ShaderNodeMapping")
     picture, background = tree.nodes.new("ShaderNodeTexEnvironment"), tree.nodes.new("ShaderNodeBackground")
     output = tree.nodes.new("ShaderNodeOutputWorld")
-    picture.image = bpy.data.images.load(str(light_path(light)), check_existing=True)
+    picture.image = _light_image(light)
     turn.inputs["Rotation"].default_value = (0.0, 0.0, -rotation_rad)  # the node turns the lookup, not the light
     background.inputs["Strength"].default_value = strength
     tree.links.new(place.outputs["Generated"], turn.inputs["Vector"])
     tree.links.new(turn.outputs["Vector"], picture.inputs["Vector"])
     tree.links.new(picture.outputs["Color"], background.inputs["Color"])
     tree.links.new(background.outputs["Background"], output.inputs["Surface"])
+    return world
 
 
 def light_radiance(light: str, rotation_rad: float, strength: float) -> NDArray[np.float32]:
     """[64, 128, 3] linear radiance of `set_light`'s world, latitude-longitude as in shared.types.Environment."""
-    image = bpy.data.images.load(str(light_path(light)), check_existing=True)
+    image = _light_image(light)
     width, height = image.size
     pixels = np.empty(width * height * 4, np.float32)
     image.pixels.foreach_get(pixels)

@@ -5,22 +5,38 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from .._shared import errors
 
 GENERATOR_VERSION = 2
 """Raised whenever the same settings would give other pictures, so that resumed captures never mix."""
 
-LATER = ("performance", "hair_length", "hair_melanin", "device", "view")
+LATER = ("performance", "hair_length", "hair_melanin", "device", "view", "relight", "test_last")
 DEVICES = ("cpu", "cuda")
 VIEWS = ("bust", "body")
+BODY_PERFORMANCES = ("everyday", "turning")
+TRUTH_EVERY = 5
+"""Every so many training frames of a relighting capture bring ground truth, as all held-out frames do."""
+
+
+class Shot(NamedTuple):
+    """One picture: what it shows, and the light where it is not the capture's own."""
+
+    frame: int
+    camera: int
+    light: str = ""
+
+    def stem(self) -> str:
+        """Its file's name without the ending."""
+        return f"{self.camera:02d}_{self.frame:04d}" + (f"_{self.light}" if self.light else "")
 
 
 @dataclass(frozen=True)
 class CaptureSettings:
     """A capture of a head or, with view "body", of a whole person. Angles in rad, sizes in px.
 
-    `light` is one of `scene.LIGHTS`, turned about +z by its rotation.
+    `light` is one of `scene.LIGHTS` or `painted_lights.PAINTED`, turned about +z by its rotation.
 
     Every frame is seen by `views_per_frame` of the cameras, in turn. Every `test_every`-th frame is held out in all its
     cameras; with test_blocks > 0 instead the last fifth of each of so many equal stretches of time, so that no held-out
@@ -28,6 +44,9 @@ class CaptureSettings:
     it; hair_length multiplies their length, hair_melanin is their colour (1 black, 0 white). threads 0 uses all cores.
     performance: a name in `performances.PERFORMANCES`. device: what Cycles computes on, "cpu" or "cuda".
     held_out_cameras: so many cameras, evenly among them, are kept back from training in every frame ("val").
+    relight: names in `painted_lights.PAINTED` joined by "+". Where given, materials are albedo, roughness and metallic
+    alone, there is a belt, held-out frames are rendered in each of these lights beside the capture's own, and albedo,
+    normals, roughness and metallic are stored with them. test_last: the last so many frames are held out.
     """
 
     name: str = "demo_head"
@@ -55,6 +74,8 @@ class CaptureSettings:
     device: str = "cpu"
     view: str = "bust"
     held_out_cameras: int = 0
+    relight: str = ""
+    test_last: int = 0
 
     def __post_init__(self) -> None:
         for field, low, high in (
@@ -71,6 +92,7 @@ class CaptureSettings:
             ("test_blocks", 0, self.frames // 5),
             ("hair_length", 0.1, 10),
             ("hair_melanin", 0, 1),
+            ("test_last", 0, self.frames - 1),
         ):
             value = getattr(self, field)
             if not low <= value <= high:
@@ -84,10 +106,10 @@ class CaptureSettings:
 
         if self.view not in VIEWS:
             raise errors.BadConfig("capture setting view is unknown", found=self.view, expected=" or ".join(VIEWS))
-        if (self.view == "body") != (self.performance == "everyday"):
+        if (self.view == "body") != (self.performance in BODY_PERFORMANCES):
             raise errors.BadConfig(
                 f"the performance {self.performance!r} is not for the view {self.view!r}",
-                expected="everyday for the body, another for the bust",
+                expected=f"{' or '.join(BODY_PERFORMANCES)} for the body, another for the bust",
             )
 
     def digest(self, template_digest: str) -> str:
@@ -114,9 +136,25 @@ class CaptureSettings:
             for view in range(self.views_per_frame)
         ]
 
+    def lights(self) -> tuple[str, ...]:
+        """Names of the lights that held-out frames are relit by."""
+        return tuple(filter(None, self.relight.split("+")))
+
+    def shots(self) -> list[Shot]:
+        """Every picture, in the order they are rendered: one light after the other, since changing it costs seconds."""
+        relit = [Shot(*view, light) for light in self.lights() for view in self.views() if self.split(*view) == "test"]
+        return [Shot(*view) for view in self.views()] + relit
+
+    def has_truth(self, shot: Shot) -> bool:
+        """Whether ground truth is rendered with this picture; pictures in other lights share it."""
+        kept = self.split(shot.frame, shot.camera) == "test" or shot.frame % TRUTH_EVERY == 0
+        return bool(self.relight) and not shot.light and kept
+
     def split(self, frame: int, camera: int = 0) -> str:
         """ "test" for held-out frames, "val" for other frames of a camera that is kept back, else "train"."""
-        if self.test_blocks:
+        if self.test_last:
+            held_out = frame >= self.frames - self.test_last
+        elif self.test_blocks:
             within = frame * self.test_blocks % self.frames  # in units of 1/test_blocks frames
             held_out = 5 * within >= 4 * self.frames
         else:
@@ -170,6 +208,27 @@ KNOWN = {
         fps=2.0,
         seed=5,
         webp_quality=88,
+    ),
+    "demo_relight": CaptureSettings(
+        name="demo_relight",
+        subject="synthetic man",
+        view="body",
+        performance="turning",
+        frames=58,
+        cameras=2,
+        views_per_frame=2,
+        test_last=8,
+        relight="noon+neon",
+        size_px=512,
+        samples=16,
+        strands=6000,
+        hair_length=1.25,
+        hair_melanin=0.86,
+        light="room",
+        light_rotation_rad=0.0,
+        fps=5.0,
+        seed=5,
+        webp_quality=86,
     ),
 }
 """Settings of the captures that ship with Effigy; talking_head is one fixed camera, as a phone would film it."""
