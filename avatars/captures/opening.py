@@ -23,6 +23,7 @@ DATA = Path(__file__).parent / "data"
 EMBEDDED = {
     "demo_head": "A synthetic talking head, many views, exact cameras and masks (ships with Effigy)",
     "demo_body": "A synthetic man in 40 poses, ten cameras around him, folds that follow the pose (ships with Effigy)",
+    "demo_relight": "The same man turning: held-out poses in three lights, true materials (ships with Effigy)",
     "talking_head": "A harder one: 24 s before one fixed camera, wide expressions and head turns (ships with Effigy)",
 }
 
