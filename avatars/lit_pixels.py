@@ -11,8 +11,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from avatars.gaussians.posed import PosedGaussians, PosedMaterial
+from avatars.lighting import cuda_shade, cuda_surface
 from avatars.lighting.prefilter import FilteredLight
+from avatars.lighting.probes import PosedProbes
 from avatars.lighting.shading import Material, Shaded, Visibility, reflected, shade
+from avatars.rendering.cameras import CameraBatch
 
 TURNED_AWAY = -0.3
 """A normal is turned towards the eye where it points away by more than this cosine; a hard 0 would flicker at rims."""
@@ -31,15 +34,17 @@ def seen_normals(normals: Tensor, to_eye: Tensor) -> Tensor:
     return torch.where(cosine < TURNED_AWAY, -normals, normals)
 
 
-def visibility(gaussians: PosedGaussians, normals: Tensor, to_eye: Tensor, light: FilteredLight | None) -> Visibility:
-    """What reaches each Gaussian [B, N, ...] of the sky, of what it mirrors, and of each lamp."""
-    lamps, material = lamps_of(light), gaussians.material
+def visibility(
+    gaussians: PosedGaussians, normals: Tensor, to_eye: Tensor, lamp_directions: Tensor | None
+) -> Visibility:
+    """What reaches each Gaussian [B, N, ...] of the sky, of what it mirrors, of each lamp [L, 3] or [B, N, L, 3]."""
+    lamps, material = 0 if lamp_directions is None else lamp_directions.shape[-2], gaussians.material
     one = gaussians.means.new_ones(*gaussians.means.shape[:2], 1)
     if material is None or material.probes is None:
         return Visibility(one, one, one.expand(-1, -1, lamps) if lamps else None)
     towards = [reflected(normals, to_eye)[:, :, None]]
-    if light is not None and light.lobes is not None and lamps:
-        towards.append(light.lobes.directions.to(normals).expand(*normals.shape[:2], -1, -1))
+    if lamp_directions is not None and lamps:
+        towards.append(lamp_directions.to(normals).expand(*normals.shape[:2], -1, -1))
     ambient, along = material.probes.visible(gaussians.means, normals, torch.cat(towards, dim=2))
     return Visibility(ambient, along[..., :1], along[..., 1:] if lamps else None)
 
@@ -49,20 +54,99 @@ def eye_directions(gaussians: PosedGaussians, positions: Tensor) -> Tensor:
     return normalize(positions.to(gaussians.means)[:, None] - gaussians.means, dim=-1)
 
 
+def lamp_directions(light: FilteredLight | None) -> Tensor | None:
+    """Directions [L, 3] towards the lights beside the map, None without any."""
+    return None if light is None or light.lobes is None or not lamps_of(light) else light.lobes.directions
+
+
+def surface_rows(
+    gaussians: PosedGaussians, positions: Tensor, lamps: Tensor | None, *, width: int = 0, plain: bool = False
+) -> Tensor:
+    """[B, N, width] of people with materials: FIXED channels, one for each of lamps, seen normals 3, zeros.
+
+    positions: [B, 3] m of the eyes; lamps: [L, 3] directions towards them, or [B, N, L, 3] where they are near. No
+    gradients. On CUDA it is one kernel unless `plain`, lamps are near, or what hides the sky are no `Probes`.
+    """
+    material, normals = gaussians.material, gaussians.normals
+    assert material is not None
+    assert normals is not None
+    known = material.probes is None or isinstance(material.probes, PosedProbes)
+    if not plain and known and (lamps is None or lamps.ndim == 2) and cuda_surface.usable(gaussians.means):
+        parts = (material.albedo, material.roughness, material.metallic)
+        return cuda_surface.surface_rows(
+            gaussians.means, normals, parts, positions, material.probes, lamps, turned_away=TURNED_AWAY, width=width
+        )
+    to_eye = eye_directions(gaussians, positions)
+    normals = seen_normals(normals, to_eye)
+    seen = visibility(gaussians, normals, to_eye, lamps)
+    found = [material.albedo, material.roughness, material.metallic, seen.diffuse, seen.specular]
+    rows = torch.cat([*found, *([] if seen.lobes is None else [seen.lobes]), normals], dim=-1)
+    return torch.nn.functional.pad(rows, (0, max(0, width - rows.shape[-1])))
+
+
 def surface_features(
     gaussians: PosedGaussians, positions: Tensor, light: FilteredLight | None
 ) -> tuple[Tensor, Tensor]:
     """Channels [B, N, FIXED + lamps] to blend (zeros for a person without materials) and normals [B, N, 3]."""
     means, width = gaussians.means, FIXED + lamps_of(light)
-    normals = torch.zeros_like(means) if gaussians.normals is None else gaussians.normals
-    material = gaussians.material
-    if material is None:
+    if gaussians.material is None:
+        normals = torch.zeros_like(means) if gaussians.normals is None else gaussians.normals
         return means.new_zeros(*means.shape[:2], width), normals
-    to_eye = eye_directions(gaussians, positions)
-    normals = seen_normals(normals, to_eye)
-    seen = visibility(gaussians, normals, to_eye, light)
-    parts = [material.albedo, material.roughness, material.metallic, seen.diffuse, seen.specular]
-    return torch.cat(parts if seen.lobes is None else [*parts, seen.lobes], dim=-1), normals
+    rows = surface_rows(gaussians, positions, lamp_directions(light))
+    return rows[..., :width], rows[..., width : width + 3]
+
+
+def pixel_rays(cameras: CameraBatch) -> Tensor:
+    """Unit world directions [B, H, W, 3] along which pixels look."""
+    rows, columns = torch.meshgrid(
+        torch.arange(cameras.height_px, device=cameras.K.device),
+        torch.arange(cameras.width_px, device=cameras.K.device),
+        indexing="ij",
+    )
+    K = cameras.K[:, :, :, None, None]
+    x, y = (columns + 0.5 - K[:, 0, 2]) / K[:, 0, 0], (rows + 0.5 - K[:, 1, 2]) / K[:, 1, 1]
+    if cameras.orthographic:
+        x, y = torch.zeros_like(x), torch.zeros_like(y)
+    away = normalize(torch.stack([x, y, torch.ones_like(x)], dim=-1), dim=-1)
+    return away @ cameras.camera_from_world[:, None, :3, :3]
+
+
+def facing(normals: Tensor, away: Tensor) -> Tensor:
+    """Normals [..., 3] without what points along the rays `away` [..., 3] from the camera, which cannot be seen.
+
+    Such normals come from inner surfaces (the shell of an ear, a mouth) that show through; they get shorter by it.
+    """
+    return normals - away * (normals * away).sum(dim=-1, keepdim=True).clamp(min=0)
+
+
+def lit_pictures(
+    features: Tensor,
+    alpha: Tensor,
+    cameras: CameraBatch,
+    light: FilteredLight,
+    *,
+    surface: int,
+    normal: int,
+    turn: Tensor | None = None,
+) -> Tensor:
+    """Diffuse and specular linear radiance times cover [B, H, W, 6] of blended features [B, H, W, C], alpha [B, H, W].
+
+    surface, normal: the channels at which the surface (FIXED and one a lamp) and the normal begin. turn: [3, 3], world
+    directions @ turn are those the light is given in. No gradients. On CUDA it is one kernel.
+    """
+    if cuda_surface.usable(features):
+        return cuda_shade.shade_rows(features, alpha, cameras, light, surface=surface, normal=normal, turn=turn)
+    covered = alpha > 0
+    cover = alpha[covered][:, None]
+    straight = features[covered] / cover.clamp(min=1e-6)
+    away = pixel_rays(cameras)[covered]
+    normals = facing(straight[:, normal : normal + 3], away)
+    if turn is not None:
+        normals, away = normals @ turn, away @ turn
+    shaded = shade_pixels(straight[:, surface : surface + FIXED + lamps_of(light)], normals, -away, light)
+    found = alpha.new_zeros(*alpha.shape, 6)
+    found[covered] = torch.cat([shaded.diffuse, shaded.specular], dim=-1) * cover
+    return found
 
 
 def shade_pixels(surface: Tensor, normals: Tensor, to_eye: Tensor, light: FilteredLight) -> Shaded:
@@ -81,7 +165,9 @@ def shade_gaussians(gaussians: PosedGaussians, positions: Tensor, light: Filtere
     to_eye = eye_directions(gaussians, positions)
     normals = seen_normals(gaussians.normals, to_eye)
     with torch.no_grad():
-        seen = visibility(gaussians, normals, to_eye, light)
+        rows = surface_rows(gaussians, positions, lamp_directions(light))
+    lamps = rows[..., FIXED : FIXED + lamps_of(light)] if lamps_of(light) else None
+    seen = Visibility(rows[..., 5:6], rows[..., 6:7], lamps)
     return shade(of_gaussians(material), normals, to_eye, light, seen)
 
 

@@ -26,7 +26,7 @@ from avatars.gaussians.posed import PosedGaussians, concatenate
 from avatars.lighting import albedo, environment_irradiance, relighting
 from avatars.lighting.colour import linear_from_srgb
 from avatars.lighting.prefilter import FilteredLight, filtered_environment
-from avatars.lit_pixels import FIXED, shade_pixels, surface_features
+from avatars.lit_pixels import FIXED, facing, lit_pictures, pixel_rays, shade_pixels, surface_features
 from avatars.rendering import CameraBatch, rasterise, rasterise_surfels
 from avatars.rendering.constants import EMPTY_ALPHA
 from avatars.rendering.packed import pack
@@ -90,7 +90,9 @@ class _Actor:
     def posed(self, frame: int, *, normals: bool) -> PosedGaussians:
         """In the world, at one sub-frame."""
         one = slice(frame, frame + 1)
-        posed = self.avatar.pose(self.rotations[one], self.translations[one], self.expressions[one], normals=normals)
+        given = (self.rotations[one], self.translations[one], self.expressions[one])
+        bare = getattr(self.avatar, "pose_material", None)  # without colours, which nobody would see
+        posed = self.avatar.pose(*given, normals=normals) if bare is None else bare(*given)
         return posed.transformed(self.world_from_avatar[one])
 
     def model_normals(self, normals: Tensor, frame: int) -> Tensor:
@@ -220,25 +222,6 @@ def has_materials(avatar: Posable) -> bool:
     return getattr(avatar, "captured_light", None) is not None
 
 
-def _rays(covered: Tensor, camera: CameraBatch) -> Tensor:
-    """Unit world directions [P, 3] along which the camera looks at covered pixels [H, W]."""
-    rows, columns = covered.nonzero(as_tuple=True)
-    K = camera.K[0]
-    x, y = (columns + 0.5 - K[0, 2]) / K[0, 0], (rows + 0.5 - K[1, 2]) / K[1, 1]
-    if camera.orthographic:
-        x, y = torch.zeros_like(x), torch.zeros_like(y)
-    away = torch.nn.functional.normalize(torch.stack([x, y, torch.ones_like(x)], dim=-1), dim=-1)
-    return away @ camera.camera_from_world[0, :3, :3]
-
-
-def _facing(normals: Tensor, away: Tensor) -> Tensor:
-    """World normals [P, 3] without what points along the rays `away` [P, 3] from the camera, which cannot be seen.
-
-    Such normals come from inner surfaces (the shell of an ear, a mouth) that show through; they get shorter by it.
-    """
-    return normals - away * (normals * away).sum(dim=-1, keepdim=True).clamp(min=0)
-
-
 def _shade(
     layers: dict[str, Tensor],
     alpha: Tensor,
@@ -249,14 +232,16 @@ def _shade(
     names: Sequence[str],
 ) -> dict[str, Tensor]:
     """Those passes of one sub-frame that depend on light or materials, premultiplied linear [H, W, C] each."""
+    if len(actors) == 1 and has_materials(actors[0].avatar) and "surface" in layers:
+        return _lit_alone(layers, alpha, actors[0], frame, camera, light, names)
     covered = alpha > 0
     cover = alpha[covered][:, None]
     linear = linear_from_srgb((layers["colour"][covered] / cover.clamp(min=1e-6)).clamp(min=0))
     found = {"diffuse": linear, "specular": torch.zeros_like(linear), "albedo": linear}
     found |= {name: linear[:, :1] * 0 for name in ("roughness", "metallic", "occlusion")}
     if "normal" in layers:
-        away = _rays(covered, camera)
-        normals = _facing(layers["normal"][covered] / cover.clamp(min=1e-6), away)
+        away = pixel_rays(camera)[0][covered]
+        normals = facing(layers["normal"][covered] / cover.clamp(min=1e-6), away)
         owner = (
             layers["owner"][covered].argmax(dim=-1) if len(actors) > 1 else torch.zeros_like(normals[:, 0], dtype=int)
         )
@@ -275,6 +260,31 @@ def _shade(
         pictures[name] = alpha.new_zeros(*alpha.shape, found[name].shape[-1])
         pictures[name][covered] = found[name] * cover
     return pictures
+
+
+def _lit_alone(
+    layers: dict[str, Tensor],
+    alpha: Tensor,
+    actor: _Actor,
+    frame: int,
+    camera: CameraBatch,
+    light: _Light | None,
+    names: Sequence[str],
+) -> dict[str, Tensor]:
+    """As `_shade` of one person with materials: all pixels at once, without asking which are covered."""
+    found = {name: layers["surface"][..., place].clamp(min=0) for name, place in _OF_SURFACE.items()}
+    if set(_LIT) & set(names):
+        turn, filtered = None, None if light is None else light.filtered()
+        width = layers["surface"].shape[-1]
+        if filtered is None:  # the light of the capture stays with the person
+            filtered = actor.avatar.captured_light  # type: ignore[attr-defined]
+            linear = actor.world_from_avatar[frame, :3, :3]
+            turn, width = linear / torch.linalg.det(linear) ** (1 / 3), FIXED
+        both = torch.cat([layers["surface"][..., :width], layers["normal"]], dim=-1)[None]
+        lit = lit_pictures(both, alpha[None], camera, filtered, surface=0, normal=width, turn=turn)[0]
+        found["diffuse"], found["specular"] = lit[..., :3], lit[..., 3:]
+        found["combined"] = found["diffuse"] + found["specular"]
+    return {name: found[name] for name in names}
 
 
 def _lit_surface(

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from backend.cli_relight_student import add_student_actions
 from backend.interrupts import first_interrupt
 from backend.relight_words import capture_folder, read_words, teacher_folder
 from shared.errors import BadConfig
@@ -19,7 +20,9 @@ WORDS_HELP = "words of the original's launcher, e.g. implicit_branch/dataset=peo
 
 def add_relight(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command and its actions."""
-    parser = commands.add_parser("relight", help="relightable people: train a teacher, render its pseudo ground truth")
+    parser = commands.add_parser(
+        "relight", help="relightable people: teacher, pseudo ground truth, distillation, relit pictures"
+    )
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     teacher = actions.add_parser(
         "teacher",
@@ -48,7 +51,8 @@ def add_relight(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     pseudo.add_argument("--size", type=int, default=540, help="longest side in px (default 540)")
     pseudo.add_argument("--samples", type=int, default=0, help="light directions a pixel (default: as trained)")
     pseudo.set_defaults(run=render_pseudo)
-    for action in (teacher, pseudo):
+    student = add_student_actions(actions)
+    for action in (teacher, pseudo, *student):
         action.add_argument("words", nargs="*", metavar="KEY=VALUE", help=WORDS_HELP)
         action.add_argument("--data", type=Path, default=Path("load"), help="where named data sets lie (default: load)")
         action.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

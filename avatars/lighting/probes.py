@@ -11,7 +11,7 @@ beyond a lattice the sky opens gradually (there, values of its edge went on for 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -31,7 +31,7 @@ SHIFT = 0.1
 """Points are looked up this part of a node's distance above their surface."""
 HALF_OPEN = 0.35
 """Share of the sky a node on an even surface sees, roughly; with less it counts less."""
-_SOFT_BANDS = (1.0, 0.92, 0.72, 0.46, 0.21)
+SOFT_BANDS = (1.0, 0.92, 0.72, 0.46, 0.21)
 """Against ringing where harmonics are evaluated in one direction (a raised cosine over bands)."""
 
 
@@ -46,6 +46,7 @@ class Probes:
     low_m: Tensor
     high_m: Tensor
     coefficients: Tensor
+    _packed: Tensor | None = field(default=None, init=False)
 
     def to(self, device: torch.device | str) -> Probes:
         """The same on another device."""
@@ -61,9 +62,27 @@ class Probes:
         """All nodes of all parts [P R R R, 25], float32, for looking up."""
         return self.coefficients.reshape(-1, COUNT).float()
 
+    @cached_property
+    def lattices(self) -> Tensor:
+        """[P, 6] low corner and distance of neighbouring nodes along x, y, z, m."""
+        return torch.cat([self.low_m, (self.high_m - self.low_m) / (self.coefficients.shape[1] - 1)], -1).contiguous()
+
+    def packed(self, width: int) -> Tensor:
+        """All nodes [P R R R, width] as they are stored, in half precision, padded with zeros."""
+        if self._packed is None or self._packed.shape[1] != width:
+            flat = self.coefficients.reshape(-1, COUNT)
+            object.__setattr__(self, "_packed", torch.nn.functional.pad(flat, (0, width - COUNT)).contiguous())
+        assert self._packed is not None
+        return self._packed
+
+    @cached_property
+    def joint_rows(self) -> Tensor:
+        """`joints` [P] on the device."""
+        return torch.tensor(self.joints, device=self.coefficients.device)
+
     def posed(self, model_from_canonical: Tensor) -> PosedProbes:
         """In poses in which joints [B, J, 4, 4] moved from canonical space rigidly."""
-        return PosedProbes(self, torch.linalg.inv(model_from_canonical[:, list(self.joints)]))
+        return PosedProbes(self, inverse_moves(model_from_canonical[:, self.joint_rows]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +94,14 @@ class PosedProbes:
 
     def moved(self, world_from_model: Tensor) -> PosedProbes:
         """After the whole person was moved by [B, 4, 4]."""
-        back = torch.linalg.inv(world_from_model.to(self.canonical_from_world))
+        back = inverse_moves(world_from_model.to(self.canonical_from_world))
         return replace(self, canonical_from_world=self.canonical_from_world @ back[:, None])
+
+    def axes(self) -> Tensor:
+        """[B, P, 13]: the first three rows of canonical_from_world, then its scale."""
+        rows = self.canonical_from_world[..., :3, :]
+        scale = rows[..., :3].square().sum((-1, -2)).div(3).sqrt()
+        return torch.cat([rows.flatten(2), scale[..., None]], dim=-1).float().contiguous()
 
     def visible(self, points: Tensor, normals: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Ambient [B, N, 1] for normals, and visibility [B, N, D] along directions [B, N, D, 3]; 0 hidden to 1 open.
@@ -135,11 +160,19 @@ class PosedProbes:
         return torch.where(weights > 1e-6, total.to(place) / weights.clamp(min=1e-6), open_sky)
 
 
+def inverse_moves(matrices: Tensor) -> Tensor:
+    """Inverses of moves [..., 4, 4] that turn, shift and scale evenly; without a solver, so they can be recorded."""
+    linear = matrices[..., :3, :3]
+    back = linear.transpose(-1, -2) * (3 / linear.square().sum((-1, -2), keepdim=True))
+    rows = torch.cat([back, -(back @ matrices[..., :3, 3:])], dim=-1)
+    return torch.cat([rows, matrices[..., 3:, :]], dim=-2)
+
+
 def _band_weights(like: Tensor) -> tuple[Tensor, Tensor]:
     """What the 25 harmonics are multiplied by for cosine-weighted, and for soft directional visibility."""
     bands = band_of()
     shade = torch.tensor([COSINE[band] / math.pi for band in bands]).to(like)
-    return shade, torch.tensor([_SOFT_BANDS[band] for band in bands]).to(like)
+    return shade, torch.tensor([SOFT_BANDS[band] for band in bands]).to(like)
 
 
 def bake_probes(

@@ -39,6 +39,11 @@ class RelitAvatar:
         environment = Environment(radiance.detach().cpu().numpy())
         self.captured_irradiance: Tensor | None = environment_irradiance(environment)
 
+    def to(self, device: torch.device | str) -> RelitAvatar:
+        """The same on another device; this one's surfels go along."""
+        probes = None if self.probes is None else self.probes.to(device)
+        return RelitAvatar(self.surfels.moved_to(device), probes, self.radiance.to(device))
+
     def rig(self) -> Rig:
         """The skeleton and expressions it is driven by."""
         person = self.surfels.person
@@ -88,6 +93,11 @@ class RelitAvatar:
             return self.surfels.pose(
                 rotations, translations, expressions, probes=self.probes, light=self.captured_light
             )
+
+    def pose_material(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> PosedGaussians:
+        """As `pose`, but the colours are the bare albedo: for pictures that are lit from the materials."""
+        with torch.no_grad():
+            return self.surfels.pose(rotations, translations, expressions, probes=self.probes)
 
     def template(self) -> TemplateReference:
         """Which template it hangs on, and whose shape of it."""

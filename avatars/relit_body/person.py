@@ -103,7 +103,7 @@ class Person:
             turned = lifted @ turned
         turned, placed = turned[:, :count], placed[:, :count]
         shift = placed - (turned @ joints[..., None])[..., 0] + translations[:, None]
-        last = torch.tensor([0.0, 0.0, 0.0, 1.0]).to(turned).expand(frames, count, 1, 4)
+        last = torch.eye(4, dtype=turned.dtype, device=turned.device)[3].expand(frames, count, 1, 4)
         posed_from_rest = torch.cat([torch.cat([turned, shift[..., None]], dim=-1), last], dim=-2)
         return posed_from_rest @ self._rest_from_canonical
 

@@ -14,7 +14,7 @@ from avatars.gaussians.posed import PosedGaussians
 from avatars.lighting.colour import srgb_from_linear
 from avatars.lighting.latlong import resampled
 from avatars.lighting.prefilter import FilteredLight, filtered
-from avatars.lit_pixels import eye_directions, seen_normals, shade_gaussians, shade_pixels, surface_features
+from avatars.lit_pixels import FIXED, eye_directions, lit_pictures, seen_normals, shade_gaussians, surface_rows
 from avatars.relit_body.avatar import RelitAvatar
 from avatars.relit_body.densify import FAINT, densify
 from avatars.relit_body.initial import first_surfels, part_probes
@@ -230,14 +230,11 @@ class RelitBodyTrainer:
         with torch.no_grad():
             posed = self._posed(self._of(batch.frames))
             light, positions = self.light(), batch.cameras.positions()
-            surface, normals = surface_features(posed, positions, light)
-            image = rasterise_surfels(posed, batch.cameras, torch.cat([surface, normals], dim=-1))
-            shown = torch.zeros(*image.alpha.shape, 3, device=image.alpha.device)
-            covered = image.alpha > 1e-4
-            straight = image.features[covered] / image.alpha[covered][:, None]
-            away = _rays(batch.cameras)[covered]
-            linear = shade_pixels(straight[:, :-3], straight[:, -3:], -away, light).total
-            shown[covered] = srgb_from_linear(linear.clamp(0, 1)) * image.alpha[covered][:, None]
+            image = rasterise_surfels(posed, batch.cameras, surface_rows(posed, positions, None))
+            lit = lit_pictures(image.features, image.alpha, batch.cameras, light, surface=0, normal=FIXED)
+            alpha = image.alpha[..., None]
+            linear = (lit[..., :3] + lit[..., 3:]) / alpha.clamp(min=1e-6)
+            shown = srgb_from_linear(linear.clamp(0, 1)) * alpha
             return Rasterised(shown, image.alpha, image.depth)
 
     def state(self) -> Mapping[str, Tensor]:
@@ -268,18 +265,3 @@ class RelitBodyTrainer:
     @staticmethod
     def _strong(surfels: Surfels) -> Surfels:
         return surfels.kept(surfels.alive & (torch.sigmoid(surfels.opacities.detach()) >= FAINT))
-
-
-def _rays(cameras: CameraBatch) -> Tensor:
-    """Unit world directions [B, H, W, 3] of pixels."""
-    rows, columns = torch.meshgrid(
-        torch.arange(cameras.height_px, device=cameras.K.device),
-        torch.arange(cameras.width_px, device=cameras.K.device),
-        indexing="ij",
-    )
-    K = cameras.K[:, :, :, None, None]
-    x, y = (columns + 0.5 - K[:, 0, 2]) / K[:, 0, 0], (rows + 0.5 - K[:, 1, 2]) / K[:, 1, 1]
-    if cameras.orthographic:
-        x, y = torch.zeros_like(x), torch.zeros_like(y)
-    away = normalize(torch.stack([x, y, torch.ones_like(x)], dim=-1), dim=-1)
-    return away @ cameras.camera_from_world[:, None, :3, :3]

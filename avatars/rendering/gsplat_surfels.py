@@ -79,7 +79,9 @@ def blend(
             empty.new_zeros(empty.shape[:3]),
         )
     spare = padded_width(channels + 1) - channels - 1
-    colours = torch.cat([features.float(), features.new_zeros(frames, count, spare).float()], dim=-1)
+    colours = features.float()
+    if spare:
+        colours = torch.cat([colours, colours.new_zeros(frames, count, spare)], dim=-1)
     blended, alpha, _, _, spread, _, _ = rasterization_2dgs(
         means=means.float().contiguous(),
         quats=quats.float().contiguous(),

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from avatars.relit_body.avatar import RelitAvatar
-from avatars.relit_body.initial import first_surfels, part_probes, turns_to
 from avatars.relit_body.painted import PaintedTeacher
-from avatars.relit_body.surfels import ALBEDO, ROUGHNESS, logit
+from avatars.relit_body.painted import painted_avatar as made
 from avatars.scene import SceneInstance
 from avatars.templates.big_pose import big_pose_rotations
 from avatars.templates.opening import embedded_template, reference_of
@@ -31,17 +30,7 @@ def painted_teacher() -> PaintedTeacher:
 @lru_cache(maxsize=1)
 def painted_avatar() -> RelitAvatar:
     """Surfels that hold what the painted teacher knows, with probes."""
-    teacher = painted_teacher()
-    vertices, faces = teacher.mesh()
-    surfels = first_surfels(teacher.person, vertices, faces, 4000, opacity=0.95)
-    known = teacher.query(surfels.positions)
-    with torch.no_grad():
-        surfels.albedo.copy_(logit((known.albedo - ALBEDO[1]) / ALBEDO[0]))
-        surfels.roughness.copy_(logit((known.roughness - ROUGHNESS[1]) / ROUGHNESS[0]))
-        surfels.metallic.copy_(logit(known.metallic))
-        surfels.quats.copy_(turns_to(known.normals))
-    probes = part_probes(teacher.person, vertices, faces, 8)
-    return RelitAvatar(surfels, probes, torch.from_numpy(np.array(teacher.environment().radiance)))
+    return made(painted_teacher(), 4000, 8)
 
 
 def front(size: int = 96, distance_m: float = 3.2) -> Camera:

@@ -1,0 +1,123 @@
+"""A relightable person from joint rotations to the rows that are blended, as a recorded CUDA graph; and its pictures.
+
+Posing is about sixty small launches around one large kernel; replayed they cost what the large one does. What cannot be
+recorded stays outside: the rasteriser reads a count back in every call. For one thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from avatars.gaussians.posed import PosedGaussians
+from avatars.lighting.prefilter import FilteredLight
+from avatars.lit_pixels import FIXED, lamps_of, lit_pictures, surface_rows
+from avatars.relit_body.avatar import RelitAvatar
+from avatars.rendering import CameraBatch, SurfelImage, rasterise_surfels
+
+log = logging.getLogger("effigy.rendering")
+WARM_UP_CALLS = 3
+BLENDED_WIDTHS = (15, 31, 63)
+"""Channels of a row: with depth a width that gsplat compiles."""
+
+
+@dataclass(frozen=True, eq=False)
+class LitPicture:
+    """B pictures of one person. light: [B, H, W, 6] diffuse and specular linear radiance times cover; image: alpha,
+    depth and what was blended (materials, visibility, normals; see `lit_pixels`).
+    """
+
+    light: Tensor
+    image: SurfelImage
+
+    @property
+    def combined(self) -> Tensor:
+        """Premultiplied linear RGBA [B, H, W, 4]."""
+        both = self.light[..., :3] + self.light[..., 3:]
+        return torch.cat([both, self.image.alpha[..., None]], dim=-1)
+
+
+class RelitPictures:
+    """Pictures of one avatar in model axes, poses [1, ...]: posing, rows, blending, shading, as fast as there is.
+
+    On CUDA what lies before the rasteriser is recorded at the first call for each number of lamps; the avatar's tensors
+    may change in place, but not move. Where the device refuses to record, which is said once, calls are plain ones.
+    """
+
+    def __init__(self, avatar: RelitAvatar) -> None:
+        self.avatar = avatar
+        self.recorded: dict[int, _Recorded | None] = {}
+
+    def __call__(
+        self,
+        rotations: Tensor,
+        translations: Tensor,
+        expressions: Tensor,
+        cameras: CameraBatch,
+        light: FilteredLight | None = None,
+    ) -> LitPicture:
+        """One pose [1, J, 3] rad, [1, 3] m, [1, E] through one camera, in `light` or that of the capture."""
+        light = self.avatar.captured_light if light is None else light
+        with torch.no_grad():
+            posed, rows = self.rows(rotations, translations, expressions, cameras.positions(), light)
+            image = rasterise_surfels(posed, cameras, rows, finite=True)
+            lamps = lamps_of(light)
+            lit = lit_pictures(image.features, image.alpha, cameras, light, surface=0, normal=FIXED + lamps)
+            return LitPicture(lit, image)
+
+    def rows(
+        self, rotations: Tensor, translations: Tensor, expressions: Tensor, eyes: Tensor, light: FilteredLight
+    ) -> tuple[PosedGaussians, Tensor]:
+        """Posed surfels and their rows [1, N, C]; on CUDA they are the graph's own until the next call."""
+        lamps = lamps_of(light)
+        given = (rotations, translations, expressions, eyes)
+        if lamps:
+            assert light.lobes is not None
+            given = (*given, light.lobes.directions)
+        if not rotations.is_cuda:
+            return self._found(given)
+        if lamps not in self.recorded:
+            self.recorded[lamps] = self._record(given)
+        kept = self.recorded[lamps]
+        if kept is None:
+            return self._found(given)
+        torch._foreach_copy_(list(kept.inputs), list(given))
+        kept.graph.replay()
+        return kept.posed, kept.rows
+
+    def _found(self, given: tuple[Tensor, ...]) -> tuple[PosedGaussians, Tensor]:
+        rotations, translations, expressions, eyes, *lamps = given
+        surfels, probes = self.avatar.surfels, self.avatar.probes
+        posed = surfels.pose(rotations, translations, expressions, probes=probes)
+        directions = lamps[0] if lamps else None
+        least = FIXED + 3 + (0 if directions is None else len(directions))
+        width = next((width for width in BLENDED_WIDTHS if width >= least), least)
+        return posed, surface_rows(posed, eyes, directions, width=width)
+
+    def _record(self, given: tuple[Tensor, ...]) -> _Recorded | None:
+        inputs = tuple(value.detach().clone() for value in given)
+        here, aside = torch.cuda.current_stream(given[0].device), torch.cuda.Stream(given[0].device)
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside):  # compiles kernels and fills caches, which cannot be recorded
+            for _ in range(WARM_UP_CALLS):
+                self._found(inputs)
+        here.wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                posed, rows = self._found(inputs)
+        except RuntimeError as error:
+            log.warning("posing cannot be recorded here and runs unrecorded: %s", str(error).splitlines()[0])
+            return None
+        return _Recorded(graph, inputs, posed, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class _Recorded:
+    graph: torch.cuda.CUDAGraph
+    inputs: tuple[Tensor, ...]
+    posed: PosedGaussians
+    rows: Tensor
