@@ -1,68 +1,93 @@
-"""The one table of avatar methods: name -> how its avatars are read back. Nothing registers itself on import."""
+"""The one table of avatar methods: name -> how its avatars are read back. Nothing registers itself on import.
+
+A method's own modules are imported when they are asked for: whoever renders a head waits neither for the trainers nor
+for the other methods.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from avatars.avatar import Avatar
-from avatars.captures.capture import Capture
-from avatars.gaussian_head.avatar import load_gaussian_head
-from avatars.mlp_body.avatar import load_mlp_body
-from avatars.mlp_body.trainer import MlpBodyTrainer
-from avatars.relit_body.avatar import load_relit_body
-from avatars.relit_body.trainer import RelitBodyTrainer
-from avatars.relit_field.results import no_avatar, write_teacher
-from avatars.relit_field.trainer import TeacherTrainer
-from avatars.rgb_head.avatar import load_rgb_head
-from avatars.rgb_head.trainer import RgbHeadTrainer
-from avatars.templates.opening import TemplateReference
-from avatars.training.config import TrainConfig
-from avatars.training.report import write_results
-from avatars.training.trainer import Trainer
 from shared.errors import BadAvatar, nearest
 
 if TYPE_CHECKING:
-    from avatars.training.loop import Run
+    from torch import Tensor
 
-Loader = Callable[[TemplateReference, Mapping[str, Any], Mapping[str, Tensor], str], Avatar]
-MakeTrainer = Callable[[TrainConfig, Capture, str], Trainer]
-Results = Callable[["Run", Mapping[str, Any], Path, Path, str], dict[str, Any]]
+    from avatars.avatar import Avatar
+    from avatars.captures.capture import Capture
+    from avatars.templates.opening import TemplateReference
+    from avatars.training.config import TrainConfig
+    from avatars.training.loop import Run
+    from avatars.training.trainer import Trainer
+
+    Loader = Callable[[TemplateReference, Mapping[str, Any], Mapping[str, Tensor], str], Avatar]
+    MakeTrainer = Callable[[TrainConfig, Capture, str], Trainer]
+    Results = Callable[[Run, Mapping[str, Any], Path, Path, str], dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to make an avatar. load: (template, description, tensors, device) -> Avatar; trainer: (config, capture,
-    device) -> Trainer, None where such avatars come from elsewhere and are only imported. results: what a finished run
-    leaves behind."""
+    """One way to make an avatar. What it is made of is named as `module:attribute`.
+
+    loader: (template, description, tensors, device) -> Avatar; trainer: (config, capture, device) -> Trainer, empty
+    where such avatars come from elsewhere and are only imported. writer: what a finished run leaves behind.
+    """
 
     name: str
     title: str
-    load: Loader
-    trainer: MakeTrainer | None
-    results: Results = write_results
+    loader: str
+    trainer: str
+    writer: str = "avatars.training.report:write_results"
+
+    @property
+    def load(self) -> Loader:
+        """Makes an avatar of its stored parts."""
+        return resolve_name(self.loader)  # type: ignore[no-any-return]
+
+    @property
+    def results(self) -> Results:
+        """Writes what a finished run leaves behind."""
+        return resolve_name(self.writer)  # type: ignore[no-any-return]
 
 
 METHODS: Mapping[str, Method] = {
     method.name: method
     for method in (
-        Method("rgb_head", "RGB head (RGBAvatar): talking head, Gaussians", load_rgb_head, RgbHeadTrainer),
-        Method("mlp_body", "Body (MMLPHuman): full body, details follow the pose", load_mlp_body, MlpBodyTrainer),
         Method(
-            "relit_body", "Relightable person (DNF-Avatar): surfels with materials", load_relit_body, RelitBodyTrainer
+            "rgb_head",
+            "RGB head (RGBAvatar): talking head, Gaussians",
+            "avatars.rgb_head.avatar:load_rgb_head",
+            "avatars.rgb_head.trainer:RgbHeadTrainer",
+        ),
+        Method(
+            "mlp_body",
+            "Body (MMLPHuman): full body, details follow the pose",
+            "avatars.mlp_body.avatar:load_mlp_body",
+            "avatars.mlp_body.trainer:MlpBodyTrainer",
+        ),
+        Method(
+            "relit_body",
+            "Relightable person (DNF-Avatar): surfels with materials",
+            "avatars.relit_body.avatar:load_relit_body",
+            "avatars.relit_body.trainer:RelitBodyTrainer",
         ),
         Method(
             "relit_teacher",
             "Implicit teacher of a relightable person (DNF-Avatar)",
-            no_avatar,
-            TeacherTrainer,
-            write_teacher,
+            "avatars.relit_field.results:no_avatar",
+            "avatars.relit_field.trainer:TeacherTrainer",
+            "avatars.relit_field.results:write_teacher",
         ),
-        Method("gaussian_head", "Gaussian head (GaussianAvatars): imported", load_gaussian_head, None),
+        Method(
+            "gaussian_head",
+            "Gaussian head (GaussianAvatars): imported",
+            "avatars.gaussian_head.avatar:load_gaussian_head",
+            "",
+        ),
     )
 }
 
@@ -77,7 +102,7 @@ def find_method(name: str) -> Method:
 def find_trainer(name: str) -> MakeTrainer:
     """The class that trains avatars of method `name`. Raises BadAvatar naming the nearest, or that there is none."""
     trainer = find_method(name).trainer
-    if trainer is None:
-        known = [method.name for method in METHODS.values() if method.trainer is not None]
+    if not trainer:
+        known = [method.name for method in METHODS.values() if method.trainer]
         raise BadAvatar(f"avatars of method {name!r} are imported, not trained", expected=", ".join(known))
-    return trainer
+    return resolve_name(trainer)  # type: ignore[no-any-return]

@@ -9,6 +9,13 @@ from avatars.rendering.benchmark import front_camera, head_like_shell
 from avatars.training.losses import dssim_loss
 
 
+def load_drawing_kernels() -> None:
+    """Compile, or load from the cache, those CPU kernels that draw Gaussians (no gradients, no surfels)."""
+    shell, camera = head_like_shell(8), front_camera(8)
+    with torch.no_grad():
+        rasterise(shell, camera, shell.colours, implementation="cpu")
+
+
 def compile_kernels() -> None:
     """Compile, or load from the cache, all CPU kernels: about ten seconds once on a machine, then well under one.
 

@@ -23,59 +23,56 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
+from pkgutil import resolve_name
+from types import MappingProxyType
 
-from backend.cli_capture import add_capture
-from backend.cli_checks import add_benchmark, add_doctor
-from backend.cli_demo import add_demo
-from backend.cli_evaluate import add_evaluate
-from backend.cli_export import add_export, add_import
-from backend.cli_library import add_library, add_status
-from backend.cli_lists import add_avatars, add_jobs
-from backend.cli_online import add_online
-from backend.cli_relight import add_relight
-from backend.cli_render import add_render
-from backend.cli_serve import add_serve
-from backend.cli_template import add_template
-from backend.cli_test_body import add_test
-from backend.cli_train import add_train
 from shared import __version__
 from shared.errors import EffigyError
 
 USER_ERROR, INTERRUPTED = 2, 130
 
 
-def parser() -> argparse.ArgumentParser:
-    """All commands and their options."""
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "serve": "backend.cli_serve:add_serve",
+        "capture": "backend.cli_capture:add_capture",
+        "train": "backend.cli_train:add_train",
+        "online": "backend.cli_online:add_online",
+        "evaluate": "backend.cli_evaluate:add_evaluate",
+        "test": "backend.cli_test_body:add_test",
+        "relight": "backend.cli_relight:add_relight",
+        "render": "backend.cli_render:add_render",
+        "import": "backend.cli_export:add_import",
+        "export": "backend.cli_export:add_export",
+        "template": "backend.cli_template:add_template",
+        "avatars": "backend.cli_lists:add_avatars",
+        "library": "backend.cli_library:add_library",
+        "jobs": "backend.cli_lists:add_jobs",
+        "status": "backend.cli_library:add_status",
+        "log": "backend.cli_library:add_log",
+        "benchmark": "backend.cli_checks:add_benchmark",
+        "doctor": "backend.cli_checks:add_doctor",
+        "demo": "backend.cli_demo:add_demo",
+    }
+)
+"""What declares each command. Only the one that was typed is imported: a server should answer soon."""
+
+
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """The options of one command; of all, where it is none of them."""
     top = argparse.ArgumentParser(prog="effigy", description="Animatable Gaussian human avatars for Blender.")
     top.add_argument("--version", action="version", version=f"effigy {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (
-        add_serve,
-        add_capture,
-        add_train,
-        add_online,
-        add_evaluate,
-        add_test,
-        add_relight,
-        add_render,
-        add_import,
-        add_export,
-        add_template,
-        add_avatars,
-        add_library,
-        add_jobs,
-        add_status,
-        add_benchmark,
-        add_doctor,
-        add_demo,
-    ):
-        add(commands)
+    for name in (command,) if command in COMMANDS else COMMANDS:
+        resolve_name(COMMANDS[name])(commands)
     return top
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    chosen = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    chosen = parser(words[0] if words else "").parse_args(words)
     if getattr(chosen, "home", None) is not None:  # templates are looked for there, too, by worker processes as well
         os.environ["EFFIGY_HOME"] = str(chosen.home)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in backend.workers; read when torch is loaded, later

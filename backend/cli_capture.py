@@ -95,7 +95,8 @@ def check_capture_command(arguments: argparse.Namespace) -> int:
 
 def list_captures(arguments: argparse.Namespace) -> int:
     """Embedded captures and, with a folder, the recordings in it, two folders deep (or it itself)."""
-    from avatars.captures.opening import LAYOUTS, embedded_captures, layout_of
+    from avatars.captures.embedded import embedded_captures
+    from avatars.captures.opening import LAYOUTS, layout_of
     from shared.errors import BadCapture
 
     rows = [{"name": name, "layout": "effigy", "about": text} for name, text in embedded_captures().items()]

@@ -17,7 +17,7 @@ from backend.cli_online import add_online_benchmark
 from backend.cli_quality import add_quality
 from backend.cli_teacher import add_teacher_benchmark
 from backend.doctor import examine
-from shared.client import DEFAULT_ADDRESS
+from shared.addresses import DEFAULT_ADDRESS
 
 WIRE_GOAL_MS = 5.0
 MARKS = {"ok": "[green]ok[/]", "optional": "[yellow]optional[/]", "missing": "[red]missing[/]"}

@@ -79,7 +79,7 @@ def _original_avatar(choice: Chosen, device: str) -> Any:
 def trained_from(folder: Path) -> str:
     """The embedded capture that an avatar was trained from. Raises BadConfig where its capture is not known here."""
     from avatars.avatar_folder import read_description
-    from avatars.captures.opening import embedded_captures
+    from avatars.captures.embedded import embedded_captures
 
     name = str(read_description(folder).get("provenance", {}).get("capture", ""))
     if name not in embedded_captures():

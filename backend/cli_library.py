@@ -45,11 +45,15 @@ def add_library(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Declare the commands."""
+    """Declare the command."""
     parser = commands.add_parser("status", help="device, memory and queues of a running server")
     parser.add_argument("--json", action="store_true", help="JSON instead of text")
     add_client_options(parser)
     parser.set_defaults(run=status_command)
+
+
+def add_log(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
     parser = commands.add_parser("log", help="the end of a running server's logs")
     parser.add_argument("job", nargs="?", default="", help="of this job's worker (default: server and render worker)")
     add_client_options(parser)

@@ -17,7 +17,8 @@ from rich.table import Table
 from backend.cli_serve import read_key
 from backend.home import open_home
 from backend.library import Library
-from shared.client import DEFAULT_ADDRESS, BackendClient
+from shared.addresses import DEFAULT_ADDRESS
+from shared.client import BackendClient
 from shared.messages import ChangeJob, JobInfo, ListJobs
 
 CONNECT_S = 3.0

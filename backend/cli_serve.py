@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from backend.home import Home, open_home
-from backend.server import Server, ServerSettings
-from shared.client import DEFAULT_ADDRESS
+from backend.workers import start_renderer
+from shared.addresses import DEFAULT_ADDRESS
 from shared.errors import EnvironmentFailed
 
 LOG_BYTES, LOG_FILES = 2 * 1024**2, 3
@@ -41,8 +41,15 @@ def serve(arguments: argparse.Namespace) -> int:
     """Bind, say so in one JSON line on standard output, and serve."""
     home = open_home(arguments.home)
     _log_to(home)
-    settings = ServerSettings(home, arguments.address, read_key(arguments.key_file), arguments.device)
-    server = Server(settings)
+    key = read_key(arguments.key_file)
+    renderer = start_renderer(home, arguments.device)  # loads beside us, on another core: it has seconds to import
+    try:
+        from backend.server import Server, ServerSettings
+
+        server = Server(ServerSettings(home, arguments.address, key, arguments.device), renderer)
+    except BaseException:
+        renderer.stop(wait_s=0.0)
+        raise
     ended = threading.Event()
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         if hasattr(signal, name):

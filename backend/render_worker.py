@@ -1,25 +1,32 @@
 """The render worker: `python -m backend.render_worker`, started by the server. Holds the device, takes one request at
-a time and answers it; whatever goes wrong inside is answered too, and only a broken device ends the process."""
+a time and answers it; whatever goes wrong inside is answered too, and only a broken device ends the process.
+
+Whoever lost the backend waits for this process to load, so it loads what a first picture needs and nothing else, beside
+the server's own start, and with the garbage collector off (`benchmark start` prints the times).
+"""
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backend.devices import device_memory, device_name, rasteriser_name, resolve_device, usable_cores, use_cores
 from backend.home import Home
-from backend.library import Library
-from backend.rendering import Studio
 from backend.worker_link import join_server, worker_parser
 from shared import __version__, messages
 from shared.desk_messages import Memory
 from shared.errors import BadMessage, EffigyError, WorkerFailed
 from shared.messages import PROTOCOL_VERSION, Failure, Welcome
 from shared.pixel_memory import PixelWriter
+
+if TYPE_CHECKING:
+    from backend.rendering import Studio
 
 BROKEN_DEVICE_EXIT = 4
 MEMORY_EVERY_S = 2.0
@@ -43,13 +50,12 @@ def answer(studio: Studio, pixels: PixelWriter, message: Any) -> Any:
 
             return read_motion_for(studio.avatar(message.avatar_id), message)
         case messages.ListPresets():
-            from avatars.captures.opening import embedded_captures
+            from avatars.captures.embedded import embedded_captures
             from avatars.methods import find_method
-            from avatars.training.config import load_config, presets
+            from avatars.training.config import preset_methods, presets
 
-            known = dict(presets())
-            methods = {name: find_method(load_config(name).method).title for name in known}
-            return messages.PresetList(known, dict(embedded_captures()), methods)
+            methods = {name: find_method(method).title for name, method in preset_methods().items()}
+            return messages.PresetList(presets(), embedded_captures(), methods)
         case messages.StartTraining():
             from backend.training_run import check_training
 
@@ -67,12 +73,21 @@ def main() -> int:
     """Serve until the server ends."""
     arguments = worker_parser("Effigy's render worker").parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
-    link = join_server(arguments)
+    gc.disable()  # nothing that is imported goes again; looking for it takes a tenth of the time
+    link = join_server(arguments, _load)
+    from avatars.warm_up import load_drawing_kernels
+    from backend.library import Library
+    from backend.rendering import Studio
+
     device = resolve_device(arguments.device)
     use_cores(usable_cores())
     studio = Studio(Library(Home(Path(arguments.home)).library), device)
     pixels = PixelWriter()
     link.send(Welcome(PROTOCOL_VERSION, __version__, "", "", "", device_name(device), rasteriser_name(device)))
+    if device == "cpu":
+        threading.Thread(target=load_drawing_kernels, name="kernels", daemon=True).start()
+    gc.freeze()
+    gc.enable()
     told_s = 0.0
     while True:
         envelope = link.receive(MEMORY_EVERY_S)
@@ -94,6 +109,12 @@ def main() -> int:
             if device.startswith("cuda") and "CUDA" in str(error) and "out of memory" not in str(error):
                 link.close()
                 return BROKEN_DEVICE_EXIT  # a CUDA context does not recover from such errors; a new process does
+
+
+def _load() -> None:
+    """Import what a first picture needs, before the server is known."""
+    import backend.library
+    import backend.rendering  # noqa: F401
 
 
 def render_failure(error: Exception, log_name: str) -> Failure:

@@ -33,7 +33,7 @@ from backend.online_run import LIVE
 from backend.render_desk import RenderDesk
 from backend.training_jobs import TrainingJobs
 from backend.trash import Trash
-from backend.workers import Worker
+from backend.workers import Worker, start_renderer
 from shared import __version__, messages, wire
 from shared.desk_messages import GetJobCurve, GetStatus, StartCheck, StartExport, StartImport, Status
 from shared.errors import BadAvatar, BadMessage, EffigyError, HelloFirst, NotAllowed, VersionMismatch
@@ -75,12 +75,13 @@ class ServerSettings:
 class Server:
     """Made with everything bound and locked, so that a failure is told before anyone is promised anything.
 
-    Raises EnvironmentFailed (port or data folder in use), NotAllowed (an address others could reach).
+    renderer: a render worker that loads already. Raises EnvironmentFailed (port or data folder in use), NotAllowed (an
+    address others could reach).
     """
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, renderer: Worker | None = None) -> None:
         require_loopback(settings.address)
-        self.settings = settings
+        self.settings, self._renderer = settings, renderer
         self.epoch = uuid.uuid4().hex
         self.rejected = 0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -371,7 +372,8 @@ class Server:
             log.error("%s does not take its orders", worker.name)
 
     def _start_renderer(self) -> Worker:
-        return self._start("backend.render_worker", "render", self.settings.home.logs / "render.log")
+        loading, self._renderer = self._renderer, None
+        return start_renderer(self.settings.home, self.settings.device, self._workers_address, loading)
 
     def _start_errands(self) -> Worker:
         return self._start("backend.errand_worker", "errands", self.settings.home.logs / "errands.log")

@@ -1,7 +1,7 @@
 """A worker's end of its private connection to the server, and what ties its life to the server's.
 
-A worker is started as `python -m backend.<module> --server ADDRESS --name NAME …` with a secret on its first line of
-standard input. It says Hello with the secret, then takes messages and answers them. Standard input stays open as long
+A worker is started as `python -m backend.<module> --name NAME …`. The first line of its standard input is a secret and
+the server's private address. It says Hello there with the secret, then takes messages and answers them. Standard input stays open as long
 as the server lives: its end is the server's end, however that came, and the worker exits at once. On Linux the kernel
 is asked for a kill signal as well, because a thread cannot run while a compiled kernel holds the interpreter.
 """
@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import zmq
@@ -56,23 +57,25 @@ class WorkerLink:
 def worker_parser(purpose: str) -> argparse.ArgumentParser:
     """The arguments every worker has."""
     parser = argparse.ArgumentParser(description=purpose)
-    parser.add_argument("--server", required=True, help="the server's private address")
     parser.add_argument("--name", required=True, help="how the server calls this worker")
     parser.add_argument("--home", required=True, help="the data folder")
     parser.add_argument("--device", required=True, help="cpu, cuda or cuda:N")
     return parser
 
 
-def join_server(arguments: argparse.Namespace) -> WorkerLink:
-    """Read the secret, tie this process to the server's life, and connect.
+def join_server(arguments: argparse.Namespace, load: Callable[[], None] = lambda: None) -> WorkerLink:
+    """Tie this process to the server's life, load what it needs, wait to be told where the server is, and connect.
 
     Ctrl-C in a terminal reaches all processes; workers leave it to the server, which stops them in order.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
-    secret = sys.stdin.readline().strip()
+    load()
+    secret, _, server = sys.stdin.readline().strip().partition(" ")
+    if not server:
+        sys.exit(ORPHANED_EXIT)  # the server ended before it said where it is
     threading.Thread(target=_exit_at_end_of_input, name="server-watch", daemon=True).start()
-    return WorkerLink(arguments.server, arguments.name, secret)
+    return WorkerLink(server, arguments.name, secret)
 
 
 def _die_with_parent() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import backend
+from backend.home import Home
 from shared.errors import WorkerFailed
 
 LOG_TAIL_LINES = 8
@@ -19,9 +20,10 @@ LOG_KEPT_BYTES = 4 * 1024**2
 
 
 class Worker:
-    """One child process `python -m module --server … --name … arguments`. identity: its ROUTER identity once it came.
+    """One child process `python -m module --name … arguments`. identity: its ROUTER identity once it came.
 
-    Its output goes to log_path. It is tied to this process by its standard input (see worker_link).
+    server: where it is to say Hello; empty where that is not known yet: it loads what it needs and waits to be told
+    (`tell_server`). Its output goes to log_path. It is tied to this process by its standard input (see worker_link).
     """
 
     def __init__(self, module: str, name: str, server: str, arguments: Sequence[str], log_path: Path) -> None:
@@ -43,15 +45,20 @@ class Worker:
         with log_path.open("ab") as log:
             self._log_start = log.tell()
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module, "--server", server, "--name", name, *arguments],
+                [sys.executable, "-m", module, "--name", name, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
             )
+        if server:
+            self.tell_server(server)
+
+    def tell_server(self, server: str) -> None:
+        """Hand over the secret and the server's private address."""
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):  # it is gone already: ended() tells why
-            self.process.stdin.write(self.secret.encode() + b"\n")
+            self.process.stdin.write(f"{self.secret} {server}\n".encode())
             self.process.stdin.flush()
 
     def ended(self) -> int | None:
@@ -88,6 +95,15 @@ class Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def start_renderer(home: Home, device: str, server: str = "", loading: Worker | None = None) -> Worker:
+    """The render worker. server: empty where there is none yet (see Worker); loading: one that was started so."""
+    if loading is not None:
+        loading.tell_server(server)
+        return loading
+    arguments = ("--home", str(home.root), "--device", device)
+    return Worker("backend.render_worker", "render", server, arguments, home.logs / "render.log")
 
 
 def _reason(status: int | None) -> str:

@@ -18,6 +18,7 @@ import zmq
 from numpy.typing import NDArray
 
 from . import __version__, wire
+from .addresses import DEFAULT_ADDRESS
 from .desk_messages import StartExport
 from .errors import BadMessage, Cancelled, EffigyError, EnvironmentFailed, HelloFirst, NotFound, Unreachable
 from .messages import (
@@ -37,7 +38,6 @@ from .pixel_memory import PixelReader, supported
 from .sockets import CONTROL_QUEUE, EVENT_QUEUE, FRAME_QUEUE, REPLY_BYTES, make_socket
 from .types import Frame
 
-DEFAULT_ADDRESS = "tcp://127.0.0.1:47615"
 SLICE_MS = 50
 RENDER_ATTEMPTS = 3
 HELLO_TIMEOUT_S = 5.0

@@ -1,5 +1,4 @@
-"""Recorded people: one reader per on-disk format, one `Capture` type out."""
+"""Recorded people: one reader per on-disk format, one `Capture` type out (`opening.open_capture`).
 
-from avatars.captures.opening import embedded_captures, open_capture
-
-__all__ = ["embedded_captures", "open_capture"]
+Imports none of them by itself: the render worker needs one small part of this room, and soon.
+"""

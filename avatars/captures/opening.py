@@ -12,20 +12,13 @@ from avatars.captures.body_files import LAYOUTS as BODY_LAYOUTS
 from avatars.captures.body_sets import is_body_set, read_body_set
 from avatars.captures.capture import Capture
 from avatars.captures.effigy_format import DESCRIPTION, read_effigy_capture
+from avatars.captures.embedded import DATA, embedded_captures
 from avatars.captures.insta import is_insta, read_insta
 from avatars.captures.nersemble import is_nersemble, read_nersemble
 from avatars.captures.peoplesnapshot import is_peoplesnapshot, read_peoplesnapshot
 from avatars.captures.peoplesnapshot_raw import is_raw_peoplesnapshot, refuse_raw
 from avatars.captures.rana import is_rana, read_rana
 from shared.errors import BadCapture, EffigyError, nearest
-
-DATA = Path(__file__).parent / "data"
-EMBEDDED = {
-    "demo_head": "A synthetic talking head, many views, exact cameras and masks (ships with Effigy)",
-    "demo_body": "A synthetic man in 40 poses, ten cameras around him, folds that follow the pose (ships with Effigy)",
-    "demo_relight": "The same man turning: held-out poses in three lights, true materials (ships with Effigy)",
-    "talking_head": "A harder one: 24 s before one fixed camera, wide expressions and head turns (ships with Effigy)",
-}
 
 
 @dataclass(frozen=True)
@@ -68,11 +61,6 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         },
     }
 )
-
-
-def embedded_captures() -> dict[str, str]:
-    """Captures that ship with the project: name -> one-line description."""
-    return {name: text for name, text in EMBEDDED.items() if (DATA / name).is_dir()}
 
 
 def layout_of(folder: Path) -> str:

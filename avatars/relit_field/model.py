@@ -16,6 +16,7 @@ from avatars.relit_field.occupancy import Occupancy
 from avatars.relit_field.rays import uniform
 from avatars.relit_field.settings import TeacherConfig
 from avatars.templates.opening import TemplateReference
+from avatars.training.adam import FusedAdam
 
 OCCUPANCY = "occupancy"
 START_RATE, START_POINTS = 5e-3, 1024
@@ -66,7 +67,9 @@ def fit_to_template(fields: Fields, body: CanonicalBody, steps: int, generator: 
     tree = cKDTree(body.surface)
     surface = torch.from_numpy(body.surface).float()
     extent, centre = (body.volume.high - body.volume.low).cpu() / 2, fields.centre.cpu()
-    adam = torch.optim.Adam(fields.parameters(), lr=START_RATE, betas=(0.9, 0.99), fused=True)
+    parameters = list(fields.parameters())
+    group = {"params": parameters, "lr": START_RATE, "betas": (0.9, 0.99), "weight_decay": 0.0}
+    adam = FusedAdam([group], epsilon=1e-8)
     levels = fields.shape_grid.open_levels(0)
     with torch.enable_grad():
         for _ in range(steps):
@@ -78,9 +81,5 @@ def fit_to_template(fields: Fields, body: CanonicalBody, steps: int, generator: 
             outwards = np.einsum("pc,pc->p", places.numpy() - body.surface[index], normals[index]) >= 0
             wanted = torch.from_numpy(np.where(outwards, distance, -distance)).float().to(fields.centre)
             loss = (fields.distance(places.to(fields.centre), levels)[0] - wanted).abs().mean()
-            gradients = torch.autograd.grad(loss, list(fields.parameters()), allow_unused=True)
-            for parameter, gradient in zip(fields.parameters(), gradients, strict=True):
-                parameter.grad = gradient
-            adam.step()
-    for parameter in fields.parameters():
-        parameter.grad = None
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+            adam.step(list(zip(parameters, gradients, strict=True)))

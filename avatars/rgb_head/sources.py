@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from avatars.captures.capture import Capture
+from avatars.captures.embedded import embedded_captures
 from avatars.captures.flame_axes import to_model
-from avatars.captures.opening import embedded_captures, open_capture
+from avatars.captures.opening import open_capture
 from avatars.rgb_head.head_template import HeadTemplate
 from avatars.rgb_head.reenact import Skeleton, Source
 from avatars.templates.template import Template

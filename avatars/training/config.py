@@ -19,6 +19,8 @@ from shared.errors import BadConfig, nearest
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
 TEACHER = "relit_teacher"
+YAML_LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""PyYAML's safe loader, in C where it was built so: ten times as fast, and every list of presets reads all files."""
 
 
 @dataclass(frozen=True)
@@ -163,12 +165,17 @@ def teacher_presets() -> dict[str, str]:
     return {name: text for name, (method, text) in _all_presets().items() if method == TEACHER}
 
 
+def preset_methods() -> dict[str, str]:
+    """Name -> method of the presets that make avatars."""
+    return {name: method for name, (method, _) in _all_presets().items() if method != TEACHER}
+
+
 def _all_presets() -> dict[str, tuple[str, str]]:
     """Name -> method and description."""
     found = {}
     for path in sorted(PRESET_FOLDER.glob("*.yaml")):
         values = read_settings(path)
-        found[path.stem] = str(values.get("method", "")), str(values.get("description", ""))
+        found[path.stem] = str(values.get("method", TrainConfig.method)), str(values.get("description", ""))
     return found
 
 
@@ -245,7 +252,7 @@ def check_config(config: TrainConfig) -> None:
 def read_settings(path: Path) -> dict[str, Any]:
     """The names and values of a YAML file. Raises BadConfig."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=YAML_LOADER)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadConfig(f"{path.name} cannot be read", found=str(error).replace("\n", " ")) from error
     if not isinstance(values, dict):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from avatars.training import cuda_adam
+from avatars.training.adam import FusedAdam
 from avatars.training.trainer import RatedParameter
 
 EPSILON = 1e-15
@@ -32,7 +33,7 @@ class Optimiser:
             }
             for members in alike.values()
         ]
-        self.adam = torch.optim.AdamW(groups, eps=EPSILON, fused=True, weight_decay=0.0)
+        self.adam = FusedAdam(groups, epsilon=EPSILON)
         kinds = dict.fromkeys(entry.betas for entry in self.parameters)
         self.on_cuda = {betas: cuda_adam.CudaAdam(betas=betas, epsilon=EPSILON) for betas in kinds}
 
@@ -45,10 +46,7 @@ class Optimiser:
         if all(cuda_adam.usable(parameter) for parameter in parameters):
             self._step_on_cuda(gradients)
             return
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        self.adam.step()
-        self.adam.zero_grad(set_to_none=True)
+        self.adam.step(list(zip(parameters, gradients, strict=True)))
 
     def _step_on_cuda(self, gradients: Sequence[Tensor | None]) -> None:
         rates = {parameter: group["lr"] for group in self.adam.param_groups for parameter in group["params"]}
@@ -56,7 +54,7 @@ class Optimiser:
         for entry, gradient in zip(self.parameters, gradients, strict=True):
             if gradient is None:
                 continue
-            state = self.adam.state[entry.parameter]
+            state = self.adam.state.setdefault(entry.parameter, {})
             if not state:
                 state["step"] = torch.zeros((), dtype=torch.float32)
                 state["exp_avg"] = torch.zeros_like(entry.parameter)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from avatars.avatar_folder import About, save_avatar
-from avatars.captures import open_capture
+from avatars.captures.opening import open_capture
 from avatars.rgb_head.avatar import RgbHeadAvatar
 from avatars.rgb_head.driving import measure_range, with_modes
 from backend import video

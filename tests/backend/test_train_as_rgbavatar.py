@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from avatars.avatar_folder import describe_avatar
-from avatars.captures import open_capture
+from avatars.captures.opening import open_capture
 from avatars.training import tensorboard
 from avatars.training.split import trained_on
 from backend.cli import main

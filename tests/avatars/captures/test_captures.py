@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from avatars.captures.capture import scaled_camera
+from avatars.captures.embedded import embedded_captures
 from avatars.captures.images import area_resize, premultiply
-from avatars.captures.opening import embedded_captures, open_capture
+from avatars.captures.opening import open_capture
 from shared.errors import BadCapture
 from tests.tiny import front_camera, tiny_capture
 

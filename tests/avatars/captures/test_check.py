@@ -15,9 +15,10 @@ from PIL import Image, ImageFilter
 from avatars.captures.capture import Capture
 from avatars.captures.check import CaptureCheck, check_capture, check_folder
 from avatars.captures.coverage import evenly, measure_coverage
+from avatars.captures.embedded import embedded_captures
 from avatars.captures.flame_axes import MODEL_FROM_FLAME_4
 from avatars.captures.laid_over import varied_images
-from avatars.captures.opening import embedded_captures, open_capture
+from avatars.captures.opening import open_capture
 from avatars.captures.overlay import overlap, sheet
 from avatars.captures.pairing import ShiftedNames
 from avatars.captures.reading import (

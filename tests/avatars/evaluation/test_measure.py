@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from avatars.avatar_folder import load_avatar, read_description
-from avatars.captures import open_capture
 from avatars.captures.capture import Capture
+from avatars.captures.opening import open_capture
 from avatars.evaluation.frames import Shot, capture_shots, over, render_shots
 from avatars.evaluation.measure import Viewing, l1, l2, measure_avatar
 from avatars.evaluation.results import capture_groups, index_groups, notable_rows, summary, text_table, write_evaluation

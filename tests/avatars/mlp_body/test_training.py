@@ -73,7 +73,7 @@ def test_a_killed_run_resumes_to_the_same_bits(finished: TrainResult, capture_fo
     output = tmp_path / "run"
     code = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from avatars.captures import open_capture\nfrom avatars.training.config import load_config\n"
+        "from avatars.captures.opening import open_capture\nfrom avatars.training.config import load_config\n"
         "from avatars.training.loop import train\nimport torch\ntorch.set_num_threads(int(sys.argv[3]))\n"
         f"train(load_config('{PRESET}'), open_capture(sys.argv[1]), Path(sys.argv[2]), name='tiny', device='cpu',\n"
         "      on_event=lambda event: None, wanted=lambda: time.sleep(0.1) or '')\n"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from avatars.captures import open_capture
 from avatars.captures.capture import Capture
+from avatars.captures.opening import open_capture
 from avatars.rgb_head.fill import GUESSED, filled
 from avatars.rgb_head.first_look import look, look_pictures, shown
 from avatars.rgb_head.model import SH0, RgbHead

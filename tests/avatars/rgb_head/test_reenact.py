@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from avatars.captures import open_capture
 from avatars.captures.flame_axes import to_model
+from avatars.captures.opening import open_capture
 from avatars.rgb_head.avatar import RgbHeadAvatar
 from avatars.rgb_head.driving import LAYOUTS, MODES, DrivingField, DrivingLayout, measure_range, open_range, with_modes
 from avatars.rgb_head.initial import RgbHeadConfig, new_head

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from avatars.captures import open_capture
+from avatars.captures.opening import open_capture
 from avatars.training.data import MOST_UNDER_WAY, Pictures, StreamedPictures, load_pictures
 from shared.errors import BadCapture
 from tests.tiny import tiny_capture

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from avatars.avatar_folder import describe_avatar, load_avatar, load_preview
-from avatars.captures import open_capture
+from avatars.captures.opening import open_capture
 from avatars.training.checkpoint import checkpoints
 from avatars.training.config import load_config
 from avatars.training.loop import train
@@ -110,7 +110,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
     output = tmp_path / "run"
     code = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from avatars.captures import open_capture\nfrom avatars.training.config import load_config\n"
+        "from avatars.captures.opening import open_capture\nfrom avatars.training.config import load_config\n"
         "from avatars.training.loop import train\nimport torch\ntorch.set_num_threads(int(sys.argv[3]))\n"
         "train(load_config('tiny'), open_capture(sys.argv[1]), Path(sys.argv[2]), name='tiny', device='cpu',\n"
         "      on_event=lambda event: None, wanted=lambda: time.sleep(0.1) or '')\n"

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from avatars.captures import open_capture
 from avatars.captures.capture import Capture
+from avatars.captures.opening import open_capture
 from avatars.training.evaluation import Curves, curve_subset
 from avatars.training.figures import contact_sheet
 from avatars.training.views import coverage, notable_images, view_angles_deg
