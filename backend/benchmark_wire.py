@@ -80,7 +80,7 @@ def one_hop_ms(width: int, height: int, frames: int) -> list[float]:
 def whole_way_ms(width: int, height: int, frames: int) -> list[float]:
     """Time of each frame of a real client, less the time its worker rendered."""
     with tempfile.TemporaryDirectory(prefix="effigy-wire-") as folder:
-        _small_avatar(Path(folder) / "library" / "wire.avatar")
+        small_avatar(Path(folder) / "library" / "wire.avatar")
         with running_server(home=Path(folder)) as server, BackendClient(server.address, key=server.key) as client:
             detail = client.request(GetAvatar("wire"), timeout_s=TIMEOUT_S)
             joints, expressions = len(detail.rig.joint_names), len(detail.rig.expression_names)
@@ -126,7 +126,7 @@ def _answer_frames(pipe: Connection, width: int, height: int) -> None:
         socket.send_multipart([identity, *wire.encode(reply, request_id=asked.request_id)], copy=False)
 
 
-def _small_avatar(folder: Path) -> None:
+def small_avatar(folder: Path) -> None:
     """An untrained head of few Gaussians: the library wants a real avatar."""
     from avatars.avatar_folder import About, save_avatar
     from avatars.rgb_head.avatar import RgbHeadAvatar

@@ -9,10 +9,13 @@ from typing import Any
 
 from shared import wire
 from shared.errors import EffigyError
-from shared.messages import PoseGaussians, RenderRequest
+from shared.messages import GetMotion, ListPresets, PoseGaussians, RenderRequest, StartOnline, StartTraining
 
 BY_VIEW = (RenderRequest, PoseGaussians)
 """Requests of which the newest of a view replaces the older."""
+LONG = (ListPresets, StartTraining, StartOnline, GetMotion)
+"""Requests that import or read much. They take turns with pictures, so that a view whose backend has just come back
+does not wait for the panels' lists; other requests are short and go first."""
 MAX_VIEWS_PER_CLIENT = 16
 MAX_WAITING = 512
 
@@ -34,16 +37,19 @@ class Asked:
 class WaitingRequests:
     """A queue with one place per (client, view). A newer picture takes the place of the older, which is handed back.
 
-    Other requests keep their order and go first: they are short. A replaced picture keeps its place in the queue, so
-    neither an orbiting viewport nor a final render can starve the other.
+    Of the others the short ones go first and the `LONG` ones take turns with pictures; each kind keeps its order. A
+    replaced picture keeps its place in the queue, so neither an orbiting viewport nor a final render can starve the
+    other.
     """
 
     def __init__(self) -> None:
         self._pictures: OrderedDict[tuple[bytes, str], Asked] = OrderedDict()
-        self._others: list[Asked] = []
+        self._short: list[Asked] = []
+        self._long: list[Asked] = []
+        self._picture_was_last = False
 
     def __len__(self) -> int:
-        return len(self._pictures) + len(self._others)
+        return len(self._pictures) + len(self._short) + len(self._long)
 
     def put(self, asked: Asked) -> Asked | None:
         """Add a request; the one it replaces is returned, to be answered Superseded. Raises EffigyError when full."""
@@ -57,18 +63,22 @@ class WaitingRequests:
             return replaced
         if len(self) >= MAX_WAITING:
             raise EffigyError("Too many requests are waiting", found=str(len(self)), do="Ask again later")
-        self._others.append(asked)
+        (self._long if isinstance(asked.message, LONG) else self._short).append(asked)
         return None
 
     def take(self) -> Asked | None:
         """The next request, or None."""
-        if self._others:
-            return self._others.pop(0)
-        return self._pictures.popitem(last=False)[1] if self._pictures else None
+        if self._short:
+            return self._short.pop(0)
+        self._picture_was_last = bool(self._pictures) and not (self._long and self._picture_was_last)
+        if self._picture_was_last:
+            return self._pictures.popitem(last=False)[1]
+        return self._long.pop(0) if self._long else None
 
     def take_all(self) -> list[Asked]:
         """Everything that waits, to be answered with a failure."""
-        everything = [*self._others, *self._pictures.values()]
-        self._others.clear()
+        everything = [*self._short, *self._long, *self._pictures.values()]
+        self._short.clear()
+        self._long.clear()
         self._pictures.clear()
         return everything

@@ -73,6 +73,11 @@ class Library:
         self._known[avatar_id] = self._described(avatar_id)
         return self._known[avatar_id][1]
 
+    def newest(self) -> Path | None:
+        """The folder that was written to last; None where there is none."""
+        folders = [path for path in self.folder.glob(f"*{SUFFIX}") if path.is_dir()]
+        return max(folders, key=lambda path: path.stat().st_mtime_ns, default=None)
+
     def rename(self, avatar_id: str, name: str) -> None:
         """Show an avatar by another name; its id and digest, which scenes hold on to, stay.
 

@@ -7,17 +7,22 @@ the server's own start, and with the garbage collector off (`benchmark start` pr
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import sys
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avatars.avatar_folder import read_description
+from avatars.templates.opening import TemplateReference
 from backend.devices import device_memory, device_name, rasteriser_name, resolve_device, usable_cores, use_cores
 from backend.home import Home
+from backend.library import Library
 from backend.worker_link import join_server, worker_parser
 from shared import __version__, messages
 from shared.desk_messages import Memory
@@ -74,14 +79,14 @@ def main() -> int:
     arguments = worker_parser("Effigy's render worker").parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
     gc.disable()  # nothing that is imported goes again; looking for it takes a tenth of the time
-    link = join_server(arguments, _load)
+    library = Library(Home(Path(arguments.home)).library)
+    link = join_server(arguments, partial(_load, library))
     from avatars.warm_up import load_drawing_kernels
-    from backend.library import Library
     from backend.rendering import Studio
 
     device = resolve_device(arguments.device)
     use_cores(usable_cores())
-    studio = Studio(Library(Home(Path(arguments.home)).library), device)
+    studio = Studio(library, device)
     pixels = PixelWriter()
     link.send(Welcome(PROTOCOL_VERSION, __version__, "", "", "", device_name(device), rasteriser_name(device)))
     if device == "cpu":
@@ -111,10 +116,40 @@ def main() -> int:
                 return BROKEN_DEVICE_EXIT  # a CUDA context does not recover from such errors; a new process does
 
 
-def _load() -> None:
+def _load(library: Library) -> None:
     """Import what a first picture needs, before the server is known."""
-    import backend.library
+    template = threading.Thread(target=_open_newest_template, args=(library,), name="template", daemon=True)
+    template.start()  # unpacking and copying its arrays needs no interpreter, importing torch little else
+    import avatars.scene  # noqa: F401
     import backend.rendering  # noqa: F401
+
+    load_numba()
+    template.join()
+
+
+def load_numba() -> None:
+    """Import numba and what calling its kernels imports, but for scipy's linear algebra.
+
+    numba looks for a BLAS where it declares np.dot, which none of our kernels calls; that alone imports scipy.linalg, a
+    tenth of all that this process loads.
+    """
+    blas = "scipy.linalg.cython_blas"
+    known = blas in sys.modules
+    if not known:
+        sys.modules[blas] = None  # type: ignore[assignment]  # an import of it fails, and numba does without
+    try:
+        import numba.np.arraymath  # noqa: F401
+    finally:
+        if not known:
+            del sys.modules[blas]
+
+
+def _open_newest_template(library: Library) -> None:
+    """Have the template in memory of the avatar that was made or renamed last, which is most likely asked for."""
+    newest = library.newest()
+    if newest is not None:
+        with contextlib.suppress(EffigyError):  # whoever asks for that avatar is told
+            TemplateReference.from_json(read_description(newest)["template"]).open()
 
 
 def render_failure(error: Exception, log_name: str) -> Failure:

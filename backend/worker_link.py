@@ -1,9 +1,10 @@
 """A worker's end of its private connection to the server, and what ties its life to the server's.
 
 A worker is started as `python -m backend.<module> --name NAME …`. The first line of its standard input is a secret and
-the server's private address. It says Hello there with the secret, then takes messages and answers them. Standard input stays open as long
-as the server lives: its end is the server's end, however that came, and the worker exits at once. On Linux the kernel
-is asked for a kill signal as well, because a thread cannot run while a compiled kernel holds the interpreter.
+the server's private address. It says Hello there with the secret, then takes messages and answers them. Standard input
+stays open as long as the server lives: its end is the server's end, however that came, and the worker exits at once. On
+Linux the kernel is asked for a kill signal as well, because a thread cannot run while a compiled kernel holds the
+interpreter.
 """
 
 from __future__ import annotations

@@ -65,8 +65,7 @@ def embedded_template(view: str) -> TemplateArrays:
     """The human that ships with the project, whole ('body') or head and shoulders ('bust'). Raises BadTemplate."""
     if view not in VIEWS:
         raise BadTemplate(f"unknown template view {view!r}", expected=" or ".join(VIEWS))
-    whole = load_template()
-    return bust_view(whole) if view == "bust" else whole
+    return bust_view(embedded_template("body")) if view == "bust" else load_template()
 
 
 def open_template(template_id: str, digest: str, view: str) -> TemplateArrays:

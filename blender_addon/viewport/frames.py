@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from .._shared import errors, messages
 from ..logic.view_maths import ViewCamera, cropped
 
-RETRY_S = 0.5
+RETRY_S = 0.2
 TRY_TIMEOUT_S = 1.0
 RENDER_TIMEOUT_S = 60.0
 LIVE_EVERY_S = 0.3

@@ -13,7 +13,7 @@ from backend.addresses import bind, require_loopback
 from backend.checks import check_render_request
 from backend.frames import MAX_VIEWS_PER_CLIENT, Asked, WaitingRequests
 from shared.errors import BadMessage, EffigyError, EnvironmentFailed, NotAllowed
-from shared.messages import GetAvatar, RenderRequest
+from shared.messages import GetAvatar, ListPresets, RenderRequest
 from tests.shared.samples import instance, samples
 
 REQUEST: RenderRequest = samples()["RenderRequest"]
@@ -51,6 +51,19 @@ def test_short_requests_go_first_in_their_order() -> None:
     assert [queue.take() for _ in range(3)] == detail
     assert queue.take_all()[0].message.view == "v"
     assert len(queue) == 0
+
+
+def test_long_requests_take_turns_with_pictures() -> None:
+    """A slow list does not hold back a view that just found its backend, and comes all the same."""
+    queue = WaitingRequests()
+    lists = [Asked("control", b"a", number, ListPresets()) for number in range(2)]
+    pictures = [asked(f"v{number}") for number in range(3)]
+    for item in (*lists, *pictures):
+        queue.put(item)
+    assert [queue.take() for _ in range(5)] == [pictures[0], lists[0], pictures[1], lists[1], pictures[2]]
+    queue.put(lists[0])
+    assert queue.take() is lists[0]
+    assert queue.take() is None
 
 
 def test_a_client_cannot_fill_the_queue() -> None:
