@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from avatars.training.checkpoint import Checkpoint, checkpoints, newest_checkpoi
 from avatars.training.optimiser import Optimiser
 from avatars.training.trainer import RatedParameter
 from shared.errors import EnvironmentFailed
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def write(folder: Path, images: int) -> Path:
@@ -73,3 +77,15 @@ def test_a_restored_optimiser_takes_the_same_steps() -> None:
     run(second, resumed, range(4, 9))
     assert torch.equal(first, second)
     assert whole.adam.param_groups[0]["lr"] == pytest.approx(0.1 * 0.01**0.8)
+
+
+def test_an_optimiser_does_not_import_the_compiler() -> None:
+    """torch._dynamo takes longer to import than all that a small training does."""
+    code = (
+        "import sys, torch\n"
+        "from avatars.training.optimiser import Optimiser\nfrom avatars.training.trainer import RatedParameter\n"
+        "p = torch.nn.Parameter(torch.ones(3))\n"
+        "optimiser = Optimiser([RatedParameter('p', p, 0.1, 0.1, 1)])\noptimiser.step(p.sum(), 0)\n"
+        "assert p.max() < 1 and 'torch._dynamo' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
