@@ -28,7 +28,8 @@ class FusedAdam:
     @torch.no_grad()
     def step(self, gradients: Mapping[Tensor, Tensor | None] | Sequence[tuple[Tensor, Tensor | None]]) -> None:
         """One update. gradients: by parameter; those without one stay as they are."""
-        known = dict(gradients)
+        # The fused kernel goes through memory: of an expanded gradient, as a sum's, it would read the first value only.
+        known = {parameter: None if one is None else one.contiguous() for parameter, one in dict(gradients).items()}
         for group in self.param_groups:
             with_one = [parameter for parameter in group["params"] if known.get(parameter) is not None]
             if not with_one:
