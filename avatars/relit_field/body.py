@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -44,15 +44,21 @@ def a_pose(joint_names: tuple[str, ...]) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class PosedBody:
-    """One pose. transforms: [J, 3, 4] posed from canonical; blend: the same everywhere; inverse: [N, 3, 4] canonical
-    from posed at the guide's vertices; low, high: [3] m of the posed box."""
+    """One pose. transforms: [J, 3, 4] posed from canonical; volume: the same everywhere, None where it was put aside;
+    inverse: [N, 3, 4] canonical from posed at the guide's vertices; low, high: [3] m of the posed box."""
 
     transforms: Tensor
-    blend: BlendVolume
+    volume: BlendVolume | None
     inverse: Tensor
     guide: Guide
     low: Tensor
     high: Tensor
+
+    @property
+    def blend(self) -> BlendVolume:
+        """The volume, which must be there."""
+        assert self.volume is not None
+        return self.volume
 
 
 class CanonicalBody:
@@ -91,11 +97,13 @@ class CanonicalBody:
         self.guide_places = torch.from_numpy(self.surface[chosen]).float().to(device)
         self.guide_weights = torch.from_numpy(arrays.weights[used][chosen]).to(device)
 
-    def posed(self, rotations: Tensor, translations: Tensor, guide: Guide | None = None) -> PosedBody:
-        """The body in one pose: rotations [J, 3] rad, translations [3] m. Without gradients.
+    def blended(self, pose: PosedBody) -> PosedBody:
+        """A pose whose volume was put aside, with its volume."""
+        with torch.no_grad():
+            return replace(pose, volume=self.volume.posed(pose.transforms))
 
-        guide: that of nearly the same pose, which saves making one.
-        """
+    def posed(self, rotations: Tensor, translations: Tensor) -> PosedBody:
+        """The body in one pose: rotations [J, 3] rad, translations [3] m. Without gradients."""
         with torch.no_grad():
             matrices = matrices_from_axis_angle(rotations[None].to(self.device))
             skinning, _ = self.template.joint_transforms(
@@ -103,13 +111,12 @@ class CanonicalBody:
             )
             transforms = (skinning[0].double() @ self.from_rest)[:, :3].float()
             blended = (self.guide_weights @ transforms.flatten(1)).view(-1, 3, 4)
-            if guide is None:
-                places = (blended[..., :3] @ self.guide_places[..., None])[..., 0] + blended[..., 3]
-                margin = self.settings.near_template_m
-                low, high = places.amin(0) - margin, places.amax(0) + margin
-                guide = make_guide(places, self.guide_parts, low, high, self.settings.guide, self.settings.parts)
+            places = (blended[..., :3] @ self.guide_places[..., None])[..., 0] + blended[..., 3]
+            margin = self.settings.near_template_m
+            low, high = places.amin(0) - margin, places.amax(0) + margin
+            guide = make_guide(places, self.guide_parts, low, high, self.settings.guide, self.settings.parts)
             inverse = inverse_affine(blended)
-            return PosedBody(transforms, self.volume.posed(transforms), inverse, guide, guide.low, guide.high)
+            return PosedBody(transforms, self.volume.posed(transforms), inverse, guide, low, high)
 
     def canonical(self, pose: PosedBody, places: Tensor, fields: Fields, levels: int | None) -> tuple[Tensor, Tensor]:
         """Canonical place [P, 3] of each posed one (the innermost where several exist), and which have one [P] bool."""

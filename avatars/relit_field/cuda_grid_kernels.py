@@ -1,4 +1,7 @@
-"""The Triton kernels of `cuda_grid`: a program for a block of places at one level. CUDA devices only."""
+"""The Triton kernels of `cuda_grid`: a program for a block of places at one level. CUDA devices only.
+
+How many places there are changes from call to call: it must not choose between compiled variants.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def _weights(corner: tl.constexpr, u, v, w, mx, my, mz, r):
     return wx * wy * wz, sx, sy, sz
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def forward(
     places, table, resolutions, sizes, dense, offsets, features, slopes, count, width,
     F: tl.constexpr, SLOPES: tl.constexpr, BLOCK: tl.constexpr,
@@ -79,7 +82,7 @@ def forward(
         tl.store(first + 2 * width, along_z, mask=keep)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def backward(
     places, by_features, by_slopes, by_table, resolutions, sizes, dense, offsets, count, width,
     F: tl.constexpr, SLOPES: tl.constexpr, BLOCK: tl.constexpr,

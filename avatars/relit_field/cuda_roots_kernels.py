@@ -56,7 +56,7 @@ def _blend(rows, low, per_m, nx, ny, nz, x, y, z, live):
     return a, b, c, d, e, f, g, h, l, m, n, o
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def blend(places, rows, low, per_m, nx, ny, nz, found, count, BLOCK: tl.constexpr):
     """found [P, 12]: blended transforms at places [P, 3]."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -80,7 +80,7 @@ def blend(places, rows, low, per_m, nx, ny, nz, found, count, BLOCK: tl.constexp
     tl.store(out + 11, o, mask=live)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def broyden(
     places, starts, inverse, rows, low, per_m, nx, ny, nz, found, off, count, each, iterations, converged,
     BLOCK: tl.constexpr,

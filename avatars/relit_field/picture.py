@@ -19,8 +19,8 @@ from avatars.relit_field.settings import TeacherConfig
 from avatars.relit_field.shading import shade
 from avatars.rendering.cameras import CameraBatch
 
-RAYS_AT_ONCE = 4096
-SHADED_AT_ONCE = 1 << 16
+RAYS_AT_ONCE = {"cpu": 4096, "cuda": 1 << 17}
+SHADED_AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 20}
 """Secondary rays under way at a time."""
 FAINT = 0.02
 """Rays with less opacity than this are empty."""
@@ -55,7 +55,9 @@ def picture(
     if samples:
         rows = max(1, round((samples / 2) ** 0.5))
         settings = replace(settings, rows=rows, columns=max(1, samples // rows))
-    at_once = min(RAYS_AT_ONCE, max(1, SHADED_AT_ONCE // (settings.rows * settings.columns))) if light else RAYS_AT_ONCE
+    at_once = RAYS_AT_ONCE[device.type]
+    if light is not None:
+        at_once = min(at_once, max(1, SHADED_AT_ONCE[device.type] // (settings.rows * settings.columns)))
     forward = camera.camera_from_world[0, 2, :3]
     with torch.no_grad():
         for begun in range(0, len(hit), at_once):

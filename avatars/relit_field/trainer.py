@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,7 +12,6 @@ from torch import Tensor
 from avatars.avatar import Avatar
 from avatars.captures.capture import Capture
 from avatars.relit_field.body import PosedBody
-from avatars.relit_field.inverse_skinning import Guide
 from avatars.relit_field.model import TeacherModel
 from avatars.relit_field.objective import losses
 from avatars.relit_field.picture import picture
@@ -23,7 +23,7 @@ from avatars.training.trainer import RatedParameter
 from shared.errors import BadAvatar
 
 BETAS = (0.9, 0.99)
-MOST_GUIDES = 1024
+MOST_POSES = 1024
 """Of half a megabyte each, at the published size."""
 
 
@@ -38,7 +38,7 @@ class TeacherTrainer:
             for values in (capture.motion.rotations, capture.motion.translations)
         )
         self.generator = torch.Generator(self.device).manual_seed(config.seed + 1)
-        self.guides: dict[int, Guide] = {}
+        self.poses: dict[int, PosedBody] = {}
         self.at, self.since_refresh = 0.0, 0
 
     def parameters(self) -> tuple[RatedParameter, ...]:
@@ -62,10 +62,12 @@ class TeacherTrainer:
 
     def posed(self, frame: int) -> PosedBody:
         """The body in a frame of the capture."""
-        guide = self.guides.get(frame)
-        found = self.model.person.body.posed(self.rotations[frame], self.translations[frame], guide)
-        if guide is None and len(self.guides) < MOST_GUIDES:
-            self.guides[frame] = found.guide
+        body = self.model.person.body
+        if frame in self.poses:
+            return body.blended(self.poses[frame])
+        found = body.posed(self.rotations[frame], self.translations[frame])
+        if len(self.poses) < MOST_POSES:
+            self.poses[frame] = replace(found, volume=None)
         return found
 
     def losses(self, batch: Batch, at: float) -> dict[str, Tensor]:

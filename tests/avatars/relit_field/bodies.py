@@ -31,5 +31,5 @@ def lively_pose(body: CanonicalBody) -> tuple[torch.Tensor, torch.Tensor]:
         ("spine2", (0.1, 0.0, 0.3)),
         ("head", (0.2, 0.0, 0.2)),
     ):
-        rotations[names.index(name)] += torch.tensor(vector)
-    return rotations, torch.tensor((0.3, -0.2, 0.1))
+        rotations[names.index(name)] += torch.tensor(vector, device=rotations.device)
+    return rotations, torch.tensor((0.3, -0.2, 0.1), device=rotations.device)
