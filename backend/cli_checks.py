@@ -16,6 +16,7 @@ from rich.table import Table
 from backend.cli_body import add_body_benchmark
 from backend.cli_online import add_online_benchmark
 from backend.cli_quality import add_quality
+from backend.cli_relit_benchmark import add_relight_benchmark
 from backend.cli_teacher import add_teacher_benchmark
 from backend.doctor import examine
 from shared.addresses import DEFAULT_ADDRESS
@@ -43,6 +44,7 @@ def add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     head.add_argument("--json", type=Path, help="write the figures there as well")
     head.set_defaults(run=benchmark_head)
     add_body_benchmark(kinds)
+    add_relight_benchmark(kinds)
     add_quality(kinds)
     add_online_benchmark(kinds)
     add_teacher_benchmark(kinds)
