@@ -70,7 +70,7 @@ def train_teacher(arguments: argparse.Namespace) -> int:
     if asked.mode not in ("", "teacher"):
         raise BadConfig(
             f"training_mode={asked.mode} is not this command's",
-            do="Distil with: effigy train --preset relit_body --set relit.teacher=NAME.teacher",
+            do="Distil with: effigy relight distill",
         )
     overrides = overrides_of(arguments.set)
     overrides |= {

@@ -94,7 +94,7 @@ def render_capture(arguments: argparse.Namespace) -> int:
         check_video(arguments.video)
     device = prepare_device(arguments.device)
     avatar, capture = open_chosen(choice, device)
-    images = _images(capture, arguments)
+    images = chosen_images(capture, arguments)
     longest = max(arguments.size) if arguments.size else max(_size(capture.cameras[0]))
     shots = capture_shots(capture, images, longest)
     motion = capture.motion
@@ -194,7 +194,7 @@ def _check(arguments: argparse.Namespace) -> None:
             raise BadConfig(f"--{name.replace('_', '-')} is too small", found=str(value), expected=f"at least {least}")
 
 
-def _images(capture: Capture, arguments: argparse.Namespace) -> tuple[int, ...]:
+def chosen_images(capture: Capture, arguments: argparse.Namespace) -> tuple[int, ...]:
     """The pictures asked for: all, or those of one part and one camera. Raises BadConfig."""
     images = capture.split(arguments.only) if arguments.only else tuple(range(len(capture.images)))
     if arguments.camera is not None:

@@ -30,6 +30,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "explicit_branch.hdri": "hdri",
         "hdri": "hdri",
         "explicit_branch.tag": "name",
+        "explicit_branch.seed": "seed",
     }
 )
 """The original's word -> what it is here. Words our methods have no use for are errors that name the nearest."""
@@ -71,6 +72,17 @@ def read_words(words: Sequence[str], known: Sequence[str]) -> Asked:
         raise BadConfig("gs_type 3dgs is not offered", expected="2dgs", do="Leave it out")
     found.pop("pass", None)
     return Asked(MappingProxyType(found), mode)
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], str]:
+    """Settings, and the one word that is none ('' without), which names an avatar.
+
+    A path that is there is no setting, whatever signs are in it. Raises BadConfig for more than one.
+    """
+    loose = [word for word in words if "=" not in word or Path(word).expanduser().exists()]
+    if len(loose) > 1:
+        raise BadConfig("several avatars are named", found=", ".join(loose[:3]), expected="one")
+    return [word for word in words if word not in loose], loose[0] if loose else ""
 
 
 def capture_folder(text: str, data: Path) -> str:

@@ -71,7 +71,7 @@ def teach_and_distil(
     avatar = output / STUDENT_FOLDER / f"{name}.avatar"
     begun = time.monotonic()
     if not avatar.is_dir():
-        told = {"relit.teacher": str(folder)}
+        told = {"relit.teacher": str(folder), "relit.pseudo_truth": str(output / PICTURES_FOLDER)}
         learns = load_config(student[0], told | dict(student[1]))
         train(learns, capture, output / STUDENT_FOLDER, name=name, device=device, on_event=lambda told: None)
         timed("distillation", begun)

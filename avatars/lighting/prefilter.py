@@ -10,7 +10,6 @@ changing its strength needs no new filtering.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -71,9 +70,14 @@ class FilteredLight:
         return replace(self, specular=self.specular.to(device), diffuse=self.diffuse.to(device), lobes=lobes)
 
 
+@lru_cache(maxsize=8)
+def _marks(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(ROUGHNESSES, dtype=dtype, device=device)
+
+
 def _level(roughness: Tensor) -> Tensor:
     """Roughness as a fractional index into ROUGHNESSES."""
-    marks = torch.tensor(ROUGHNESSES, dtype=roughness.dtype, device=roughness.device)
+    marks = _marks(roughness.dtype, roughness.device)
     roughness = roughness.clamp(0, 1)
     above = torch.searchsorted(marks, roughness.detach().contiguous(), right=True).clamp(1, len(ROUGHNESSES) - 1)
     low, high = marks[above - 1], marks[above]
@@ -123,13 +127,19 @@ def _spectrum(height: int, roughness: float | None, device: torch.device) -> Ten
     return torch.fft.rfft(whole, dim=-1).real.permute(2, 0, 1).float().contiguous()
 
 
-def _convolved(radiance: Tensor, roughness: float | None) -> Tensor:
-    """A map [H, 2 H, 3] through a kernel."""
+@lru_cache(maxsize=16)
+def _spectra(height: int, kinds: tuple[float | None, ...], device: torch.device) -> Tensor:
+    """[K, W / 2 + 1, H, H]: several spectra in one tensor."""
+    return torch.stack([_spectrum(height, kind, device) for kind in kinds])
+
+
+def _convolved(radiance: Tensor, kinds: tuple[float | None, ...]) -> Tensor:
+    """A map [H, 2 H, 3] through several kernels at once, [K, H, 2 H, 3]."""
     waves = torch.fft.rfft(radiance, dim=1)  # [H, W / 2 + 1, 3]
-    spectrum = _spectrum(radiance.shape[0], roughness, radiance.device)
+    spectra = _spectra(radiance.shape[0], kinds, radiance.device)
     parts = torch.view_as_real(waves).permute(1, 0, 2, 3).flatten(2)  # real matrices, so both parts alike
-    mixed = (spectrum @ parts).unflatten(2, (radiance.shape[2], 2)).permute(1, 0, 2, 3)
-    return torch.fft.irfft(torch.view_as_complex(mixed.contiguous()), n=radiance.shape[1], dim=1)
+    mixed = (spectra @ parts).unflatten(3, (radiance.shape[2], 2)).permute(0, 2, 1, 3, 4)
+    return torch.fft.irfft(torch.view_as_complex(mixed.contiguous()), n=radiance.shape[1], dim=2)
 
 
 def _level_height(roughness: float | None, height: int) -> int:
@@ -139,18 +149,18 @@ def _level_height(roughness: float | None, height: int) -> int:
     return height if roughness <= 0.2 else min(height, 64)
 
 
-def _filtered_by(levels: Mapping[int, Tensor], height: int, roughness: float) -> Tensor:
-    found = _convolved(levels[_level_height(roughness, height)], roughness).clamp(min=0)
-    return enlarged(found, height)
-
-
 def filtered(radiance: Tensor, *, height: int = HEIGHT) -> FilteredLight:
     """Prepare a map [H, W, 3] of linear radiance (negative light is none); differentiable, any size, any device."""
     base = resampled(radiance.clamp(min=0).float(), height, 2 * height)
-    sizes = {_level_height(roughness, height) for roughness in (None, *ROUGHNESSES)}
-    levels = {size: resampled(base, size, 2 * size) for size in sizes}
-    maps = [base, *(_filtered_by(levels, height, roughness) for roughness in ROUGHNESSES[1:])]
-    return FilteredLight(torch.stack(maps), _convolved(levels[_level_height(None, height)], None).clamp(min=0))
+    groups: dict[int, list[float | None]] = {}
+    for kind in (None, *ROUGHNESSES[1:]):
+        groups.setdefault(_level_height(kind, height), []).append(kind)
+    found: dict[float | None, Tensor] = {}
+    for size, kinds in groups.items():
+        maps = _convolved(resampled(base, size, 2 * size), tuple(kinds)).clamp(min=0)
+        found |= dict(zip(kinds, maps, strict=True))
+    levels = [base, *(enlarged(found[roughness], height) for roughness in ROUGHNESSES[1:])]
+    return FilteredLight(torch.stack(levels), found[None])
 
 
 def filtered_environment(environment: Environment, device: torch.device | str = "cpu") -> FilteredLight:

@@ -40,6 +40,7 @@ class MeshTeacher:
         )
         self.normals = vertex_normals(self.vertices, self.faces)
         self.skin = self.person.skin_of(self.vertices)
+        self._there: tuple[Tensor, ...] | None = None
         self.tree = cKDTree(self.vertices.numpy()[self.used])
 
     def template(self) -> TemplateReference:
@@ -56,11 +57,23 @@ class MeshTeacher:
 
     def query(self, points: Tensor) -> TeacherPoints:
         """Shape and materials at canonical points [P, 3]: those of the nearest vertex, distance along its normal."""
-        near = torch.from_numpy(self.used[self.tree.query(points.detach().cpu().numpy())[1]])
+        if points.is_cuda:
+            return self._query_on_device(points.detach())
+        near = torch.from_numpy(self.used[self.tree.query(points.detach().numpy())[1]])
         normals = self.normals[near]
-        distance = ((points.detach().cpu() - self.vertices[near]) * normals).sum(-1)
-        found = (distance, normals, self.albedo[near], self.roughness[near], self.metallic[near])
-        return TeacherPoints(*(part.to(points.device) for part in found))
+        distance = ((points.detach() - self.vertices[near]) * normals).sum(-1)
+        return TeacherPoints(distance, normals, self.albedo[near], self.roughness[near], self.metallic[near])
+
+    def _query_on_device(self, points: Tensor) -> TeacherPoints:
+        """The same by comparing with every vertex, which waits for nobody."""
+        if self._there is None or self._there[0].device != points.device:
+            parts = (self.vertices, self.normals, self.albedo, self.roughness, self.metallic)
+            self._there = tuple(part[self.used].to(points.device) for part in parts)
+        vertices, normals, *materials = self._there
+        near = torch.cdist(points, vertices).argmin(-1)
+        distance = ((points - vertices[near]) * normals[near]).sum(-1)
+        albedo, roughness, metallic = (part[near] for part in materials)
+        return TeacherPoints(distance, normals[near], albedo, roughness, metallic)
 
     def images(
         self, rotations: Tensor, translations: Tensor, expressions: Tensor, cameras: CameraBatch

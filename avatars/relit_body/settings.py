@@ -25,11 +25,17 @@ class RelitRates:
 class RelitLosses:
     """Weights of the terms; 0 leaves one out.
 
-    Against the photograph: picture (L1, forward shaded), mask (L1). Against the teacher's pictures, in the foreground:
-    normal, albedo (L1), roughness (squared). Against its answers at the surfels: point_normal (negative cosine),
-    point_position (squared, in cm), point_material (squared). environment: squared difference to the teacher's light.
+    Against the photograph: picture (L1, forward shaded), mask (L1), lpips where its weights are present. Against the
+    teacher's pictures, in the foreground: normal, albedo (L1), roughness, metallic (squared); novel_picture: its
+    colours in poses the capture does not have (L1). Against its answers at the surfels: point_normal (negative cosine),
+    point_position (squared, in cm), point_material (squared). environment: squared difference to the teacher's light;
+    environment_variation: its steps from texel to texel.
+
     Held: size (beyond size_limit_m, in m), anisotropy (of axes beyond 1 : 3), orientation (facing away), distortion
-    (from distortion_from of the schedule on), prior ((1 - roughness) + metallic).
+    (from distortion_from of the schedule on), prior ((1 - roughness) + metallic), isometry (distances to neighbours
+    kept by posing, m), consistency (normals against those of the depth map, further poses only, from consistency_from
+    on), smoothness (steps of materials between pixels, less at edges of the photograph). shading_from: of the schedule,
+    where lpips and smoothness begin.
     """
 
     picture: float = 1.0
@@ -48,25 +54,44 @@ class RelitLosses:
     distortion: float = 100.0
     distortion_from: float = 0.1
     prior: float = 0.0025
+    metallic: float = 0.01
+    novel_picture: float = 1.0
+    lpips: float = 0.05
+    smoothness: float = 1.0
+    shading_from: float = 0.667
+    consistency: float = 0.05
+    consistency_from: float = 0.233
+    isometry: float = 1.0
+    environment_variation: float = 0.01
 
 
 @dataclass(frozen=True)
 class RelitConfig:
-    """teacher: 'painted' is the template itself with painted materials.
+    """teacher: a NAME.teacher folder; 'capture': the ground truth a synthetic capture brings; 'painted': the template
+    itself with painted materials. pseudo_truth: folder of its pictures (relight pseudo-gt); without one a teacher is
+    asked during training, in `further` recombined poses beyond those of the capture.
 
     surfels: at the start; spare: how many more densification may add. probe_side: nodes along a side of the occlusion
     lattices. points: surfels asked about at each step. novel_every: each so many steps a pose the capture does not have
-    (joints recombined from two of its frames) is distilled from the teacher's pictures, 0 for never. densify_at: parts
-    of the schedule after which gaps are filled from the teacher's surface. environment_rows: of the learned light.
+    is distilled from the teacher's pictures, 0 for never. densify_at: parts of the schedule after which gaps are filled
+    from the teacher's surface. grow_every, from grow_from to grow_until (parts of the schedule, 0 for never): surfels
+    at which pictures pull harder than grow_above (a gradient by the place on an image 2 wide) get a neighbour.
+    environment_rows: of the learned light.
     """
 
     teacher: str = "painted"
+    pseudo_truth: str = ""
+    further: int = 64
     surfels: int = 50_000
     spare: int = 25_000
     probe_side: int = 20
     points: int = 4096
     novel_every: int = 3
     densify_at: tuple[float, ...] = (0.017, 0.067, 0.133, 0.333, 0.567)
+    grow_every: float = 0.0034
+    grow_from: float = 0.017
+    grow_until: float = 0.533
+    grow_above: float = 2e-4
     environment_rows: int = 32
     rates: RelitRates = field(default_factory=RelitRates)
     losses: RelitLosses = field(default_factory=RelitLosses)
@@ -81,6 +106,7 @@ def check_relit(config: RelitConfig) -> None:
         ("relit.points", config.points, 1),
         ("relit.environment_rows", config.environment_rows, 4),
         ("relit.novel_every", config.novel_every, 0),
+        ("relit.further", config.further, 0),
     ):
         if value < low:
             raise BadConfig(f"{name} is too small", found=str(value), expected=f"at least {low}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,21 +15,38 @@ from avatars.gaussians.posed import PosedGaussians
 from avatars.lighting.colour import srgb_from_linear
 from avatars.lighting.latlong import resampled
 from avatars.lighting.prefilter import FilteredLight, filtered
-from avatars.lit_pixels import FIXED, eye_directions, lit_pictures, seen_normals, shade_gaussians, surface_rows
+from avatars.lit_pixels import (
+    FIXED,
+    eye_directions,
+    lit_pictures,
+    pixel_rays,
+    seen_normals,
+    shade_gaussians,
+    surface_rows,
+)
 from avatars.relit_body.avatar import RelitAvatar
-from avatars.relit_body.densify import FAINT, densify
+from avatars.relit_body.densify import FAINT, densify, grow, stray
 from avatars.relit_body.initial import first_surfels, part_probes
+from avatars.relit_body.objective import (
+    as_isometric_as_possible,
+    edge_aware_variation,
+    map_variation,
+    neighbours_of,
+    normal_consistency,
+)
 from avatars.relit_body.person import Person
-from avatars.relit_body.surfels import PARAMETERS, Surfels
+from avatars.relit_body.surfels import PARAMETERS
+from avatars.relit_body.taught import LiveTruth, Pose, TaughtPictures
 from avatars.relit_body.teacher import TeacherImages
-from avatars.relit_body.teachers import find_teacher
+from avatars.relit_body.teachers import find_teacher, find_truth
 from avatars.rendering import CameraBatch, Rasterised, SurfelImage, rasterise_surfels
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch, Pictures
+from avatars.training.losses import l1_loss
+from avatars.training.lpips import find_lpips
 from avatars.training.trainer import RatedParameter
 
-KEPT_PICTURES = 2048
-Pose = tuple[Tensor, Tensor, Tensor]
+EVERY_MAP = ("albedo", "roughness", "metallic", "normal")
 
 
 class RelitBodyTrainer:
@@ -36,10 +54,11 @@ class RelitBodyTrainer:
 
     def __init__(self, config: TrainConfig, capture: Capture, device: str) -> None:
         self.config, self.wanted, self.device = config, config.relit, torch.device(device)
-        self.teacher = find_teacher(self.wanted.teacher, capture, device)
+        relit = self.wanted
+        self.teacher = find_teacher(relit.teacher, capture, device)
+        self.truth = find_truth(relit, self.teacher, capture, config.seed, device)
         self.vertices, self.faces = self.teacher.mesh()
         person = Person(capture.template, self.teacher.canonical_rotations)
-        relit = self.wanted
         self.surfels = first_surfels(
             person, self.vertices, self.faces, relit.surfels, spare=relit.spare, seed=config.seed
         ).moved_to(self.device)
@@ -55,9 +74,18 @@ class RelitBodyTrainer:
             torch.from_numpy(np.array(part)).to(self.device)
             for part in (motion.rotations, motion.translations, motion.expressions)
         )
-        self.frames = torch.tensor(capture.training_frames(), device=self.device)
-        self.kept: dict[tuple[int, int, bytes], TeacherImages] = {}
-        self.densified = 0
+        self.capture = capture
+        self.row_of = torch.zeros(len(motion), len(capture.cameras), dtype=torch.int64)
+        for row, index in enumerate(capture.split("train")):
+            self.row_of[capture.images[index].frame, capture.images[index].camera] = row
+        self.row_of = self.row_of.to(self.device)
+        self.taught: TaughtPictures | None = None
+        self.further: TaughtPictures | None = None
+        self.lpips = find_lpips(config.losses.lpips_folder, device) if relit.losses.lpips > 0 else None
+        self.densified, self.grown = 0, 0
+        self.pull = torch.zeros(2, len(self.surfels), device=self.device)
+        self.neighbours = neighbours_of(self.surfels.positions)
+        self.living = self.surfels.alive.nonzero()[:, 0]
 
     def gaussians(self) -> int:
         """How many surfels are in use."""
@@ -77,8 +105,18 @@ class RelitBodyTrainer:
         return (*found, RatedParameter("environment", self.environment, rate, rate * rates.final, total))
 
     def prepared(self, pictures: Pictures, images: tuple[int, ...]) -> Pictures:
-        """As they are."""
-        return pictures
+        """As they are, with the camera of each; the teacher's pictures of that size are made ready."""
+        longest = max(pictures.cameras.width_px, pictures.cameras.height_px)
+        count = self.truth.training
+        self.taught = TaughtPictures(self.truth, range(count), longest, self.device) if count else None
+        self.further = None
+        if len(self.truth) > count and self.wanted.novel_every:
+            self.further = TaughtPictures(self.truth, range(count, len(self.truth)), longest, self.device)
+        for store in (self.taught, self.further):
+            if store is not None and not isinstance(self.truth, LiveTruth):
+                store.read_all()
+        lenses = torch.tensor([self.capture.images[index].camera for index in images], device=self.device)
+        return replace(pictures, lenses=lenses)
 
     def light(self) -> FilteredLight:
         """The learned light, differentiable."""
@@ -92,102 +130,105 @@ class RelitBodyTrainer:
         return rotations[frames], translations[frames], expressions[frames]
 
     def _drawn(
-        self, posed: PosedGaussians, cameras: CameraBatch, light: FilteredLight | None, distortion: bool
+        self, posed: PosedGaussians, cameras: CameraBatch, light: FilteredLight, distortion: bool
     ) -> tuple[dict[str, Tensor], SurfelImage]:
-        """Straight maps [B, H, W, C] of what is blended: linear radiance (with a light), materials and normals."""
+        """Straight maps [B, H, W, C] of what is blended: linear radiance, materials and normals."""
         material = posed.material
         assert material is not None
         assert posed.normals is not None
         positions = cameras.positions()
         normals = seen_normals(posed.normals, eye_directions(posed, positions))
-        parts = {"albedo": material.albedo, "roughness": material.roughness, "normal": normals}
-        if light is not None:
-            parts["radiance"] = shade_gaussians(posed, positions, light).total
+        parts = dict(zip(EVERY_MAP, (material.albedo, material.roughness, material.metallic, normals), strict=True))
+        parts["radiance"] = shade_gaussians(posed, positions, light).total
         image = rasterise_surfels(posed, cameras, torch.cat(list(parts.values()), dim=-1), distortion=distortion)
         straight = image.features / image.alpha.clamp(min=1e-3)[..., None]
         widths = [part.shape[-1] for part in parts.values()]
         return dict(zip(parts, straight.split(widths, dim=-1), strict=True)), image
 
-    def _taught(self, frames: Tensor, cameras: CameraBatch) -> TeacherImages:
-        """The teacher's pictures of training frames, asked for once each."""
-        found = []
-        for row, frame in enumerate(frames.tolist()):
-            one = cameras.one(row)
-            lens = one.camera_from_world.cpu().numpy().tobytes()
-            key = (frame, cameras.width_px, lens)
-            if key not in self.kept:
-                with torch.no_grad():
-                    images = self.teacher.images(*self._of(frames[row : row + 1]), one)
-                if len(self.kept) >= KEPT_PICTURES:
-                    self.kept.clear()
-                self.kept[key] = images
-            found.append(self.kept[key])
-        names = TeacherImages.__dataclass_fields__
-        return TeacherImages(*(torch.cat([getattr(one, name) for one in found]) for name in names))
-
     def losses(self, batch: Batch, at: float) -> dict[str, Tensor]:
         """Named terms of a batch, already weighted."""
         weights, share = self.wanted.losses, at / max(self.config.schedule.images, 1)
-        posed = self._posed(self._of(batch.frames))
+        pose, light = self._of(batch.frames), self.light()
+        posed = self._posed(pose)
+        self._watch(posed.means, batch.cameras, share)
         spread = weights.distortion > 0 and share >= weights.distortion_from
-        maps, image = self._drawn(posed, batch.cameras, self.light(), spread)
-        alpha = image.alpha[..., None]
-        shown = srgb_from_linear(maps["radiance"].clamp(1e-4, 1)) * alpha
-        shown = shown + (1 - alpha) * batch.backgrounds[:, None, None]
+        maps, image = self._drawn(posed, batch.cameras, light, spread)
+        target = batch.target()
+        shown = _over(maps["radiance"], image.alpha, batch.backgrounds)
         terms = {
-            "picture": weights.picture * (shown - batch.target()).abs().mean(),
+            "picture": weights.picture * l1_loss(shown, target),
             "mask": weights.mask * (image.alpha - batch.alpha()).abs().mean(),
             "environment": weights.environment * (self.environment - self.taught_light).square().mean(),
+            "environment_variation": weights.environment_variation * map_variation(self.environment),
         }
         if spread:
             terms["distortion"] = weights.distortion * image.distortion.mean()
-        terms |= self._against(maps, image, self._taught(batch.frames, batch.cameras))
-        terms |= self._points(at) | self._held(posed, batch.cameras)
+        if self.lpips is not None and share >= weights.shading_from:
+            terms["lpips"] = weights.lpips * self.lpips(shown, target).mean()
+        if weights.smoothness > 0 and share >= weights.shading_from:
+            materials = torch.cat([maps[name] for name in EVERY_MAP[:3]], dim=-1)
+            terms["smoothness"] = weights.smoothness * edge_aware_variation(materials, target, image.alpha)
+        if self.taught is not None:
+            assert batch.lenses is not None, "pictures come from `prepared`"
+            rows = self.row_of[batch.frames, batch.lenses]
+            terms |= self._against(maps, image, self.taught.images(rows))
+        terms |= self._points(at) | self._held(posed, batch.cameras, at)
         every = self.wanted.novel_every * self.config.schedule.batch
-        if every and int(at) % every < self.config.schedule.batch:
-            terms |= self._novel(batch.cameras.one(0), at)
+        if self.further is not None and every and int(at) % every < self.config.schedule.batch:
+            terms |= self._novel(light, at)
         return terms
 
     def _against(
         self, maps: dict[str, Tensor], image: SurfelImage, taught: TeacherImages, name: str = ""
     ) -> dict[str, Tensor]:
-        """Image distillation: normals, albedo and roughness where both show the person."""
+        """Image distillation: normals, albedo, roughness and metallic where both show the person."""
         weights = self.wanted.losses
         both = (taught.alpha * (image.alpha.detach() > 0.5))[..., None]
         count = both.sum().clamp(min=1)
         normals = (normalize(maps["normal"], dim=-1) - taught.normals).abs()
         albedo = (maps["albedo"] - taught.albedo).abs()
         roughness = (maps["roughness"] - taught.roughness[..., None]).square()
+        metallic = (maps["metallic"] - taught.metallic[..., None]).square()
         return {
             f"{name}normal": weights.normal * (normals * both).sum() / (3 * count),
             f"{name}albedo": weights.albedo * (albedo * both).sum() / (3 * count),
             f"{name}roughness": weights.roughness * (roughness * both).sum() / count,
+            f"{name}metallic": weights.metallic * (metallic * both).sum() / count,
         }
 
-    def _novel(self, camera: CameraBatch, at: float) -> dict[str, Tensor]:
-        """A pose the capture does not have: each joint from one of two of its frames, with the first one's place."""
-        draw = self._generator(at)
-        first, second = self.frames[torch.randint(len(self.frames), (2,), generator=draw)]
-        rotations, translations, expressions = self._of(first[None])
-        other = self.pose[0][second][None]
-        swap = torch.rand(rotations.shape[1], generator=draw).to(self.device) < 0.5
-        swap[0] = False  # the root stays where the camera expects it
-        pose = (torch.where(swap[None, :, None], other, rotations), translations, expressions)
-        maps, image = self._drawn(self._posed(pose), camera, None, False)
-        with torch.no_grad():
-            taught = self.teacher.images(*pose, camera)
-        mask = self.wanted.losses.mask * (image.alpha - taught.alpha).abs().mean()
-        return self._against(maps, image, taught, "novel_") | {"novel_mask": mask}
+    def _novel(self, light: FilteredLight, at: float) -> dict[str, Tensor]:
+        """A pose the capture does not have, as the teacher shows it."""
+        store, weights, draw = self.further, self.wanted.losses, self._generator(at)
+        assert store is not None
+        row = torch.randint(len(store.rows), (1,), generator=draw)
+        behind = torch.rand(1, 3, generator=draw).to(self.device)
+        there = torch.tensor([store.rows[int(row)]])
+        cameras, taught = self.truth.cameras(there, store.longest_px), store.images(row)
+        maps, image = self._drawn(self._posed(self.truth.pose(there)), cameras, light, False)
+        target = taught.radiance * taught.alpha[..., None] + (1 - taught.alpha[..., None]) * behind[:, None, None]
+        shown = _over(maps["radiance"], image.alpha, behind)
+        terms = {
+            "novel_picture": weights.novel_picture * l1_loss(shown, target),
+            "novel_mask": weights.mask * (image.alpha - taught.alpha).abs().mean(),
+        }
+        share = at / max(self.config.schedule.images, 1)
+        if weights.consistency > 0 and share >= weights.consistency_from and not cameras.orthographic:
+            terms["consistency"] = weights.consistency * normal_consistency(
+                maps["normal"], image.alpha, image.depth, cameras, pixel_rays(cameras)
+            )
+        return terms | self._against(maps, image, taught, "novel_")
 
     def _generator(self, at: float) -> torch.Generator:
         return torch.Generator().manual_seed((1_000_003 * self.config.seed + int(at)) % 2**32)
 
+    def _chosen(self, at: float) -> Tensor:
+        drawn = torch.randint(len(self.living), (self.wanted.points,), generator=self._generator(at))
+        return self.living[drawn.to(self.living.device)]
+
     def _points(self, at: float) -> dict[str, Tensor]:
         """Point distillation: what the teacher says of surfels drawn at random."""
         weights, model = self.wanted.losses, self.surfels
-        living = model.alive.nonzero()[:, 0]
-        drawn = torch.randint(len(living), (self.wanted.points,), generator=self._generator(at))
-        chosen = living[drawn.to(living.device)]
+        chosen = self._chosen(at)
         places = model.positions[chosen]
         with torch.no_grad():
             known = self.teacher.query(places)
@@ -201,7 +242,7 @@ class RelitBodyTrainer:
             "point_material": weights.point_material * material,
         }
 
-    def _held(self, posed: PosedGaussians, cameras: CameraBatch) -> dict[str, Tensor]:
+    def _held(self, posed: PosedGaussians, cameras: CameraBatch, at: float) -> dict[str, Tensor]:
         weights, model = self.wanted.losses, self.surfels
         assert posed.normals is not None
         scales = model.scales.exp()
@@ -209,21 +250,56 @@ class RelitBodyTrainer:
         to_eye = eye_directions(posed, cameras.positions())
         away = (-(seen_normals(posed.normals, to_eye) * to_eye).sum(-1)).clamp(min=0)
         _, roughness, metallic = model.materials()
-        return {
+        terms = {
             "size": weights.size * (scales - weights.size_limit_m).clamp(min=0).mean(),
             "anisotropy": weights.anisotropy * (ratio.clamp(min=3) - 3).mean(),
             "orientation": weights.orientation * away.mean(),
             "prior": weights.prior * ((1 - roughness) + metallic).mean(),
         }
+        if weights.isometry > 0:
+            chosen = self._chosen(at)
+            terms["isometry"] = weights.isometry * as_isometric_as_possible(
+                model.positions, posed.means, self.neighbours, chosen
+            )
+        return terms
+
+    def _watch(self, means: Tensor, cameras: CameraBatch, share: float) -> None:
+        """Note how strongly the picture pulls at each surfel, while surfels may still grow."""
+        grow_until = self.wanted.grow_until
+        if not self.wanted.grow_every or share > grow_until or not means.requires_grad:
+            return
+        pose = cameras.camera_from_world
+        depth = (means.detach() @ pose[:, 2, :3, None])[..., 0] + pose[:, 2, 3, None]
+        on_image = len(means) * depth * (cameras.width_px / 2) / cameras.K[:, 0, 0, None]
+
+        def note(gradient: Tensor) -> None:
+            pulled = gradient.norm(dim=-1) * on_image
+            self.pull[0] += torch.nan_to_num(pulled).sum(0)
+            self.pull[1] += (pulled > 0).sum(0)
+
+        means.register_hook(note)  # type: ignore[no-untyped-call]
 
     def after_step(self, batch: Batch, at: float) -> None:
-        """Fill gaps when their time has come, and keep the learned light from going dark below zero."""
+        """Grow and fill gaps when their time has come, and keep the learned light from going dark below zero."""
         with torch.no_grad():
             self.environment.clamp_(min=0)
-        marks = self.wanted.densify_at
-        while self.densified < len(marks) and at >= marks[self.densified] * self.config.schedule.images:
+        relit, total = self.wanted, self.config.schedule.images
+        changed = False
+        if relit.grow_every and relit.grow_from * total <= at <= relit.grow_until * total:
+            due = int((at - relit.grow_from * total) / max(relit.grow_every * total, 1))
+            if due > self.grown:
+                self.grown = due
+                pull = self.pull[0] / self.pull[1].clamp(min=1)
+                seed = self.config.seed + 1000 + due
+                changed = grow(self.surfels, pull, relit.grow_above, self.teacher.query, seed) > 0
+                self.pull.zero_()
+        while self.densified < len(relit.densify_at) and at >= relit.densify_at[self.densified] * total:
             densify(self.surfels, self.vertices, self.faces, self.config.seed + self.densified)
             self.densified += 1
+            changed = True
+        if changed:
+            self.neighbours = neighbours_of(self.surfels.positions)
+            self.living = self.surfels.alive.nonzero()[:, 0]
 
     def render(self, batch: Batch) -> Rasterised:
         """The model in the batch's poses and cameras, deferred shading, display-encoded, without background."""
@@ -234,15 +310,16 @@ class RelitBodyTrainer:
             lit = lit_pictures(image.features, image.alpha, batch.cameras, light, surface=0, normal=FIXED)
             alpha = image.alpha[..., None]
             linear = (lit[..., :3] + lit[..., 3:]) / alpha.clamp(min=1e-6)
-            shown = srgb_from_linear(linear.clamp(0, 1)) * alpha
-            return Rasterised(shown, image.alpha, image.depth)
+            return Rasterised(srgb_from_linear(linear.clamp(0, 1)) * alpha, image.alpha, image.depth)
 
     def state(self) -> Mapping[str, Tensor]:
-        """Which surfels are in use, what they follow, and how often gaps were filled."""
+        """Which surfels are in use, what they follow and lie beside, and how often they grew and gaps were filled."""
         skin = self.surfels.skin
         return {
             "alive": self.surfels.alive.to(torch.uint8),
-            "densified": torch.tensor([self.densified]),
+            "densified": torch.tensor([self.densified, self.grown]),
+            "pull": self.pull,
+            "neighbours": self.neighbours,
             "skin_joints": skin.joints,
             "skin_weights": skin.weights,
             "skin_expression_dirs": skin.expression_dirs,
@@ -251,17 +328,24 @@ class RelitBodyTrainer:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Inverse of `state`."""
         self.surfels.alive.copy_(state["alive"].bool())
-        self.densified = int(state["densified"])
+        self.densified, self.grown = (int(value) for value in state["densified"])
+        self.pull.copy_(state["pull"])
+        self.neighbours = state["neighbours"].to(self.device)
+        self.living = self.surfels.alive.nonzero()[:, 0]
         skin = self.surfels.skin
         skin.joints.copy_(state["skin_joints"])
         skin.weights.copy_(state["skin_weights"])
         skin.expression_dirs.copy_(state["skin_expression_dirs"])
 
     def finish(self) -> RelitAvatar:
-        """The avatar without spare and faint surfels."""
-        self.surfels = self._strong(self.surfels)
+        """The avatar without surfels that are spare, faint or float away from the teacher's surface."""
+        model = self.surfels
+        strong = model.alive & (torch.sigmoid(model.opacities.detach()) >= FAINT)
+        self.surfels = model.kept(strong & ~stray(model.positions, self.vertices, self.faces))
         return RelitAvatar(self.surfels, self.probes, self.environment.detach().clone())
 
-    @staticmethod
-    def _strong(surfels: Surfels) -> Surfels:
-        return surfels.kept(surfels.alive & (torch.sigmoid(surfels.opacities.detach()) >= FAINT))
+
+def _over(radiance: Tensor, alpha: Tensor, backgrounds: Tensor) -> Tensor:
+    """Straight linear radiance [B, H, W, 3] as a display shows it over backgrounds [B, 3]."""
+    cover = alpha[..., None]
+    return srgb_from_linear(radiance.clamp(1e-4, 1)) * cover + (1 - cover) * backgrounds[:, None, None]
