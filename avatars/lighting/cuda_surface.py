@@ -87,7 +87,7 @@ def _lamp_harmonics(axes: Tensor, directions: Tensor | None, padded: int) -> Ten
 
 def soft_weights(device: torch.device) -> Tensor:
     """[25] what softens harmonics that are looked up in one direction; made on the device, so it can be recorded."""
-    band = torch.arange(COUNT, device=device).sqrt().floor()
+    band = (torch.arange(COUNT, device=device) + 0.5).sqrt().floor()
     found = torch.zeros(COUNT, device=device)
     for index, value in enumerate(SOFT_BANDS):
         found = torch.where(band == index, value, found)

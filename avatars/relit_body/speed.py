@@ -174,7 +174,7 @@ def raw(
         quats=quats[0],
         scales=scales[0],
         opacities=opacities[0],
-        colors=colours[0],
+        colors=colours,  # [C, N, 3]: gsplat's 2D Gaussians take them for each camera
         viewmats=camera.camera_from_world,
         Ks=camera.K,
         width=camera.width_px,

@@ -79,8 +79,9 @@ class Surfels(nn.Module):
         if expressions.shape[1] and skin.expression_dirs.shape[0]:
             place = place + torch.einsum("be,enc->bnc", expressions, skin.expression_dirs[: expressions.shape[1]])
         linear = blended[..., :3, :3]
-        means = (linear @ place.expand(frames, -1, -1)[..., None])[..., 0] + blended[..., :3, 3]
-        axes = linear @ rotation_from_quaternion(self.quats)[None]
+        # Sums rather than products of matrices: tens of thousands of small ones are slow as a batch.
+        means = (linear * place[..., None, :]).sum(-1) + blended[..., :3, 3]
+        axes = (linear[..., None] * rotation_from_quaternion(self.quats)[:, None, :, :2]).sum(-2)
         first = torch.nn.functional.normalize(axes[..., 0], dim=-1)
         normals = torch.nn.functional.normalize(torch.linalg.cross(first, axes[..., 1]), dim=-1)
         turned = torch.stack([first, torch.linalg.cross(normals, first), normals], dim=-1)

@@ -85,7 +85,7 @@ def blend(
     blended, alpha, _, _, spread, _, _ = rasterization_2dgs(
         means=means.float().contiguous(),
         quats=quats.float().contiguous(),
-        scales=torch.cat([scales[..., :2], scales[..., :1]], dim=-1).float().contiguous(),
+        scales=(scales if scales.shape[-1] == 3 else torch.cat([scales, scales[..., :1]], -1)).float().contiguous(),
         opacities=opacities.float().contiguous(),
         colors=colours[:, None].contiguous(),
         viewmats=cameras.camera_from_world[:, None].to(means.device).float().contiguous(),
