@@ -79,11 +79,15 @@ def blend(
             empty.new_zeros(empty.shape[:3]),
         )
     spare = padded_width(channels + 1) - channels - 1
-    colours = features.float()
-    if spare:
-        colours = torch.cat([colours, colours.new_zeros(frames, count, spare)], dim=-1)
+    means, features = means.float(), features.float()
+    parts = [features, features.new_zeros(frames, count, spare)] if spare else [features]
+    if not distortion:
+        # As a channel of ours: gsplat's own depth mode also makes normals of it, which costs as much as blending.
+        ahead = cameras.camera_from_world[:, 2].to(means)
+        parts.append((means * ahead[:, None, :3]).sum(-1, keepdim=True) + ahead[:, None, 3:])
+    colours = torch.cat(parts, dim=-1)
     blended, alpha, _, _, spread, _, _ = rasterization_2dgs(
-        means=means.float().contiguous(),
+        means=means.contiguous(),
         quats=quats.float().contiguous(),
         scales=(scales if scales.shape[-1] == 3 else torch.cat([scales, scales[..., :1]], -1)).float().contiguous(),
         opacities=opacities.float().contiguous(),
@@ -94,7 +98,7 @@ def blend(
         height=cameras.height_px,
         near_plane=cameras.near_m,
         packed=False,
-        render_mode="RGB+D",
+        render_mode="RGB+D" if distortion else "RGB",
         distloss=distortion,
     )
     cover = alpha[:, 0, :, :, 0]
