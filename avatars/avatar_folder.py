@@ -66,6 +66,7 @@ def save_avatar(folder: Path, avatar: Avatar, about: About, preview: NDArray[np.
         "name": about.name,
         "method": avatar.method,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "relightable": getattr(avatar, "captured_light", None) is not None,
         "template": reference.as_json(),
         "rig": {
             "joint_names": list(rig.joint_names),
@@ -198,6 +199,7 @@ def describe_avatar(folder: Path) -> AvatarSummary:
         metrics=numbers,
         licence=document["licence"],
         problem=problem,
+        relightable=document.get("relightable") is True,
     )
 
 

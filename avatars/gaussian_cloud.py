@@ -14,6 +14,7 @@ from avatars.gaussians.posed import PosedGaussians
 from avatars.gaussians.spherical_harmonics import SH0, rotated_sh
 from avatars.lighting import environment_irradiance, relighting
 from avatars.lighting.colour import linear_from_srgb, srgb_from_linear
+from avatars.lighting.irradiance import lamps_irradiance
 from avatars.rendering.constants import ALPHA_FLOOR
 from avatars.scene import SceneInstance
 from shared.types import Environment
@@ -71,6 +72,9 @@ def _harmonics(instance: SceneInstance, posed: PosedGaussians, environment: Envi
         linear = torch.as_tensor(np.array(instance.world_from_avatar[0, :3, :3], np.float32)).to(normals)
         world_normals = normals @ (linear / torch.linalg.det(linear) ** (1 / 3)).T
         light = environment_irradiance(environment).to(normals)
+        matrix = torch.as_tensor(np.array(instance.world_from_avatar[0], np.float32)).to(normals)
+        middle = matrix[:3, :3] @ posed.means[0].median(dim=0).values + matrix[:3, 3]
+        light = light + lamps_irradiance(environment, middle)
         gain = relighting(light, instance.avatar.captured_irradiance, world_normals, normals)
         encoded = srgb_from_linear(linear_from_srgb(encoded.clamp(min=0)) * gain)
     return ((encoded - 0.5) / SH0)[:, None]

@@ -25,7 +25,7 @@ FIXED = 7
 
 def lamps_of(light: FilteredLight | None) -> int:
     """How many lights stand beside the map."""
-    return 0 if light is None or light.lobes is None else len(light.lobes.directions)
+    return 0 if light is None or light.lobes is None else len(light.lobes)
 
 
 def seen_normals(normals: Tensor, to_eye: Tensor) -> Tensor:
@@ -54,9 +54,12 @@ def eye_directions(gaussians: PosedGaussians, positions: Tensor) -> Tensor:
     return normalize(positions.to(gaussians.means)[:, None] - gaussians.means, dim=-1)
 
 
-def lamp_directions(light: FilteredLight | None) -> Tensor | None:
-    """Directions [L, 3] towards the lights beside the map, None without any."""
-    return None if light is None or light.lobes is None or not lamps_of(light) else light.lobes.directions
+def lamp_directions(light: FilteredLight | None, points: Tensor) -> Tensor | None:
+    """Directions [L, 3] towards the lights beside the map, or [B, N, L, 3] from points [B, N, 3] m where some are near.
+
+    None without any.
+    """
+    return None if light is None or light.lobes is None or not lamps_of(light) else light.lobes.at(points).directions
 
 
 def surface_rows(
@@ -92,7 +95,7 @@ def surface_features(
     if gaussians.material is None:
         normals = torch.zeros_like(means) if gaussians.normals is None else gaussians.normals
         return means.new_zeros(*means.shape[:2], width), normals
-    rows = surface_rows(gaussians, positions, lamp_directions(light))
+    rows = surface_rows(gaussians, positions, lamp_directions(light, means))
     return rows[..., :width], rows[..., width : width + 3]
 
 
@@ -109,6 +112,20 @@ def pixel_rays(cameras: CameraBatch) -> Tensor:
         x, y = torch.zeros_like(x), torch.zeros_like(y)
     away = normalize(torch.stack([x, y, torch.ones_like(x)], dim=-1), dim=-1)
     return away @ cameras.camera_from_world[:, None, :3, :3]
+
+
+def pixel_points(cameras: CameraBatch, depth_m: Tensor) -> Tensor:
+    """World points [B, H, W, 3] m that pixels show at depth [B, H, W] m along the camera's z."""
+    away, ahead = pixel_rays(cameras), cameras.camera_from_world[:, None, None, 2]
+    if not cameras.orthographic:
+        return cameras.positions()[:, None, None] + away * (depth_m / (away * ahead[..., :3]).sum(-1))[..., None]
+    rows, columns = torch.meshgrid(
+        *(torch.arange(count, device=depth_m.device) + 0.5 for count in depth_m.shape[1:]), indexing="ij"
+    )
+    K = cameras.K[:, :, :, None, None]
+    x, y = (columns - K[:, 0, 2]) / K[:, 0, 0], (rows - K[:, 1, 2]) / K[:, 1, 1]
+    seen = torch.stack([x.expand_as(depth_m), y.expand_as(depth_m), depth_m], dim=-1)
+    return (seen - cameras.camera_from_world[:, None, None, :3, 3]) @ cameras.camera_from_world[:, None, :3, :3]
 
 
 def facing(normals: Tensor, away: Tensor) -> Tensor:
@@ -128,13 +145,15 @@ def lit_pictures(
     surface: int,
     normal: int,
     turn: Tensor | None = None,
+    depth_m: Tensor | None = None,
 ) -> Tensor:
     """Diffuse and specular linear radiance times cover [B, H, W, 6] of blended features [B, H, W, C], alpha [B, H, W].
 
     surface, normal: the channels at which the surface (FIXED and one a lamp) and the normal begin. turn: [3, 3], world
-    directions @ turn are those the light is given in. No gradients. On CUDA it is one kernel.
+    directions @ turn are those the light is given in. depth_m: [B, H, W] along the camera's z; needed where lamps are
+    near. No gradients. On CUDA it is one kernel, unless lights are near or wide.
     """
-    if cuda_surface.usable(features):
+    if cuda_surface.usable(features) and (light.lobes is None or light.lobes.far_and_narrow):
         return cuda_shade.shade_rows(features, alpha, cameras, light, surface=surface, normal=normal, turn=turn)
     covered = alpha > 0
     cover = alpha[covered][:, None]
@@ -143,18 +162,24 @@ def lit_pictures(
     normals = facing(straight[:, normal : normal + 3], away)
     if turn is not None:
         normals, away = normals @ turn, away @ turn
-    shaded = shade_pixels(straight[:, surface : surface + FIXED + lamps_of(light)], normals, -away, light)
+    points = None if depth_m is None or not lamps_of(light) else pixel_points(cameras, depth_m)[covered]
+    shaded = shade_pixels(straight[:, surface : surface + FIXED + lamps_of(light)], normals, -away, light, points)
     found = alpha.new_zeros(*alpha.shape, 6)
     found[covered] = torch.cat([shaded.diffuse, shaded.specular], dim=-1) * cover
     return found
 
 
-def shade_pixels(surface: Tensor, normals: Tensor, to_eye: Tensor, light: FilteredLight) -> Shaded:
-    """Linear radiance of pixels [P] from blended, un-premultiplied channels [P, FIXED + lamps] and normals [P, 3]."""
+def shade_pixels(
+    surface: Tensor, normals: Tensor, to_eye: Tensor, light: FilteredLight, points: Tensor | None = None
+) -> Shaded:
+    """Linear radiance of pixels [P] from blended, un-premultiplied channels [P, FIXED + lamps] and normals [P, 3].
+
+    points: [P, 3] m what they show, world axes; needed where lamps are near.
+    """
     material = Material(surface[:, :3].clamp(0, 1), surface[:, 3:4].clamp(0, 1), surface[:, 4:5].clamp(0, 1))
     lamps = surface[:, FIXED:].clamp(0, 1) if surface.shape[1] > FIXED else None
     seen = Visibility(surface[:, 5:6].clamp(0, 1), surface[:, 6:7].clamp(0, 1), lamps)
-    return shade(material, normalize(normals, dim=-1), to_eye, light, seen)
+    return shade(material, normalize(normals, dim=-1), to_eye, light, seen, points)
 
 
 def shade_gaussians(gaussians: PosedGaussians, positions: Tensor, light: FilteredLight) -> Shaded:
@@ -165,10 +190,10 @@ def shade_gaussians(gaussians: PosedGaussians, positions: Tensor, light: Filtere
     to_eye = eye_directions(gaussians, positions)
     normals = seen_normals(gaussians.normals, to_eye)
     with torch.no_grad():
-        rows = surface_rows(gaussians, positions, lamp_directions(light))
+        rows = surface_rows(gaussians, positions, lamp_directions(light, gaussians.means))
     lamps = rows[..., FIXED : FIXED + lamps_of(light)] if lamps_of(light) else None
     seen = Visibility(rows[..., 5:6], rows[..., 6:7], lamps)
-    return shade(of_gaussians(material), normals, to_eye, light, seen)
+    return shade(of_gaussians(material), normals, to_eye, light, seen, gaussians.means)
 
 
 def of_gaussians(material: PosedMaterial) -> Material:

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -23,10 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avatars.gaussians.posed import PosedGaussians, concatenate
-from avatars.lighting import albedo, environment_irradiance, relighting
+from avatars.lighting import albedo, relighting
 from avatars.lighting.colour import linear_from_srgb
-from avatars.lighting.prefilter import FilteredLight, filtered_environment
-from avatars.lit_pixels import FIXED, facing, lit_pictures, pixel_rays, shade_pixels, surface_features
+from avatars.lighting.prefilter import FilteredLight
+from avatars.lighting.scene_light import SceneLight
+from avatars.lit_pixels import FIXED, facing, lit_pictures, pixel_points, pixel_rays, shade_pixels, surface_features
 from avatars.rendering import CameraBatch, rasterise, rasterise_surfels
 from avatars.rendering.constants import EMPTY_ALPHA
 from avatars.rendering.packed import pack
@@ -101,37 +101,6 @@ class _Actor:
         return normals @ (linear / torch.linalg.det(linear) ** (1 / 3))
 
 
-_lights: WeakKeyDictionary[Environment, dict[str, Any]] = WeakKeyDictionary()
-
-
-class _Light:
-    """A map as its two kinds of avatars need it, each made when first asked for.
-
-    They are remembered as long as the Environment lives, since a large map takes a while.
-    """
-
-    def __init__(self, environment: Environment, device: torch.device) -> None:
-        self.environment, self.device = environment, device
-        self.known = _lights.setdefault(environment, {})
-
-    def irradiance(self) -> Tensor:
-        """[9, 3] coefficients, for avatars that hold colours."""
-        if "irradiance" not in self.known:
-            self.known["irradiance"] = environment_irradiance(self.environment)
-        return self.known["irradiance"].to(self.device)  # type: ignore[no-any-return]
-
-    def filtered(self) -> FilteredLight:
-        """For avatars that hold materials."""
-        key = f"filtered {self.device}"
-        if key not in self.known:
-            self.known[key] = filtered_environment(self.environment, self.device)
-        return self.known[key]  # type: ignore[no-any-return]
-
-    def lamps(self) -> int:
-        """How many lights stand beside the map."""
-        return len(self.environment.lights)
-
-
 def _check(instances: Sequence[SceneInstance], cameras: Sequence[Camera], passes: Sequence[str], quality: str) -> None:
     if quality not in _QUALITIES:
         raise EffigyError(f"unknown quality {quality!r}", expected=" or ".join(_QUALITIES))
@@ -167,7 +136,7 @@ def _check(instances: Sequence[SceneInstance], cameras: Sequence[Camera], passes
 class _Layers:
     """The features that ride along in the one rasterisation, and where each is found again."""
 
-    def __init__(self, passes: Sequence[str], actors: Sequence[_Actor], light: _Light | None) -> None:
+    def __init__(self, passes: Sequence[str], actors: Sequence[_Actor], light: SceneLight | None) -> None:
         self._holes = [actor.holdout for actor in actors]
         self._light = light
         self.materials = any(has_materials(actor.avatar) for actor in actors)
@@ -225,22 +194,25 @@ def has_materials(avatar: Posable) -> bool:
 def _shade(
     layers: dict[str, Tensor],
     alpha: Tensor,
+    depth: Tensor,
+    sets: Sequence[PosedGaussians],
     actors: Sequence[_Actor],
     frame: int,
     camera: CameraBatch,
-    light: _Light | None,
+    light: SceneLight | None,
     names: Sequence[str],
 ) -> dict[str, Tensor]:
     """Those passes of one sub-frame that depend on light or materials, premultiplied linear [H, W, C] each."""
     if len(actors) == 1 and has_materials(actors[0].avatar) and "surface" in layers:
-        return _lit_alone(layers, alpha, actors[0], frame, camera, light, names)
+        return _lit_alone(layers, alpha, depth, actors[0], frame, camera, light, names)
     covered = alpha > 0
     cover = alpha[covered][:, None]
     linear = linear_from_srgb((layers["colour"][covered] / cover.clamp(min=1e-6)).clamp(min=0))
     found = {"diffuse": linear, "specular": torch.zeros_like(linear), "albedo": linear}
     found |= {name: linear[:, :1] * 0 for name in ("roughness", "metallic", "occlusion")}
     if "normal" in layers:
-        away = pixel_rays(camera)[0][covered]
+        away, lamps = pixel_rays(camera)[0][covered], light is not None and light.lamps() > 0
+        points = pixel_points(camera, depth[None])[0][covered] if lamps else None
         normals = facing(layers["normal"][covered] / cover.clamp(min=1e-6), away)
         owner = (
             layers["owner"][covered].argmax(dim=-1) if len(actors) > 1 else torch.zeros_like(normals[:, 0], dtype=int)
@@ -249,9 +221,9 @@ def _shade(
             if has_materials(actor.avatar) and "surface" in layers:
                 part = layers["owner"][covered][:, index, None] if len(actors) > 1 else cover
                 surface = layers["surface"][covered] / part.clamp(min=1e-6)
-                mine = _lit_surface(actor, frame, surface, normals, away, light)
+                mine = _lit_surface(actor, frame, surface, normals, away, points, light)
             else:
-                mine = _lit_colours(actor, frame, linear, normals, light, "albedo" in names)
+                mine = _lit_colours(actor, frame, linear, normals, light, sets[index], "albedo" in names)
             for name, values in mine.items():
                 found[name] = torch.where((owner == index)[:, None], values, found[name])
     found["combined"] = found["diffuse"] + found["specular"]
@@ -265,10 +237,11 @@ def _shade(
 def _lit_alone(
     layers: dict[str, Tensor],
     alpha: Tensor,
+    depth: Tensor,
     actor: _Actor,
     frame: int,
     camera: CameraBatch,
-    light: _Light | None,
+    light: SceneLight | None,
     names: Sequence[str],
 ) -> dict[str, Tensor]:
     """As `_shade` of one person with materials: all pixels at once, without asking which are covered."""
@@ -281,18 +254,25 @@ def _lit_alone(
             linear = actor.world_from_avatar[frame, :3, :3]
             turn, width = linear / torch.linalg.det(linear) ** (1 / 3), FIXED
         both = torch.cat([layers["surface"][..., :width], layers["normal"]], dim=-1)[None]
-        lit = lit_pictures(both, alpha[None], camera, filtered, surface=0, normal=width, turn=turn)[0]
+        places = {"surface": 0, "normal": width, "turn": turn, "depth_m": depth[None]}
+        lit = lit_pictures(both, alpha[None], camera, filtered, **places)[0]
         found["diffuse"], found["specular"] = lit[..., :3], lit[..., 3:]
         found["combined"] = found["diffuse"] + found["specular"]
     return {name: found[name] for name in names}
 
 
 def _lit_surface(
-    actor: _Actor, frame: int, surface: Tensor, normals: Tensor, away: Tensor, light: _Light | None
+    actor: _Actor,
+    frame: int,
+    surface: Tensor,
+    normals: Tensor,
+    away: Tensor,
+    points: Tensor | None,
+    light: SceneLight | None,
 ) -> dict[str, Tensor]:
     """Passes of pixels [P, C] that show materials, in the light given or in the capture's (in the avatar's axes)."""
     if light is not None:
-        shaded = shade_pixels(surface, normals, -away, light.filtered())
+        shaded = shade_pixels(surface, normals, -away, light.filtered(), points)
     else:
         captured: FilteredLight = actor.avatar.captured_light  # type: ignore[attr-defined]
         shaded = shade_pixels(
@@ -303,13 +283,20 @@ def _lit_surface(
 
 
 def _lit_colours(
-    actor: _Actor, frame: int, linear: Tensor, normals: Tensor, light: _Light | None, with_albedo: bool
+    actor: _Actor,
+    frame: int,
+    linear: Tensor,
+    normals: Tensor,
+    light: SceneLight | None,
+    posed: PosedGaussians,
+    with_albedo: bool,
 ) -> dict[str, Tensor]:
     """Passes of pixels [P, C] that show trained colours, relit by estimate."""
     faced, captured = actor.model_normals(normals, frame), actor.avatar.captured_irradiance
     found = {}
     if light is not None:
-        found["diffuse"] = linear * relighting(light.irradiance(), captured, normals, faced)
+        shining = light.irradiance(posed.means[0].median(dim=0).values)
+        found["diffuse"] = linear * relighting(shining, captured, normals, faced)
     if with_albedo:
         found["albedo"] = albedo(linear, captured, faced)
     return found
@@ -340,7 +327,7 @@ def render_scene(
     _check(instances, cameras, passes, quality)
     where = torch.device(device)
     lens = CameraBatch.from_cameras(cameras, where)
-    light = None if environment is None else _Light(environment, where)
+    light = None if environment is None else SceneLight(environment, where)
     actors = [_Actor.of(item, where) for item in instances]
     layers = _Layers(passes, actors, light)
     frames = [len(cameras) // 2] if quality == "draft" else list(range(len(cameras)))
@@ -364,7 +351,7 @@ def render_scene(
             here = depth_sum / alpha.clamp(min=EMPTY_ALPHA)
         wanted = [name for name in _SHADED if name in sums]
         if wanted:
-            found |= _shade(found, alpha, actors, frame, camera, light, wanted)
+            found |= _shade(found, alpha, here, sets, actors, frame, camera, light, wanted)
         for name in sums:
             sums[name] += found["owner" if name in _BY_OWNER else name]
         cover += alpha

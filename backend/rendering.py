@@ -13,6 +13,7 @@ from avatars.rgb_head.reenact import pinned
 from backend.library import Library
 from backend.render_desk import RecentEnvironments
 from shared.errors import BadAvatar, BadMessage
+from shared.lamps import MOST_LIGHTS
 from shared.messages import (
     AvatarDetail,
     AvatarInstance,
@@ -34,7 +35,7 @@ class Studio:
         self.library, self.device = library, device
         self._avatars: OrderedDict[str, Any] = OrderedDict()
         self._environments = RecentEnvironments()
-        self._light: tuple[tuple[str, float, float], Environment] | None = None
+        self._light: tuple[tuple[Any, ...], Environment] | None = None
 
     def put_environment(self, message: PutEnvironment) -> None:
         """Keep an environment map under its digest."""
@@ -111,9 +112,14 @@ class Studio:
         reading a map takes a while."""
         if not request.environment:
             return None
-        key = (request.environment, request.environment_rotation_rad, request.environment_strength)
+        turned = (request.environment_rotation_rad, request.environment_strength)
+        beside = (request.environment_lights, request.environment_lamps)
+        count = sum(len(rows) for rows in beside)
+        if count > MOST_LIGHTS:
+            raise BadMessage("There are too many lights", found=str(count), expected=f"at most {MOST_LIGHTS}")
+        key = (request.environment, *turned, *(rows.tobytes() for rows in beside))
         if self._light is None or self._light[0] != key:
-            self._light = (key, Environment(self._environments.use(key[0]), *key[1:]))
+            self._light = (key, Environment(self._environments.use(request.environment), *turned, *beside))
         return self._light[1]
 
     def _instance(self, item: AvatarInstance) -> Any:

@@ -41,7 +41,7 @@ __all__ = [  # what is defined elsewhere and used from here; the rest of this pa
     "Superseded",
 ]
 
-PROTOCOL_VERSION = 6
+PROTOCOL_VERSION = 7
 Array = NDArray[Any]
 
 
@@ -114,6 +114,7 @@ class AvatarSummary:
     """One avatar of the library. `problem` is the one-sentence reason why it cannot be used, else empty.
 
     metrics: held-out values such as psnr_db, ssim. digest: sha-256 over the avatar's weights and description.
+    relightable: it holds materials, which any light is shaded on; without, new light on its colours is an estimate.
     """
 
     avatar_id: str
@@ -125,6 +126,7 @@ class AvatarSummary:
     metrics: dict[str, float] = field(default_factory=dict)
     licence: str = ""
     problem: str = ""
+    relightable: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
+
+from .lamps import no_lamps, no_suns
 
 Array = NDArray[Any]
 
@@ -44,7 +46,8 @@ class RenderRequest:
     """Ask for a picture. Newer requests of the same (client, view) replace older ones that were not begun.
 
     K: [S, 3, 3] px; world_from_camera: [S, 4, 4] OpenCV axes. environment: digest of a PutEnvironment, empty keeps the
-    light the avatar was captured in. quality: 'draft' or 'final'. S sub-frames are averaged; depth is the nearest.
+    light the avatar was captured in; else environment_lights [N, 7] and environment_lamps [M, 13] shine beside it (see
+    shared.types.Environment), at most shared.lamps.MOST_LIGHTS together. quality: 'draft' or 'final'. S sub-frames are averaged; depth is the nearest.
     shared_memory: the client can read pixels from memory of a process on its own machine.
     orthographic: parallel rays; K then maps metres to pixels, as in shared.types.Camera.
     """
@@ -64,6 +67,8 @@ class RenderRequest:
     quality: str = "final"
     shared_memory: bool = False
     orthographic: bool = False
+    environment_lights: Array = field(default_factory=no_suns)
+    environment_lamps: Array = field(default_factory=no_lamps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +124,8 @@ class PoseGaussians:
     environment: str = ""
     environment_rotation_rad: float = 0.0
     environment_strength: float = 1.0
+    environment_lights: Array = field(default_factory=no_suns)
+    environment_lamps: Array = field(default_factory=no_lamps)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import EffigyError
+from .lamps import LAMP_COLUMNS, SUN_COLUMNS, no_lamps, no_suns
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -191,18 +192,21 @@ class Environment:
 
     Row 0 looks towards +z. Column u in 0..1 looks towards azimuth (0.5 - u) * 2 pi measured from +x to +y: the centre
     column is +x (Blender's own equirectangular mapping). rotation_rad turns the light about +z; strength multiplies.
-    lights: [N, 7] suns and lamps beside the map, not turned or multiplied with it, in world axes: direction towards it,
+    lights: [N, 7] suns beside the map, not turned or multiplied with it, in world axes: direction towards it,
     irradiance of a surface facing it (radiance units times sr, red, green, blue), and half the angle it is wide, rad.
+    lamps: [M, 13] lights near by, in the columns of `shared.lamps`, likewise.
     """
 
     radiance: Float32
     rotation_rad: float = 0.0
     strength: float = 1.0
-    lights: Float32 = field(default_factory=lambda: np.zeros((0, 7), np.float32))
+    lights: Float32 = field(default_factory=no_suns)
+    lamps: Float32 = field(default_factory=no_lamps)
 
     def __post_init__(self) -> None:
         _freeze(self, "radiance", np.float32, (None, None, 3))
-        _freeze(self, "lights", np.float32, (None, 7))
+        _freeze(self, "lights", np.float32, (None, SUN_COLUMNS))
+        _freeze(self, "lamps", np.float32, (None, LAMP_COLUMNS))
 
 
 PASS_CHANNELS: Mapping[str, int] = MappingProxyType(

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avatars.lighting.lobes import Lobes
 from shared.types import Environment
 
 _C0, _C1, _C2, _C3, _C4 = 0.28209479177, 0.48860251190, 1.09254843059, 0.31539156525, 0.54627421529
@@ -40,7 +41,10 @@ def basis(directions: Tensor) -> Tensor:
 
 
 def environment_irradiance(environment: Environment) -> Tensor:
-    """Irradiance coefficients [9, 3] float32 (CPU) of a map, with its rotation and strength; negative light is none."""
+    """Irradiance coefficients [9, 3] float32 (CPU) of a map with its rotation, strength and suns.
+
+    Negative light is none.     Lamps near by are not in it: see `lamps_irradiance`.
+    """
     radiance = np.maximum(environment.radiance, 0.0)  # Environment itself refuses what is not finite
     height, width, _ = radiance.shape
     edges = np.cos(np.linspace(0.0, math.pi, height + 1))
@@ -67,12 +71,21 @@ def environment_irradiance(environment: Environment) -> Tensor:
         [np.einsum("h,hc->c", along * solid_angle, rows[:, wave]) for along, wave in parts]
     )
     irradiance = radiance_coefficients * np.array(COSINE_LOBE)[:, None] * environment.strength
-    for light in np.asarray(environment.lights, np.float64):  # a lamp is a point on the sphere
-        length = np.linalg.norm(light[:3])
-        if length > 0:
-            at = basis(torch.from_numpy(light[:3] / length)).numpy()
-            irradiance += np.outer(at * np.array(COSINE_LOBE), np.maximum(light[3:6], 0))
-    return torch.from_numpy(irradiance.astype(np.float32))
+    suns = _of_points(Lobes.of(environment.lights))
+    return torch.from_numpy(irradiance.astype(np.float32)) + suns
+
+
+def lamps_irradiance(environment: Environment, place: Tensor) -> Tensor:
+    """Irradiance coefficients [9, 3] of an environment's lamps as they shine on a place [3] m, world axes."""
+    if not len(environment.lamps):
+        return place.new_zeros(9, 3)
+    return _of_points(Lobes.of(environment.lights[:0], place.device, environment.lamps).at(place))
+
+
+def _of_points(lobes: Lobes) -> Tensor:
+    """Coefficients [9, 3] of N lights, each a point on the sphere."""
+    at = basis(lobes.directions) * torch.tensor(COSINE_LOBE).to(lobes.directions)
+    return at.transpose(0, 1) @ lobes.irradiance
 
 
 def irradiance_at(coefficients: Tensor, normals: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from avatars.lighting.brdf import SMOOTHEST, ggx, smith_visibility
 from avatars.lighting.latlong import columns_rows, enlarged, looked_up, resampled, row_solid_angles
-from avatars.lighting.lobes import Lobes
+from avatars.lighting.lobes import Lobes, lobes_of
 from shared.types import Environment
 
 HEIGHT = 128
@@ -166,7 +166,7 @@ def filtered(radiance: Tensor, *, height: int = HEIGHT) -> FilteredLight:
 def filtered_environment(environment: Environment, device: torch.device | str = "cpu") -> FilteredLight:
     """An `Environment` prepared for shading, with its rotation, strength and lights."""
     radiance = torch.from_numpy(np.array(environment.radiance)).to(device)
-    lobes = Lobes.of(environment.lights, device) if len(environment.lights) else None
+    lobes = lobes_of(environment, device)
     return replace(
         filtered(radiance), rotation_rad=environment.rotation_rad, strength=environment.strength, lobes=lobes
     )

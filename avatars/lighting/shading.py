@@ -51,9 +51,16 @@ def reflected(normals: Tensor, to_eye: Tensor) -> Tensor:
 
 
 def shade(
-    material: Material, normals: Tensor, to_eye: Tensor, light: FilteredLight, visible: Visibility | None = None
+    material: Material,
+    normals: Tensor,
+    to_eye: Tensor,
+    light: FilteredLight,
+    visible: Visibility | None = None,
+    points: Tensor | None = None,
 ) -> Shaded:
-    """Split-sum shading under `light`. normals, to_eye: [..., 3] unit, world axes."""
+    """Split-sum shading under `light`. normals, to_eye: [..., 3] unit, world axes. points: [..., 3] m, where this is;
+    needed where lamps are near.
+    """
     n_dot_v = (normals * to_eye).sum(-1, keepdim=True).clamp(GRAZING, 1)
     f0 = normal_reflectance(material.albedo, material.metallic)
     scale, bias = split_sum(n_dot_v[..., 0], material.roughness[..., 0])
@@ -62,10 +69,11 @@ def shade(
     if visible is not None:
         gathered, irradiance = gathered * visible.specular, irradiance * visible.diffuse
     specular = gathered * (f0 * scale[..., None] + bias[..., None])
-    if light.lobes is not None and len(light.lobes.directions):
+    if light.lobes is not None and len(light.lobes):
         lit = None if visible is None else visible.lobes
-        irradiance = irradiance + light.lobes.diffuse_at(normals, lit)
-        specular = specular + light.lobes.specular_at(
+        lobes = light.lobes.at(points)
+        irradiance = irradiance + lobes.diffuse_at(normals, lit)
+        specular = specular + lobes.specular_at(
             normals, to_eye, material.albedo, material.roughness, material.metallic, lit
         )
     return Shaded(material.albedo * (1 - material.metallic) * irradiance, specular)

@@ -76,6 +76,7 @@ class RelitPictures:
         given = (rotations, translations, expressions, eyes)
         if lamps:
             assert light.lobes is not None
+            assert light.lobes.lamps is None, "poses are recorded for lights far away only"
             given = (*given, light.lobes.directions)
         if not rotations.is_cuda:
             return self._found(given)

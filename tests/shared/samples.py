@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from shared import desk_messages as d
+from shared import lamps
 from shared import messages as m
 from shared.types import ProxyMesh, Rig
 
@@ -53,6 +54,7 @@ def instance(avatar_id: str = "anna") -> m.AvatarInstance:
 def samples() -> dict[str, Any]:
     """Message name -> a message."""
     summary = m.AvatarSummary("anna", "Anna", "rgb_head", "cd" * 32, "effigy_human", "2026-01-01", {"psnr_db": 31.5})
+    summary = dataclasses.replace(summary, relightable=True)
     job = m.JobInfo("j1", "train", "Anna", "running", 3, 10, 2.5, {"l1": 0.25}, 2.8, "Größe ✓", "2026-01-01")
     job = dataclasses.replace(job, place=2, findings=(d.Finding("masks", "ok", "8 of 8"),))
     memory = m.PixelMemory(42, 7, "ab" * 16, 8192, 4096, 3, ("float16", "float32"), ((2, 3, 4), (2, 3, 1)))
@@ -78,7 +80,18 @@ def samples() -> dict[str, Any]:
         m.GetJobPreview("j1"),
         m.JobPreview("j1", 3, np.zeros((0, 0, 3), np.uint8)),
         m.PutEnvironment("ef" * 32, np.full((2, 4, 3), 0.5, np.float16)),
-        m.RenderRequest("final", (instance(), instance("bob")), 64, 48, np.eye(3)[None], np.eye(4)[None], 0.1, 100.0),
+        m.RenderRequest(
+            "final",
+            (instance(), instance("bob")),
+            64,
+            48,
+            np.eye(3)[None],
+            np.eye(4)[None],
+            0.1,
+            100.0,
+            environment_lights=lamps.sun((0, 0, 1), (2, 2, 1), 0.5)[None],
+            environment_lamps=lamps.ball((1, 2, 3), (4, 4, 4), 0.25)[None],
+        ),
         m.FrameReply("final", ("combined",), (np.full((2, 3, 4), 0.5, np.float16),), 12.5, memory),
         m.PoseGaussians("splats/anna", instance(), "ef" * 32, 0.5, 2.0),
         m.GaussianCloud(

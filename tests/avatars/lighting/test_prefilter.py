@@ -13,9 +13,10 @@ from torch.nn.functional import normalize
 
 from avatars.lighting.brdf import brdf
 from avatars.lighting.latlong import columns_rows, looked_up, pixel_directions, resampled, row_solid_angles
-from avatars.lighting.lobes import Lobes, sun, with_lights
+from avatars.lighting.lobes import Lobes, with_lights
 from avatars.lighting.prefilter import HEIGHT, ROUGHNESSES, filtered, filtered_environment, specular_kernel
 from avatars.lighting.shading import Material, Visibility, exposed, reflected, shade
+from shared.lamps import sun
 from shared.types import Environment
 from tests.avatars.lighting.test_lighting import soft_sky
 

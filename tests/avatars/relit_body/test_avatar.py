@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from avatars.avatar_folder import About, load_avatar, save_avatar
-from avatars.lighting.lobes import sun
 from avatars.relit_body.avatar import RelitAvatar
 from avatars.rendering import CameraBatch
 from avatars.scene import render_scene
 from avatars.templates.template import Template
 from shared.errors import BadAvatar
+from shared.lamps import sun
 from shared.types import PASS_CHANNELS, Environment
 from tests.avatars.relit_files import front, painted_avatar, painted_teacher, standing
 
