@@ -119,7 +119,9 @@ class Studio:
             raise BadMessage("There are too many lights", found=str(count), expected=f"at most {MOST_LIGHTS}")
         key = (request.environment, *turned, *(rows.tobytes() for rows in beside))
         if self._light is None or self._light[0] != key:
-            self._light = (key, Environment(self._environments.use(request.environment), *turned, *beside))
+            kept = self._light[1].radiance if self._light and self._light[0][0] == key[0] else None
+            radiance = self._environments.use(request.environment) if kept is None else kept
+            self._light = (key, Environment(radiance, *turned, *beside))
         return self._light[1]
 
     def _instance(self, item: AvatarInstance) -> Any:

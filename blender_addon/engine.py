@@ -100,10 +100,12 @@ class EffigyEngine(bpy.types.RenderEngine):
         layer = depsgraph.view_layer_eval
         size = camera_read.read_size(scene)
         world = world_read.read_world(scene.world, MAPS)
-        light = scene_light.chosen_light(scene, world, MAPS)
+        light = scene_light.chosen_light(depsgraph, world, MAPS)
         unlit = scene_light.problem(scene, world)
         if unlit:
             self.report({"WARNING"}, unlit)
+        for note in light.lights.notes if light is not None else ():
+            self.report({"WARNING"}, note)
         if scene.camera is not None and scene.camera.type == "CAMERA" and scene.camera.data.dof.use_dof:
             self.report({"WARNING"}, "Effigy's pictures are sharp everywhere: depth of field is left to the compositor")
         eyes = self._eyes(scene)
@@ -188,7 +190,7 @@ class EffigyEngine(bpy.types.RenderEngine):
         radiance = None
         if light is not None:
             radiance = light.radiance
-            request = replace(request, environment_rotation_rad=light.rotation_rad, environment_strength=light.strength)
+            request = replace(request, **light.fields())
         frame = BACKEND.render(settings(scene), request, radiance, self.test_break)
         return dict(frame.passes)
 
@@ -238,10 +240,9 @@ def wanted_passes(layer: Any) -> tuple[str, ...]:
         "depth": layer.use_pass_z,
         "mask": own.use_pass_mask,
         "normal": layer.use_pass_normal,
-        "albedo": own.use_pass_albedo,
         "id": own.use_pass_id,
         "coverage": bool(wanted_mattes(layer)),
-    }
+    } | {name: getattr(own, f"use_pass_{name}") for name in passes.SURFACE_PASSES}
     return ("combined", *(name for name, wanted in chosen.items() if wanted))
 
 

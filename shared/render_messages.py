@@ -47,9 +47,9 @@ class RenderRequest:
 
     K: [S, 3, 3] px; world_from_camera: [S, 4, 4] OpenCV axes. environment: digest of a PutEnvironment, empty keeps the
     light the avatar was captured in; else environment_lights [N, 7] and environment_lamps [M, 13] shine beside it (see
-    shared.types.Environment), at most shared.lamps.MOST_LIGHTS together. quality: 'draft' or 'final'. S sub-frames are averaged; depth is the nearest.
-    shared_memory: the client can read pixels from memory of a process on its own machine.
-    orthographic: parallel rays; K then maps metres to pixels, as in shared.types.Camera.
+    shared.types.Environment), at most shared.lamps.MOST_LIGHTS together. quality: 'draft' or 'final'. S sub-frames are
+    averaged; depth is the nearest. shared_memory: the client can read pixels from memory of a process on its own
+    machine. orthographic: parallel rays; K then maps metres to pixels, as in shared.types.Camera.
     """
 
     view: str

@@ -24,7 +24,10 @@ Int32 = NDArray[np.int32]
 
 
 def frozen_array(value: Any, dtype: Any, shape: tuple[int | None, ...], name: str) -> NDArray[Any]:
-    """A read-only contiguous copy-if-needed of `value`; `None` in `shape` is any length. Raises EffigyError."""
+    """A read-only contiguous copy-if-needed of `value`; `None` in `shape` is any length. Raises EffigyError.
+
+    An array that was made by this function is taken as it is.
+    """
     array = np.ascontiguousarray(value, dtype=dtype)
     fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
     if not fits:
@@ -32,7 +35,7 @@ def frozen_array(value: Any, dtype: Any, shape: tuple[int | None, ...], name: st
         raise EffigyError(f"{name} has the wrong shape", found=str(list(array.shape)), expected=wanted)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise EffigyError(f"{name} holds values that are not finite", expected="finite numbers")
-    if array is value or array.base is not None:
+    if array.base is not None or (array is value and array.flags.writeable):
         array = array.copy()
     array.setflags(write=False)
     return array

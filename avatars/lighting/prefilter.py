@@ -12,9 +12,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from weakref import ref
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from avatars.lighting.brdf import SMOOTHEST, ggx, smith_visibility
@@ -164,9 +166,20 @@ def filtered(radiance: Tensor, *, height: int = HEIGHT) -> FilteredLight:
 
 
 def filtered_environment(environment: Environment, device: torch.device | str = "cpu") -> FilteredLight:
-    """An `Environment` prepared for shading, with its rotation, strength and lights."""
-    radiance = torch.from_numpy(np.array(environment.radiance)).to(device)
+    """An `Environment` prepared for shading, with its rotation, strength and lights.
+
+    The last few maps are remembered, so that one that is only turned is not filtered again.
+    """
+    key = (id(environment.radiance), str(device))
+    known = _recent.get(key)
+    if known is None or known[0]() is not environment.radiance:
+        radiance = torch.from_numpy(np.array(environment.radiance)).to(device)
+        known = _recent[key] = (ref(environment.radiance), filtered(radiance))
+        while len(_recent) > _MOST_RECENT:
+            del _recent[next(iter(_recent))]
     lobes = lobes_of(environment, device)
-    return replace(
-        filtered(radiance), rotation_rad=environment.rotation_rad, strength=environment.strength, lobes=lobes
-    )
+    return replace(known[1], rotation_rad=environment.rotation_rad, strength=environment.strength, lobes=lobes)
+
+
+_MOST_RECENT = 4
+_recent: dict[tuple[int, str], tuple[ref[NDArray[np.float32]], FilteredLight]] = {}

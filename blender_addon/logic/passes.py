@@ -17,10 +17,18 @@ BLENDER_PASSES: dict[str, tuple[str, int, str, str]] = {
     "depth": ("Depth", 1, "Z", "VALUE"),
     "mask": ("Mask", 1, "X", "VALUE"),
     "normal": ("Normal", 3, "XYZ", "VECTOR"),
-    "albedo": ("Albedo", 3, "RGB", "COLOR"),
     "id": ("Avatar ID", 1, "X", "VALUE"),
+    "albedo": ("Albedo", 3, "RGB", "COLOR"),
+    "roughness": ("Roughness", 1, "X", "VALUE"),
+    "metallic": ("Metallic", 1, "X", "VALUE"),
+    "occlusion": ("Occlusion", 1, "X", "VALUE"),
+    "diffuse": ("Diffuse", 3, "RGB", "COLOR"),
+    "specular": ("Specular", 3, "RGB", "COLOR"),
 }
 """Pass of a frame -> (name in Blender, channels, channel letters, kind); combined is Blender's own first pass."""
+
+SURFACE_PASSES = ("albedo", "roughness", "metallic", "occlusion", "diffuse", "specular")
+"""What avatars are made of and how light falls on it; a view layer has a switch `use_pass_NAME` for each."""
 
 
 def over(combined: NDArray[Any], background: Float32 | None) -> Float32:

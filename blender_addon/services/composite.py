@@ -163,6 +163,7 @@ RENDER = (
     "simplify_subdivision_render",
 )
 OWN = ("address", "quality", "motion_blur_samples", "light")
+RELIGHT = ("image", "rotation", "strength", "exposure", "use_lamps")
 
 
 def follow(scene: Any) -> None:
@@ -175,8 +176,11 @@ def follow(scene: Any) -> None:
             f"The scene that renders the avatars of {scene.name!r} was deleted",
             do="Remove Avatars from the Composite, and composite them again",
         )
-    for owner, names in ((scene.render, RENDER), (scene.effigy, OWN)):
-        target = avatars.render if owner == scene.render else avatars.effigy
+    for owner, target, names in (
+        (scene.render, avatars.render, RENDER),
+        (scene.effigy, avatars.effigy, OWN),
+        (scene.effigy_relight, avatars.effigy_relight, RELIGHT),
+    ):
         for name in names:
             _put(target, name, getattr(owner, name))
     for name in ("camera", "world", "frame_start", "frame_end", "frame_step"):

@@ -148,18 +148,19 @@ class Follower:
         state = pose_read.read_avatar(evaluated, depsgraph, np.array(evaluated.matrix_world))
         (instance,) = pose_read.stack([[state]])
         world = world_read.read_world(scene.world, MAPS)
-        sent = scene_light.chosen_light(scene, world, MAPS)
-        digest, radiance, light = "", None, (0.0, 1.0)
+        sent = scene_light.chosen_light(depsgraph, world, MAPS)
+        digest, radiance, light = "", None, {}
         if sent is not None:
-            radiance, light = np.ascontiguousarray(sent.radiance, np.float16), (sent.rotation_rad, sent.strength)
+            radiance, light = np.ascontiguousarray(sent.radiance, np.float16), sent.fields()
             digest = hashlib.sha256(radiance.tobytes()).hexdigest()
-        request = messages.PoseGaussians(f"splats/{item.name}"[:80], instance, digest, *light)
+        request = messages.PoseGaussians(f"splats/{item.name}"[:80], instance, digest, **light)
         seen = hashlib.sha256()
         for part in (instance.rotations, instance.translations, instance.expressions):
             seen.update(part.tobytes())
         # Where it stands matters only for how light falls on it.
-        turned = instance.world_from_avatar[:, :3, :3] if sent is not None else np.zeros(0)
-        seen.update(repr((instance.avatar_id, instance.digest, digest, light, np.round(turned, 6).tolist())).encode())
+        turned = instance.world_from_avatar if sent is not None else np.zeros(0)
+        beside = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in light.items()}
+        seen.update(repr((instance.avatar_id, instance.digest, digest, beside, np.round(turned, 6).tolist())).encode())
         return request, radiance, seen.hexdigest()
 
 

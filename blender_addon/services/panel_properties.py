@@ -34,6 +34,11 @@ class EffigyRelight(bpy.types.PropertyGroup):
         soft_min=-3.0,
         soft_max=3.0,
     )
+    use_lamps: BoolProperty(
+        name="Scene Lights",
+        description="The scene's sun, point, spot and area lights shine on avatars beside the World or their own HDRI",
+        default=True,
+    )
 
 
 class EffigyExport(bpy.types.PropertyGroup):

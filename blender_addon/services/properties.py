@@ -22,6 +22,11 @@ class EffigyAvatar(bpy.types.PropertyGroup):
         name="Digest", description="Content of the avatar this armature was made for; empty accepts any"
     )
     avatar_name: StringProperty(name="Name")
+    relightable: BoolProperty(
+        name="Relightable",
+        description="The avatar holds materials, so that any light is shaded on it; others only estimate new light",
+        default=False,
+    )
     rig: StringProperty(name="Rig", description="Joints, parents and expressions, as JSON", options={"HIDDEN"})
     show_proxy: BoolProperty(
         name="Keep Proxy in Viewport",
@@ -184,7 +189,31 @@ class EffigyViewLayer(bpy.types.PropertyGroup):
 
     use_pass_mask: BoolProperty(name="Mask", description="Coverage of the avatars, 0 to 1", default=False)
     use_pass_albedo: BoolProperty(
-        name="Albedo", description="Estimated surface colour without light, linear, premultiplied", default=False
+        name="Albedo",
+        description="Surface colour without light, linear, premultiplied; an estimate for avatars without materials",
+        default=False,
+    )
+    use_pass_roughness: BoolProperty(
+        name="Roughness", description="0 mirror to 1 matt, times cover; 0 for avatars without materials", default=False
+    )
+    use_pass_metallic: BoolProperty(
+        name="Metallic", description="0 to 1 metal, times cover; 0 for avatars without materials", default=False
+    )
+    use_pass_occlusion: BoolProperty(
+        name="Occlusion",
+        description="How much of the sky a surface sees in this pose, times cover; 0 for avatars without materials",
+        default=False,
+    )
+    use_pass_diffuse: BoolProperty(
+        name="Diffuse",
+        description="The part of Combined that matt reflection makes, linear, premultiplied; all of it for avatars "
+        "without materials",
+        default=False,
+    )
+    use_pass_specular: BoolProperty(
+        name="Specular",
+        description="The part of Combined that shine makes, linear, premultiplied; 0 for avatars without materials",
+        default=False,
     )
     use_pass_id: BoolProperty(
         name="Avatar ID",

@@ -30,6 +30,7 @@ def add_avatar(context: Any, detail: messages.AvatarDetail) -> Any:
     armature.effigy.avatar_id = detail.summary.avatar_id
     armature.effigy.digest = detail.summary.digest
     armature.effigy.avatar_name = name
+    armature.effigy.relightable = detail.summary.relightable
     armature.effigy.rig = rig_to_json(detail.rig, detail.rest_pose, _floor_m(detail))
     rig_object = bpy.data.objects.new(name, armature)
     rig_object.show_in_front = True

@@ -1,4 +1,7 @@
-"""What shines on a scene's avatars by its choice: the World, an HDRI of their own, or what they were captured in."""
+"""What shines on a scene's avatars by its choice: the World, an HDRI of their own, or what they were captured in.
+
+Lamps of the scene shine along with the first two. They never join the light of the capture, which is already complete.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import world_read
+from . import lamp_read, world_read
 
 FOLLOWS_WORLD = ("AUTO", "WORLD")
 
@@ -26,13 +29,24 @@ def chosen_map(scene: Any, world: world_read.World, cache: world_read.MapCache) 
         light = world.light
     if light is None:
         return None
-    return replace(light, gain=np.asarray(light.gain) * math.pow(2.0, own.exposure))
+    return replace(light, gain=np.asarray(light.gain) * exposure_gain(scene))
 
 
-def chosen_light(scene: Any, world: world_read.World, cache: world_read.MapCache) -> world_read.SentLight | None:
-    """The same, ready for the wire."""
+def exposure_gain(scene: Any) -> float:
+    """What the light on avatars is multiplied by."""
+    return math.pow(2.0, scene.effigy_relight.exposure)
+
+
+def chosen_light(depsgraph: Any, world: world_read.World, cache: world_read.MapCache) -> world_read.SentLight | None:
+    """The same with the lamps that a dependency graph shows, ready for the wire."""
+    scene = depsgraph.scene_eval
     light = chosen_map(scene, world, cache)
-    return None if light is None else world_read.sent_light(light, cache)
+    if light is None:
+        return None
+    sent = world_read.sent_light(light, cache)
+    if not scene.effigy_relight.use_lamps:
+        return sent
+    return replace(sent, lights=lamp_read.read_lights(depsgraph, exposure_gain(scene)))
 
 
 def problem(scene: Any, world: world_read.World) -> str:

@@ -154,6 +154,7 @@ class EFFIGY_OT_relink(AskingOperator, bpy.types.Operator):
                 f"The backend's {reply.summary.name!r} has another skeleton", do="Add it to the scene as a new avatar"
             )
         avatar.data.effigy.digest = reply.summary.digest
+        avatar.data.effigy.relightable = reply.summary.relightable
         avatar.data.update_tag()
 
 

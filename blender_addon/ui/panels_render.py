@@ -10,6 +10,7 @@ import bpy
 from .. import batch
 from ..engine import EffigyEngine, wanted_mattes
 from ..logic import shot_text
+from ..logic.passes import SURFACE_PASSES
 from ..services import camera_read, composite, frame_files, native_splats
 from .drawing import wrapped
 from .operators_render import batch_command
@@ -140,8 +141,11 @@ def draw_passes(layout: Any, context: Any) -> None:
     grid.prop(view_layer, "use_pass_z", text="Depth", toggle=True)
     grid.prop(view_layer.effigy, "use_pass_mask", text="Mask", toggle=True)
     grid.prop(view_layer, "use_pass_normal", text="Normal", toggle=True)
-    grid.prop(view_layer.effigy, "use_pass_albedo", text="Albedo", toggle=True)
     grid.prop(view_layer.effigy, "use_pass_id", text="ID", toggle=True)
+    layout.label(text="Surface and Light")
+    grid = layout.grid_flow(columns=3, align=True)
+    for name in SURFACE_PASSES:
+        grid.prop(view_layer.effigy, f"use_pass_{name}", toggle=True)
     layout.label(text="Cryptomatte")
     row = layout.row(align=True)
     for kind, text in (("object", "Armature"), ("material", "Avatar"), ("asset", "Parent")):

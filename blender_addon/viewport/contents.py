@@ -15,7 +15,7 @@ from ..services import pose_read
 from ..services.rig_info import rig_of
 
 Float64 = NDArray[np.float64]
-RELEVANT = ("ARMATURE", "EMPTY")
+RELEVANT = ("ARMATURE", "EMPTY", "LIGHT")
 RELEVANT_DATA = ("Armature", "Key", "Collection", "Scene", "World", "Image")
 
 
@@ -50,7 +50,7 @@ class Contents:
         self.reads = 0
 
     def of(self, scene: Any, view_layer: Any, choose_light: Any) -> Content:
-        """The present content. choose_light(evaluated scene) -> SentLight or None."""
+        """The present content. choose_light(depsgraph) -> SentLight or None."""
         key = (scene.name_full, view_layer.name)
         if key not in self._kept or key in self._changed:
             self._changed.discard(key)
@@ -81,18 +81,17 @@ class Contents:
         try:
             states = pose_read.read_avatars(depsgraph)
             actors = tuple(_actor(state, view_layer) for state in states)
-            light = choose_light(depsgraph.scene_eval) if actors else None
+            light = choose_light(depsgraph) if actors else None
         except errors.EffigyError as error:
             return Content(problem=str(error))
-        stamp = None if light is None else (id(light.radiance), light.rotation_rad, light.strength)
-        return Content(actors, light, stamp)
+        return Content(actors, light, None if light is None else light.stamp())
 
 
 def _matters(changed: Any) -> bool:
     """Whether a changed datablock can be seen in an avatar's picture."""
     if isinstance(changed, bpy.types.Object):
         return changed.type in RELEVANT or changed.instance_type != "NONE"
-    return type(changed).__name__ in RELEVANT_DATA or isinstance(changed, bpy.types.NodeTree)
+    return type(changed).__name__ in RELEVANT_DATA or isinstance(changed, (bpy.types.NodeTree, bpy.types.Light))
 
 
 def _actor(state: pose_read.AvatarState, view_layer: Any) -> Actor:

@@ -261,19 +261,19 @@ def wish_for(
         near_m=camera.near_m,
         far_m=camera.far_m,
         passes=(PASS,),
-        environment_rotation_rad=light.rotation_rad if light else 0.0,
-        environment_strength=light.strength if light else 1.0,
         orthographic=camera.orthographic,
+        **(light.fields() if light else {}),
     )
     live = any(actor.state.avatar_id.startswith("live-") for actor in seen)
     return Wish(view, scene.name_full, stamp, camera, request, light.radiance if light else None, live)
 
 
-def choose_light(scene: Any) -> Any:
-    """The light of the scene's final renders, as it is sent; None for the captured one."""
+def choose_light(depsgraph: Any) -> Any:
+    """The light of a dependency graph's final renders, as it is sent; None for the captured one."""
     from .. import engine
 
-    return scene_light.chosen_light(scene, world_read.read_world(scene.world, engine.MAPS), engine.MAPS)
+    world = world_read.read_world(depsgraph.scene_eval.world, engine.MAPS)
+    return scene_light.chosen_light(depsgraph, world, engine.MAPS)
 
 
 def _regions() -> list[Any]:

@@ -239,3 +239,13 @@ def test_visibility_darkens_each_part_by_itself() -> None:
 def test_reflection() -> None:
     normal, eye = torch.tensor([[0.0, 0, 1]]), torch.tensor([[0.6, 0.0, 0.8]])
     torch.testing.assert_close(reflected(normal, eye), torch.tensor([[-0.6, 0.0, 0.8]]))
+
+
+def test_a_map_that_is_only_turned_is_not_filtered_again() -> None:
+    first = Environment(soft_sky())
+    again = Environment(first.radiance, 1.0, 2.0, sun((0, 0, 1), (1, 1, 1), 0.1)[None])
+    assert again.radiance is first.radiance
+    one, other = filtered_environment(first), filtered_environment(again)
+    assert one.specular is other.specular
+    assert (other.rotation_rad, other.strength, len(other.lobes)) == (1.0, 2.0, 1)
+    assert filtered_environment(Environment(soft_sky())).specular is not one.specular
