@@ -100,7 +100,7 @@ class EffigyEngine(bpy.types.RenderEngine):
         layer = depsgraph.view_layer_eval
         size = camera_read.read_size(scene)
         world = world_read.read_world(scene.world, MAPS)
-        light = scene_light.chosen_light(depsgraph, world, MAPS)
+        light = scene_light.chosen_light(scene, depsgraph, world, MAPS)
         unlit = scene_light.problem(scene, world)
         if unlit:
             self.report({"WARNING"}, unlit)

@@ -24,8 +24,8 @@ class Lobes:
     """N lights as they shine on points. A dimension of points may lie before N where they differ from point to point.
 
     directions: [..., N, 3] unit, towards them; irradiance: [..., N, 3] of a surface that faces them; half_angle_rad:
-    [..., N]. lamps: [M, 13] (columns of `shared.lamps`) further lights near by, which only `at` turns into lobes. narrow:
-    all half angles are known to be small.
+    [..., N]. lamps: [M, 13] (columns of `shared.lamps`) further lights near by, which only `at` turns into lobes.
+    narrow: all half angles are known to be small.
     """
 
     directions: Tensor

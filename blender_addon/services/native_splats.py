@@ -148,7 +148,7 @@ class Follower:
         state = pose_read.read_avatar(evaluated, depsgraph, np.array(evaluated.matrix_world))
         (instance,) = pose_read.stack([[state]])
         world = world_read.read_world(scene.world, MAPS)
-        sent = scene_light.chosen_light(depsgraph, world, MAPS)
+        sent = scene_light.chosen_light(scene, depsgraph, world, MAPS)
         digest, radiance, light = "", None, {}
         if sent is not None:
             radiance, light = np.ascontiguousarray(sent.radiance, np.float16), sent.fields()

@@ -37,9 +37,10 @@ def exposure_gain(scene: Any) -> float:
     return math.pow(2.0, scene.effigy_relight.exposure)
 
 
-def chosen_light(depsgraph: Any, world: world_read.World, cache: world_read.MapCache) -> world_read.SentLight | None:
+def chosen_light(
+    scene: Any, depsgraph: Any, world: world_read.World, cache: world_read.MapCache
+) -> world_read.SentLight | None:
     """The same with the lamps that a dependency graph shows, ready for the wire."""
-    scene = depsgraph.scene_eval
     light = chosen_map(scene, world, cache)
     if light is None:
         return None

@@ -272,8 +272,9 @@ def choose_light(depsgraph: Any) -> Any:
     """The light of a dependency graph's final renders, as it is sent; None for the captured one."""
     from .. import engine
 
-    world = world_read.read_world(depsgraph.scene_eval.world, engine.MAPS)
-    return scene_light.chosen_light(depsgraph, world, engine.MAPS)
+    scene = depsgraph.scene_eval
+    world = world_read.read_world(scene.world, engine.MAPS)
+    return scene_light.chosen_light(scene, depsgraph, world, engine.MAPS)
 
 
 def _regions() -> list[Any]:

@@ -34,10 +34,10 @@ def painted_teacher() -> PaintedTeacher:
     )
 
 
-@lru_cache(maxsize=1)
-def painted_avatar() -> RelitAvatar:
+@lru_cache(maxsize=2)
+def painted_avatar(count: int = 4000, probe_side: int = 8) -> RelitAvatar:
     """Surfels that hold what the painted teacher knows, with probes."""
-    return made(painted_teacher(), 4000, 8)
+    return made(painted_teacher(), count, probe_side)
 
 
 def front(size: int = 96, distance_m: float = 3.2) -> Camera:
