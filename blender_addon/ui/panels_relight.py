@@ -7,20 +7,33 @@ from typing import Any
 import bpy
 
 from .._shared import errors
+from ..logic.passes import SURFACE_PASSES
 from ..services import scene_light, world_read
+from ..services.connection import CONNECTION
+from ..services.rig_info import avatar_of
 from .drawing import wrapped
-from .parts import sidebar_part
+from .parts import sidebar_child, sidebar_part
 
-ESTIMATE = "An estimate: diffuse light without shine. An avatar whose captured light is not known keeps its brightness"
+SHADED = "{} holds materials: light is shaded on it, with shine, and its own body hides lamps and sky from it"
+ESTIMATE = "{} holds colours, not materials: new light on it is an estimate, matt and without shadows"
 NOT_LIT = "avatars keep the light they were captured in"
+OF_COLOURS = ("albedo", "diffuse")
+"""Surface passes that say something of avatars without materials, too."""
 
 
 class EFFIGY_PT_relight(sidebar_part("relight"), bpy.types.Panel):
     """The light avatars stand in"""
 
     def draw_part(self, context: Any) -> None:
-        """Draw what shines on the avatars, and its controls."""
+        """Draw how the selected avatar takes light, what shines on the avatars, and its controls."""
         layout, scene = self.layout, context.scene
+        avatar = avatar_of(context.object)
+        if avatar is not None:
+            holds = relightable(avatar)
+            note = layout.column()
+            note.enabled = holds
+            text, icon = (SHADED, "MATERIAL") if holds else (ESTIMATE, "INFO")
+            wrapped(note, context, text.format(avatar.name), icon=icon)
         layout.prop(scene.effigy, "light", expand=False)
         row = layout.row(align=True)
         row.operator_menu_enum("effigy.studio_light", "light", text="Blender's HDRIs", icon="WORLD")
@@ -31,7 +44,14 @@ class EFFIGY_PT_relight(sidebar_part("relight"), bpy.types.Panel):
         column.use_property_split = True
         column.enabled = bool(lit)
         column.prop(scene.effigy_relight, "exposure")
-        wrapped(layout, context, ESTIMATE)
+        self._draw_lamps(context, column, bool(lit))
+        layout.prop(scene.render, "film_transparent", text="Transparent Background")
+
+    def _draw_lamps(self, context: Any, column: Any, lit: bool) -> None:
+        count = shining(context)
+        column.prop(context.scene.effigy_relight, "use_lamps", text=f"Scene Lights ({count})")
+        if count and not lit and context.scene.effigy.light == "AUTO":
+            wrapped(self.layout, context, "Choose World above to have them light the avatars", icon="LIGHT")
 
     def _draw_own(self, context: Any) -> bool:
         own = context.scene.effigy_relight
@@ -57,7 +77,7 @@ class EFFIGY_PT_relight(sidebar_part("relight"), bpy.types.Panel):
             wrapped(self.layout, context, problem, icon="ERROR")
             return False
         if world.light is None or (scene.effigy.light == "AUTO" and not world.light.is_image):
-            wrapped(self.layout, context, f"The World has no image: {NOT_LIT}", icon="INFO")
+            wrapped(self.layout, context, f"The World has no image: {NOT_LIT}, without lamps", icon="INFO")
             return False
         wrapped(self.layout, context, "The World lights the avatars; its rotation and strength can be keyed")
         self._draw_nodes(scene.world)
@@ -76,4 +96,38 @@ class EFFIGY_PT_relight(sidebar_part("relight"), bpy.types.Panel):
                 column.prop(node.inputs["Strength"], "default_value", text="Strength")
 
 
-CLASSES = (EFFIGY_PT_relight,)
+class EFFIGY_PT_relight_passes(sidebar_child("EFFIGY_PT_relight", "Surface Passes"), bpy.types.Panel):
+    """What final pictures tell of surfaces and light"""
+
+    def draw_part(self, context: Any) -> None:
+        """Draw a switch for each; those that need materials are greyed for an avatar without."""
+        avatar = avatar_of(context.object)
+        holds = avatar is None or relightable(avatar)
+        grid = self.layout.grid_flow(columns=2, align=True)
+        for name in SURFACE_PASSES:
+            cell = grid.row(align=True)
+            cell.enabled = holds or name in OF_COLOURS
+            cell.prop(context.view_layer.effigy, f"use_pass_{name}", toggle=True)
+        if not holds:
+            wrapped(self.layout, context, f"{avatar.name} holds no materials: the greyed ones are empty", icon="INFO")
+        if context.scene.render.engine != "EFFIGY":
+            wrapped(self.layout, context, "The Effigy engine's passes; this scene is rendered by another engine")
+
+
+def relightable(avatar: Any) -> bool:
+    """Whether an avatar's armature stands for one with materials: by the backend where that is known, else the file."""
+    own, state = avatar.data.effigy, CONNECTION.state
+    for known in state.avatars if state is not None else ():
+        if known.avatar_id == own.avatar_id:
+            return bool(known.relightable)
+    return bool(own.relightable)
+
+
+def shining(context: Any) -> int:
+    """How many lights the scene shows."""
+    if not bpy.data.lights:
+        return 0
+    return sum(item.type == "LIGHT" and item.visible_get() for item in context.view_layer.objects)
+
+
+CLASSES = (EFFIGY_PT_relight, EFFIGY_PT_relight_passes)

@@ -19,10 +19,12 @@ from mathutils import Euler, Vector
 
 from blender_addon.logic import passes
 from blender_addon.services.rig_info import proxy_of
+from blender_addon.ui import panels_relight
 from blender_addon.viewport import contents, overlay
 
 from . import shots
 from .conftest import ROOT, RealBackend, backend_python, start_backend
+from .drawn import draw
 from .test_lamps import add_light, cycles, white
 
 SIZE = 160
@@ -244,3 +246,18 @@ def test_an_armature_knows_whether_its_avatar_holds_materials(person: object) ->
     assert person.data.effigy.relightable
     bpy.ops.effigy.add_avatar(avatar_id="tiny")
     assert not bpy.context.object.data.effigy.relightable
+
+
+def test_the_relight_part_follows_the_selected_avatar(person: object) -> None:
+    """By what the backend says it holds; the file tells where no backend does."""
+    bpy.ops.effigy.add_avatar(avatar_id="tiny")
+    head = bpy.context.object
+    for avatar, said in ((person, "Bare holds materials"), (head, "tiny holds colours")):
+        bpy.context.view_layer.objects.active = avatar
+        assert said in " ".join(draw(panels_relight.EFFIGY_PT_relight))
+    assert "tiny holds no materials" in " ".join(draw(panels_relight.EFFIGY_PT_relight_passes))
+    add_light("SUN", energy=1.0)
+    assert panels_relight.shining(bpy.context) == 1
+    assert "Choose World" in " ".join(draw(panels_relight.EFFIGY_PT_relight))
+    head.data.effigy.relightable = True  # as a head of a later version may be
+    assert "tiny holds materials" in " ".join(draw(panels_relight.EFFIGY_PT_relight))
