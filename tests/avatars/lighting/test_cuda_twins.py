@@ -40,7 +40,7 @@ def test_rows_and_lit_pixels_are_the_references(lamps: int) -> None:
     posed = avatar.pose_material(*pose(2, "cuda"))
     matrix = torch.tensor([[0.0, -2, 0, 1], [2, 0, 0, 2], [0, 0, 2, 3], [0, 0, 0, 1]], device="cuda")[None]
     light, eyes = light_of(lamps).to("cuda"), torch.tensor([[1.0, -6, 4], [5, 1, 3]], device="cuda")
-    moved, towards = posed.transformed(matrix), lamp_directions(light)
+    moved, towards = posed.transformed(matrix), lamp_directions(light, posed.means)
     want = surface_rows(moved, eyes, towards, width=15, plain=True)
     got = surface_rows(moved, eyes, towards, width=15)
     assert got.shape == want.shape
@@ -74,7 +74,9 @@ def test_recorded_pictures_are_plain_ones(lamps: int) -> None:
         turned, moved, expressed = pose(2, "cuda")
         given = (turned[seed : seed + 1], moved[:1], expressed[:1])
         found = pictures(*given, camera, light).combined
-        rows = surface_rows(avatar.pose_material(*given), camera.positions(), lamp_directions(light))
+        rows = surface_rows(
+            avatar.pose_material(*given), camera.positions(), lamp_directions(light, avatar.pose_material(*given).means)
+        )
         image = rasterise_surfels(avatar.pose_material(*given), camera, rows)
         lit = lit_pictures(image.features, image.alpha, camera, light, surface=0, normal=FIXED + lamps)
         torch.testing.assert_close(found[..., :3], lit[..., :3] + lit[..., 3:], atol=1e-4, rtol=1e-4)
