@@ -42,6 +42,17 @@ def add_capture(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     info.add_argument("folder", help="the recording's folder, or the name of an embedded capture")
     info.add_argument("--json", action="store_true", help="JSON instead of a table")
     info.set_defaults(run=capture_info)
+    clothing = actions.add_parser(
+        "clothe",
+        help="a template of the dressed person from a body recording's masks",
+        description="Pushes the bare template out to the masks and writes template.ply, which training then puts the "
+        "Gaussians on. For clothes that stand off the body; not for skirts. Needs a mask in every picture.",
+    )
+    clothing.add_argument("folder", help="the recording's folder, or the name of an embedded capture")
+    clothing.add_argument("--output", type=Path, help="file to write (default: template.ply in the recording's folder)")
+    clothing.add_argument("--pictures", type=int, default=64, help="how many to look at (default 64)")
+    clothing.add_argument("--force", action="store_true", help="replace a template.ply that is there")
+    clothing.set_defaults(run=clothe_capture)
     converting = actions.add_parser("convert", help="PeopleSnapshot as downloaded into what training reads")
     converting.add_argument("folder", type=Path, help="a subject's folder: camera.pkl, masks.hdf5, a video, …")
     converting.add_argument("--output", type=Path, required=True, help="folder to write")
@@ -66,6 +77,42 @@ def convert_capture(arguments: argparse.Namespace) -> int:
             folder, output, step=arguments.step, tell=lambda done, of: bar.update(task, completed=done, total=of)
         )
     print(f"{frames} frames in {output}")
+    return 0
+
+
+def clothe_capture(arguments: argparse.Namespace) -> int:
+    """Fit, write the mesh and a sheet beside it, and tell the overlap with the masks before and after."""
+    from PIL import Image
+    from rich.progress import Progress
+
+    from avatars.captures.opening import open_capture
+    from avatars.mlp_body.clothing import ClothingSettings, clothed_body, clothing_sheet, write_clothed_template
+    from shared.errors import BadConfig
+
+    if arguments.pictures < 1:
+        raise BadConfig("--pictures is too small", found=str(arguments.pictures), expected="at least 1")
+    folder = Path(arguments.folder).expanduser()
+    if arguments.output is None and not folder.is_dir():
+        raise BadConfig(f"{arguments.folder} is no folder to write into", do="Name a file with --output")
+    output = (arguments.output or folder / "template.ply").expanduser()
+    if output.exists() and not arguments.force:
+        raise BadConfig(f"{output} is there already", do="Name another file with --output, or add --force")
+    capture = open_capture(arguments.folder)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Comparing outlines", total=None)
+        found = clothed_body(
+            capture,
+            ClothingSettings(pictures=arguments.pictures),
+            lambda done, of: bar.update(task, completed=done, total=of),
+        )
+    write_clothed_template(found, output)
+    picture = output.with_suffix(".png")
+    Image.fromarray(clothing_sheet(capture, found)).save(picture)
+    print(
+        f"Overlap with the masks: {found.before[0]:.3f} bare, {found.after[0]:.3f} dressed; "
+        f"in held-out pictures {found.before[1]:.3f} and {found.after[1]:.3f}"
+    )
+    print(output, picture, sep="\n")
     return 0
 
 

@@ -26,7 +26,7 @@ def add_test(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "test",
         help="pictures of a trained body: its capture's poses beside the truth, novel poses, speed",
         description="As MMLPHuman's test.py. With --data_dir: gt/, result/ and mask/ with PSNR, SSIM, FLIP (and LPIPS "
-        "where its weights are) over the capture's own test split. With --pose_path (AMASS of any width, or "
+        "and FID where their weights are) over the capture's own test split. With --pose_path (AMASS of any width, or "
         "smpl_params.npz) and --cam_path: eight-digit PNGs. --test holds novel poses inside the training poses.",
     )
     parser.add_argument("--model_dir", "--model-dir", "--avatar", dest="model_dir", required=True, help="the avatar")
@@ -44,6 +44,7 @@ def add_test(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="default: 1024 1024 or recorded")
     parser.add_argument("--up", choices=UPS, help="up axis of --pose_path's world (default: found from the body)")
     parser.add_argument("--lpips", default="", metavar="FOLDER", help="folder with LPIPS's weight files")
+    parser.add_argument("--fid", metavar="FOLDER", help="folder with the Inception weights FID is measured with")
     parser.add_argument("--video", type=Path, metavar="FILE", help="with --pose_path: write an MP4 as well")
     parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -75,7 +76,8 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise BadConfig(f"--{name} is too small", found=str(value), expected=f"at least {least}")
-    for name, belongs in (("cam_path", "pose_path"), ("video", "pose_path"), ("only", "data_dir"), ("up", "pose_path")):
+    owners = {"pose_path": ("cam_path", "video", "up"), "data_dir": ("only", "fid")}
+    for name, belongs in ((name, owner) for owner, names in owners.items() for name in names):
         if getattr(arguments, name) is not None and getattr(arguments, belongs) is None:
             raise BadConfig(f"--{name} belongs to --{belongs}, which was not given")
     if arguments.video is not None:
@@ -86,6 +88,7 @@ def _on_capture(arguments: argparse.Namespace, body: Any, device: str) -> int:
     from avatars.captures.opening import open_capture
     from avatars.evaluation.frames import capture_shots, check_same_rig
     from avatars.mlp_body.testing import compare, timed
+    from avatars.training.inception import find_inception
     from avatars.training.lpips import find_lpips
 
     capture = open_capture(arguments.data_dir)
@@ -104,6 +107,7 @@ def _on_capture(arguments: argparse.Namespace, body: Any, device: str) -> int:
                 device,
                 longest_px=longest,
                 lpips=find_lpips(arguments.lpips, device),
+                inception=find_inception(arguments.fid or "", device),
                 tell=lambda done: progress.update(task, completed=done),
             )
         print("  ".join(f"{name} {value:.4f}" for name, value in means.items()), f" ({len(images)} images)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from avatars.captures.nersemble import is_nersemble, read_nersemble
 from avatars.captures.peoplesnapshot import is_peoplesnapshot, read_peoplesnapshot
 from avatars.captures.peoplesnapshot_raw import is_raw_peoplesnapshot, refuse_raw
 from avatars.captures.rana import is_rana, read_rana
+from avatars.skinning.clothed import find_clothed_template
 from shared.errors import BadCapture, EffigyError, nearest
 
 
@@ -91,7 +92,7 @@ def open_capture(name_or_folder: str | Path) -> Capture:
 
 def _read(folder: Path, layout: Layout) -> Capture:
     try:
-        return layout.read(folder)
+        return _clothed(folder, layout.read(folder))
     except BadCapture:
         raise
     except OSError as error:
@@ -102,6 +103,16 @@ def _read(folder: Path, layout: Layout) -> Capture:
         raise BadCapture(
             f"capture {folder.name} does not fit: {error.what}", found=error.found, expected=error.expected, do=error.do
         ) from error
+
+
+def _clothed(folder: Path, capture: Capture) -> Capture:
+    """The same with the template.ply that lies in a body's folder, where the reader has not looked for it."""
+    if capture.kind != "body" or capture.clothed_template is not None:
+        return capture
+    found = find_clothed_template((folder,))
+    if found is None:
+        return capture
+    return replace(capture, clothed_template=found, notes=(*capture.notes, f"Clothed template {found.name}"))
 
 
 def _signs() -> str:

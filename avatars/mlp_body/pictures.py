@@ -16,6 +16,8 @@ from avatars.training.data import Pictures
 
 MASKED = 128
 """A pixel of at least this alpha belongs to the person."""
+BANDS_PX = {"avatarrex": 5, "thuman4": 3, "actorshq": 4}
+"""Layout -> radius of the band along its masks' edges, as published (method page A.6); other layouts have none."""
 MULTIPLE_PX = 16
 """Sides of cut pictures are multiples of the rasterisers' tiles."""
 
@@ -31,9 +33,12 @@ def body_pictures(pictures: Pictures, capture: Capture, images: tuple[int, ...],
         return found
     if config.crop:
         found = cut_to_masks(found, config.crop_margin_px)
-    if config.losses.boundary_px > 0:
+    radius_px = config.losses.boundary_px
+    if radius_px < 0:
+        radius_px = BANDS_PX.get(capture.layout, 0)
+    if radius_px > 0:
         alpha = found.rgba[..., 3].cpu().numpy()
-        band = np.stack([boundary_band(one >= MASKED, config.losses.boundary_px) for one in alpha])
+        band = np.stack([boundary_band(one >= MASKED, radius_px) for one in alpha])
         found = replace(found, ignored=torch.from_numpy(band).to(found.rgba.device))
     return found
 

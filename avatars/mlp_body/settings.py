@@ -52,8 +52,9 @@ class BodyLosses:
 
     smoothness: mean distance between the offsets of neighbouring control points; size: of scales above size_limit_m,
     their value. basis: mean square of what the bases add, against wild poses. pose: mean square of the refinement.
-    boundary_px: a band of that radius along the mask's edge is left out. lpips_px: pictures are brought to this side
-    for LPIPS until patch_from images, from then on a random patch of that side is taken.
+    boundary_px: a band of that radius along the mask's edge is left out (-1: as published for the recording's layout,
+    none for others). lpips_px: pictures are brought to this side for LPIPS until patch_from images, from then on a
+    random patch of that side is taken.
     """
 
     smoothness: float = 0.1
@@ -61,7 +62,7 @@ class BodyLosses:
     size_limit_m: float = 0.01
     basis: float = 0.0
     pose: float = 0.0
-    boundary_px: int = 0
+    boundary_px: int = -1
     lpips_px: int = 512
     patch_from: int = 300_000
 

@@ -16,12 +16,13 @@ from avatars.captures.capture import Capture
 from avatars.evaluation.frames import Shot, capture_shots, over, render_shots
 from avatars.mlp_body.avatar import MlpBodyAvatar
 from avatars.training.evaluation import METRICS, MS_SSIM_SIDE_PX, as_uint8
+from avatars.training.inception import Inception, frechet_distance
 from avatars.training.lpips import Lpips
 from shared.errors import BadAvatar, BadCapture
 from shared.motions import SMPLX_JOINTS, SmplMotion, in_model_axes, likely_up
 from shared.types import Camera, Motion, Rig
 
-LPIPS_PX = 512
+LPIPS_PX, FID_MARGIN_PX = 512, 50
 FOLDERS = ("gt", "result", "mask")
 
 
@@ -94,17 +95,20 @@ def compare(
     *,
     longest_px: int,
     lpips: Lpips | None,
+    inception: Inception | None = None,
     tell: Callable[[int], None] = lambda done: None,
 ) -> dict[str, float]:
     """Render pictures of a capture beside the truth into gt/, result/ and mask/, and the means of their metrics.
 
     PSNR, SSIM and FLIP on whole pictures over white; LPIPS on the square around the mask, resized to 512, as the
-    original's evaluation does.
+    original's evaluation does. FID between all pictures and all truths, cut 50 px around the mask and brought to 512,
+    as AnimatableGaussians measures it; two pictures at least.
     """
     size = capture.train_size(longest_px)
     shots = capture_shots(capture, images, longest_px)
     cameras = {capture.images[index].camera for index in images}
     values: dict[str, list[float]] = {}
+    features: tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]] = ([], [])
     drawings = render_shots(avatar, capture.motion, shots, device, 1)
     for number, (index, drawn) in enumerate(zip(images, drawings, strict=True)):
         rgba = torch.from_numpy(capture.rgba(index, size)).to(device).float()[None] / 255
@@ -120,17 +124,25 @@ def compare(
         if lpips is not None:
             pair = (around_mask(picture, rgba[0, ..., 3]) for picture in (model, truth))
             values.setdefault("lpips", []).append(float(lpips(*pair)))
+        if inception is not None:
+            for kept, picture in zip(features, (model, truth), strict=True):
+                cut = around_mask(picture, rgba[0, ..., 3], FID_MARGIN_PX).clamp(0, 1)
+                with torch.no_grad():
+                    kept.append(inception((cut * 255).round() / 255)[0].cpu().numpy())
         tell(number + 1)
-    return {name: float(np.mean(numbers)) for name, numbers in values.items()}
+    means = {name: float(np.mean(numbers)) for name, numbers in values.items()}
+    if len(features[0]) > 1:
+        means["fid"] = frechet_distance(*(np.stack(kept) for kept in features))
+    return means
 
 
-def around_mask(picture: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+def around_mask(picture: torch.Tensor, alpha: torch.Tensor, margin_px: int = 0) -> torch.Tensor:
     """The square of a picture [1, H, W, 3] around what alpha [H, W] covers, at 512 px; all of it where nothing is."""
     rows, columns = torch.nonzero(alpha.amax(1) > 0.5)[:, 0], torch.nonzero(alpha.amax(0) > 0.5)[:, 0]
     height, width = alpha.shape
     if len(rows):
         top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-        side = min(max(bottom - top, right - left), height, width)
+        side = min(max(bottom - top, right - left) + 2 * margin_px, height, width)
         top = min(max((top + bottom - side) // 2, 0), height - side)
         left = min(max((left + right - side) // 2, 0), width - side)
         picture = picture[:, top : top + side, left : left + side]

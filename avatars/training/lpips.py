@@ -114,13 +114,14 @@ def find_lpips(folder: str, device: torch.device | str) -> Lpips | None:
         absent = [name for path, name in ((vgg, VGG_NAMES[0]), (linear, LINEAR_NAMES[0])) if path is None]
         log.warning("LPIPS is left out: there is no %s; other perceptual terms go on", " and no ".join(absent))
         return None
-    return Lpips(_read(vgg), _read(linear)).to(device).eval()
+    return Lpips(read_weights(vgg), read_weights(linear)).to(device).eval()
 
 
-def _read(path: Path) -> Mapping[str, Tensor]:
+def read_weights(path: Path) -> Mapping[str, Tensor]:
+    """Named tensors of a torch file, read as data alone. Raises BadConfig."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise BadConfig(f"{path.name} is too large for LPIPS weights", found=f"{path.stat().st_size} bytes")
+            raise BadConfig(f"{path.name} is too large for weights", found=f"{path.stat().st_size} bytes")
         values = torch.load(path, map_location="cpu", weights_only=True)
     except BadConfig:
         raise

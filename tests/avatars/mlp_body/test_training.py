@@ -137,6 +137,18 @@ def test_refined_poses_and_exposure_get_gradients(capture_folder: Path) -> None:
         assert touched == rows_seen, name
 
 
+def test_the_band_along_masks_is_the_published_one_of_the_recording(capture_folder: Path) -> None:
+    capture = open_capture(capture_folder)
+    images = capture.split("train")[:1]
+    pictures = load_pictures(capture, images, 48, torch.device("cpu"))
+    for layout, radius_px in (("avatarrex", 5), ("thuman4", 3), ("actorshq", 4)):
+        found = body_pictures(pictures, replace(capture, layout=layout), images, MlpBodyConfig()).ignored
+        wanted = boundary_band(pictures.rgba[0, ..., 3].numpy() >= 128, radius_px)
+        assert found is not None
+        np.testing.assert_array_equal(found[0].numpy(), wanted)
+    assert body_pictures(pictures, capture, images, MlpBodyConfig()).ignored is None
+
+
 def small_batch(seed: int = 0) -> Batch:
     """Two pictures of noise through one camera."""
     draw = torch.Generator().manual_seed(seed)
