@@ -28,6 +28,8 @@ def add_body_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentParser
     body.add_argument("--profile", action="store_true", help="print where the time goes instead, for one size and view")
     body.add_argument("--train", metavar="PRESET", help="train this preset, too")
     body.add_argument("--capture", default="demo_body", help="with --train: what to train on")
+    body.add_argument("--pose-noise", type=float, default=0.0, metavar="DEG", help="with --train: noise on poses")
+    body.add_argument("--gain-spread", type=float, default=0.0, metavar="SHARE", help="with --train: uneven cameras")
     body.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="with --train: overrides")
     body.add_argument("--output", type=Path, help="with --train: keep avatar and report there")
     body.add_argument("--json", type=Path, help="write the figures there as well")
@@ -64,10 +66,17 @@ def benchmark_body(arguments: argparse.Namespace) -> int:
         print(benchmark.line(row), flush=True)
         rows.append(row)
     if arguments.train:
+        from avatars.captures.disturbed import disturbed
+        from avatars.captures.opening import open_capture
+
         with tempfile.TemporaryDirectory() as scratch:
             trained = benchmark.timed_training(
                 arguments.train,
-                arguments.capture,
+                disturbed(
+                    open_capture(arguments.capture),
+                    noise_deg=arguments.pose_noise,
+                    gain_spread=arguments.gain_spread,
+                ),
                 arguments.output or Path(scratch),
                 device,
                 overrides_of(arguments.set),
@@ -75,7 +84,8 @@ def benchmark_body(arguments: argparse.Namespace) -> int:
             )
         rows.append(trained)
         print(
-            f"{trained.preset}: {trained.start_db:.2f} to {trained.final_db:.2f} dB held out in "
+            f"{trained.preset}: {trained.start_db:.2f} to {trained.final_db:.2f} dB held out, "
+            f"{trained.poses_db:.2f} dB in held-out poses, in "
             f"{trained.seconds:.0f} s ({trained.images} images); 95 % of the gain after "
             f"{trained.seconds_to_95_percent:.0f} s"
         )

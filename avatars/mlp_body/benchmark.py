@@ -263,7 +263,10 @@ def _ring_camera(size_px: int, angle_rad: float) -> Camera:
 
 @dataclass(frozen=True)
 class TrainedRow:
-    """A training run: held-out PSNR at its start and end, and when 95 % of the gain was there, training time alone."""
+    """A training run: held-out PSNR at its start and end, and when 95 % of the gain was there, training time alone.
+
+    poses_db: at its end, of held-out poses.
+    """
 
     preset: str
     seconds: float
@@ -271,6 +274,7 @@ class TrainedRow:
     start_db: float
     final_db: float
     seconds_to_95_percent: float
+    poses_db: float
 
 
 def gain_time_s(curve: Sequence[tuple[float, float]], share: float = 0.95) -> float:
@@ -291,21 +295,26 @@ def gain_time_s(curve: Sequence[tuple[float, float]], share: float = 0.95) -> fl
 
 
 def timed_training(
-    preset: str, capture: str, folder: Path, device: str, overrides: dict[str, str], tell: Callable[[Any], None]
+    preset: str,
+    capture: Capture,
+    folder: Path,
+    device: str,
+    overrides: dict[str, str],
+    tell: Callable[[Any], None],
 ) -> TrainedRow:
     """Train with a preset and say how long 95 % of the final gain in held-out PSNR took. Raises EffigyError."""
-    from avatars.captures.opening import open_capture
     from avatars.training.config import load_config
     from avatars.training.loop import train
 
     begun = time.monotonic()
     config = load_config(preset, {"reporting.curve_points": "40"} | overrides)
-    result = train(config, open_capture(capture), folder, name="benchmark", device=device, on_event=tell)
+    result = train(config, capture, folder, name="benchmark", device=device, on_event=tell)
     points = [(float(point["seconds"]), float(point["psnr_db"])) for point in result.metrics["curve"]]
     points.append((float(result.metrics["training_seconds"]), float(result.metrics["psnr_db"])))
     seconds = float(result.metrics.get("training_seconds", time.monotonic() - begun))
     images = int(result.metrics["images"])
-    return TrainedRow(preset, seconds, images, points[0][1], points[-1][1], gain_time_s(points))
+    poses_db = float(result.metrics.get("psnr_db_poses", result.metrics["psnr_db"]))
+    return TrainedRow(preset, seconds, images, points[0][1], points[-1][1], gain_time_s(points), poses_db)
 
 
 def as_json(rows: Sequence[BodyRow | TrainedRow]) -> list[dict[str, Any]]:
