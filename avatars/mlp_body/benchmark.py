@@ -90,7 +90,7 @@ def run_body_profile(
     bench.begin(views)
     yield f"training step, {views} views", profile_lines(lambda: bench.step(views), torch.device(device))
     _, forward, place, render = bench.acts(views)
-    for title, act in (("bare gsplat, forward", forward), ("posing", place), ("pose to pixels", render)):
+    for title, act in (("bare rasteriser, forward", forward), ("posing", place), ("pose to pixels", render)):
         yield title, profile_lines(act, torch.device(device))
 
 
