@@ -99,6 +99,8 @@ def _check(home: Home, asked: StartCheck, teller: _Teller) -> None:
     checked, _, written = check_and_report(asked.capture, asked.frames, folder, fix=asked.fix)
     teller.link.send(JobPreview(asked.key, 1, _small(checked.sheet)))
     findings = [what, *(Finding(item.name, item.state, item.found, item.do) for item in checked.findings)]
+    if checked.options() and not written:
+        findings.append(Finding("mendable", "ok", "the reading that fits can be written into the folder's options"))
     if written:
         findings.append(Finding("mended", "ok", "its options were written into the folder"))
     verdict = {"ok": "Fit to train on", "doubtful": "Can be trained on, with doubts", "bad": "Mend it before training"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import batch, engine
 from .services import (
+    auto_check,
     backend,
     composite,
     connection,
@@ -31,6 +32,7 @@ PARTS = (
     native_splats,
     batch,
     connection,
+    auto_check,
     synthesis,
     overlay,
     pictures,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,13 @@ class Settings:
     python: str = ""
     data_folder: str = ""
     retry_s: float = 5.0
+
+
+def free_address() -> str:
+    """An address of this machine where nothing listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
 def resolved(preferences: Settings, scene_address: str, environ: Mapping[str, str] = os.environ) -> Settings:

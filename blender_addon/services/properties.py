@@ -6,6 +6,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
 
 from . import rig_proxy
+from .auto_check import AUTO_CHECK
 from .connection import CONNECTION
 from .rig_info import proxy_of
 
@@ -77,6 +78,11 @@ def _presets(self: Any, context: Any, typed: str) -> list[str]:
     return list(state.presets.presets) if state is not None and state.presets is not None else []
 
 
+def _capture_picked(self: Any, context: Any) -> None:
+    """The folder is recognised and checked without being asked for."""
+    AUTO_CHECK.picked(self.id_data)
+
+
 class EffigyTraining(bpy.types.PropertyGroup):
     """On a Scene: the training the Train panel describes."""
 
@@ -86,9 +92,10 @@ class EffigyTraining(bpy.types.PropertyGroup):
             ("EMBEDDED", "Effigy", "A capture that comes with Effigy"),
             ("FOLDER", "Folder", "A capture folder on the backend's machine"),
         ],
+        update=_capture_picked,
     )
     capture: StringProperty(name="Capture", default="demo_head", search=_captures, search_options={"SUGGESTION"})
-    folder: StringProperty(name="Folder", subtype="DIR_PATH")
+    folder: StringProperty(name="Folder", subtype="DIR_PATH", update=_capture_picked)
     preset: StringProperty(name="Preset", default="demo_cpu", search=_presets, search_options={"SUGGESTION"})
     name: StringProperty(name="Name", description="Name of the new avatar", default="My Avatar")
 

@@ -7,6 +7,7 @@ import numpy as np
 from bpy.props import StringProperty
 
 from .._shared import errors, messages
+from ..logic.settings import free_address
 from ..services import rig_build
 from ..services.backend import BACKEND
 from ..services.connection import CONNECTION
@@ -55,6 +56,29 @@ class EFFIGY_OT_start_backend(bpy.types.Operator):
             return {"CANCELLED"}
         CONNECTION.connect(wanted)
         return {"FINISHED"}
+
+
+class EFFIGY_OT_start_at_free_port(bpy.types.Operator):
+    """Start a backend of this scene's own at a port that is free, and connect to it"""
+
+    bl_idname = "effigy.start_at_free_port"
+    bl_label = "Start at a Free Port"
+
+    def execute(self, context: Any) -> set[str]:
+        """Choose the port, remember it in the scene, and start."""
+        context.scene.effigy.address = free_address()
+        return bpy.ops.effigy.start_backend()
+
+
+class EFFIGY_OT_network_preferences(bpy.types.Operator):
+    """Open Blender's preferences where it may be allowed to go online"""
+
+    bl_idname = "effigy.network_preferences"
+    bl_label = "Network Preferences"
+
+    def execute(self, context: Any) -> set[str]:
+        """Show them."""
+        return bpy.ops.screen.userpref_show(section="SYSTEM")
 
 
 class EFFIGY_OT_stop_backend(bpy.types.Operator):
@@ -162,6 +186,8 @@ CLASSES = (
     EFFIGY_OT_connect,
     EFFIGY_OT_disconnect,
     EFFIGY_OT_start_backend,
+    EFFIGY_OT_start_at_free_port,
+    EFFIGY_OT_network_preferences,
     EFFIGY_OT_stop_backend,
     EFFIGY_OT_preferences,
     EFFIGY_OT_refresh,

@@ -5,7 +5,7 @@ import uuid
 from typing import Any
 
 import bpy
-from bpy.props import EnumProperty, FloatProperty, IntProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
 from .._shared import desk_messages, errors, messages
 from ..logic.settings import is_local
@@ -39,10 +39,17 @@ class EFFIGY_OT_check_capture(_Connected, bpy.types.Operator):
     bl_label = "Check Capture"
 
     frames: IntProperty(name="Pictures", description="How many are looked at", default=8, min=2, max=64)
+    fix: BoolProperty(name="Fix", description="Write the reading that fits into the folder", options={"SKIP_SAVE"})
+
+    @classmethod
+    def description(cls, context: Any, properties: Any) -> str:
+        """The button's own tooltip."""
+        fixing = "Write the reading that fits into the folder's effigy.json, and check it again"
+        return fixing if properties.fix else cls.__doc__
 
     def message(self, context: Any) -> Any:
         """The errand."""
-        return desk_messages.StartCheck(uuid.uuid4().hex, self.capture(context), self.frames)
+        return desk_messages.StartCheck(uuid.uuid4().hex, self.capture(context), self.frames, self.fix)
 
     def answered(self, context: Any, reply: Any) -> None:
         """The panel shows it beside the capture."""

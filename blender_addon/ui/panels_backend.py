@@ -8,6 +8,7 @@ import bpy
 
 from ..logic.faults import GUARDS
 from ..logic.link import LinkState
+from ..logic.remedies import remedy_for
 from ..logic.report import memory_text
 from ..services.backend import BACKEND
 from ..services.connection import CONNECTION
@@ -41,7 +42,9 @@ class EFFIGY_PT_backend(sidebar_part("backend"), bpy.types.Panel):
             row = box.row()
             wrapped(row.column(), context, f"{notice.where}: {notice.sentence}", icon="ERROR", indent=60)
             row.operator("effigy.dismiss", text="", icon="X", emboss=False)
-            box.operator("effigy.show_log", text="Details", icon="TEXT")
+            row = box.row(align=True)
+            _draw_remedy(row, notice.sentence)
+            row.operator("effigy.show_log", text="Details", icon="TEXT")
 
     def _draw_address(self, context: Any, state: LinkState | None) -> None:
         column, stored = self.layout.column(align=True), preferences()
@@ -92,6 +95,18 @@ class EFFIGY_PT_backend(sidebar_part("backend"), bpy.types.Panel):
             layout.label(text=f"Looking for {state.address.partition('://')[2]}", icon="SORTTIME")
         else:
             wrapped(layout, context, state.problem, icon="ERROR")
+            ended = BACKEND.process is not None and not BACKEND.process.running
+            words = BACKEND.process.last_line().removeprefix("effigy: ") if ended else ""
+            if words:
+                wrapped(layout, context, f"The one started here ended: {words}", icon="BLANK1")
+            _draw_remedy(layout, words or state.problem, besides="effigy.start_backend")
+
+
+def _draw_remedy(layout: Any, sentence: str, besides: str = "") -> None:
+    """A button where something can be done about it. besides: an operator whose button is there already."""
+    remedy = remedy_for(sentence)
+    if remedy is not None and remedy.operator != besides:
+        layout.operator(remedy.operator, text=remedy.label, icon="MODIFIER")
 
 
 def _row(layout: Any, name: str, value: str) -> None:

@@ -74,6 +74,8 @@ class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
                 wrapped(box, context, text, icon=icon)
                 if finding.do:
                     wrapped(box, context, finding.do, icon="BLANK1")
+        if any(finding.name == "mendable" for finding in job.findings):
+            box.operator("effigy.check_capture", text="Fix", icon="MODIFIER").fix = True
         preview = state.previews.get(job.job_id)
         if preview is not None:
             box.template_icon(PICTURES.icon(f"job {job.job_id}", preview.step, folded(preview.image)), scale=9)
@@ -113,7 +115,7 @@ class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
         row = box.row(align=True)
         place = f", no. {job.place}" if job.place else ""
         row.label(text=f"{job.name}: {job.state}{place}", icon=STATE_ICONS.get(job.state, "QUESTION"))
-        self._draw_buttons(row, job)
+        self._draw_buttons(row, job, max(other.place for other in state.jobs))
         if job.state in UNFINISHED and job.steps:
             eta = f", {duration(job.eta_s)} left" if job.state == "running" and job.eta_s else ""
             box.progress(factor=min(1.0, job.step / job.steps), text=f"{job.step} / {job.steps}{eta}")
@@ -126,10 +128,11 @@ class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
         if job.state in UNFINISHED:
             self._draw_pictures(box, state, job)
 
-    def _draw_buttons(self, row: Any, job: messages.JobInfo) -> None:
+    def _draw_buttons(self, row: Any, job: messages.JobInfo, last_place: int) -> None:
         live, trains = job.kind == "online", job.kind in ("train", "online")
         for action, icon, states in (
             ("up", "TRIA_UP", ("queued",) if job.place > 1 else ()),
+            ("down", "TRIA_DOWN", ("queued",) if 0 < job.place < last_place else ()),
             ("pause", "PAUSE", ("queued", "running") if trains else ()),
             ("resume", "PLAY", ("paused",) if live else ("paused", "failed", "cancelled") if trains else ()),
             ("save", "FILE_TICK", ("running", "paused") if live else ()),

@@ -13,10 +13,13 @@ import pytest
 from blender_addon.logic import curve_image
 from blender_addon.logic.faults import GUARDS
 from blender_addon.logic.link import LinkState
+from blender_addon.logic.remedies import REMEDIES, remedy_for
 from blender_addon.logic.report import report_text
 from blender_addon.services import animation, exporting
+from blender_addon.services.auto_check import AUTO_CHECK
 from blender_addon.services.connection import CONNECTION
 from blender_addon.services.pictures import folded, small
+from blender_addon.services.preferences import settings
 from blender_addon.ui.drops import HANDLERS
 from blender_addon.ui.safely import shielded
 from shared import desk_messages, messages
@@ -96,6 +99,45 @@ def test_checking_a_capture(connected, tmp_path) -> None:
     training.folder = ""
     with pytest.raises(RuntimeError, match="No capture was chosen"):
         connected.ops.effigy.check_capture()
+
+
+def test_a_folder_that_is_picked_is_checked_by_itself(connected, tmp_path) -> None:
+    """The newest pick counts; a check of an earlier one is given up."""
+    window, training = connected.context.window_manager.effigy_panels, connected.context.scene.effigy.training
+    CONNECTION.connect(settings(connected.context.scene))
+    try:
+        training.source = "FOLDER"
+        training.folder = str(ROOT / "avatars/captures/data/demo_head")
+        first = _checked(window, training)
+        training.folder = str(tmp_path)
+        second = _checked(window, training)
+        assert ended(first).state in ("cancelled", "done")  # done, where it was quicker than the second pick
+        refused = ended(second)
+        assert refused.state == "failed"
+        assert "no capture in" in refused.message
+        assert AUTO_CHECK.tick() is None, "nothing is waited for"
+        training.source = "EMBEDDED"
+        assert AUTO_CHECK.tick() is None, "what comes with Effigy needs no check"
+    finally:
+        CONNECTION.disconnect()
+
+
+def _checked(window, training) -> str:
+    """The check that the picked folder gets without any button."""
+    until = time.monotonic() + 60
+    while window.check_of != training.folder and time.monotonic() < until:
+        AUTO_CHECK.tick()
+        time.sleep(0.02)
+    assert window.check_of == training.folder
+    return window.check_job
+
+
+def test_every_remedy_has_an_operator_behind_it(connected) -> None:
+    for piece, remedy in REMEDIES:
+        assert remedy_for(f"Oh: {piece} (found x).") == remedy
+        family, name = remedy.operator.split(".")
+        assert getattr(getattr(connected.ops, family), name).get_rna_type().name
+    assert remedy_for("The disk is full") is None
 
 
 def test_exporting_poses_and_meshes(connected, tmp_path) -> None:
