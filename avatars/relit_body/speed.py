@@ -82,7 +82,7 @@ def sky(rows: int, seed: int = 0, lamps: int = 0) -> Environment:
     """A map of uneven light, and suns beside it."""
     rng = np.random.default_rng(seed)
     directions = rng.normal(size=(lamps, 3))
-    lights = np.concatenate([directions, np.full((lamps, 3), 2.0), np.full((lamps, 1), 0.05)], 1).astype(np.float32)
+    lights = np.concatenate([directions, np.full((lamps, 3), 2.0), np.full((lamps, 1), 0.005)], 1).astype(np.float32)
     return Environment(rng.uniform(0, 2, (rows, 2 * rows, 3)).astype(np.float32), lights=lights)
 
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from avatars.lighting import cuda_shade
-from avatars.lighting.lobes import Lobes, sun
+from avatars.lighting.lobes import Lobes
 from avatars.lighting.prefilter import FilteredLight, filtered
 from avatars.lit_pixels import FIXED, lamp_directions, lit_pictures, surface_rows
 from avatars.relit_body.graphed import RelitPictures
 from avatars.rendering import CameraBatch, rasterise_surfels
+from shared.lamps import sun
 from tests.avatars.relit_files import front, painted_avatar
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -21,7 +22,7 @@ pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available()
 
 def light_of(lamps: int) -> FilteredLight:
     sky = 2 * torch.rand(16, 32, 3, generator=torch.Generator().manual_seed(1))
-    suns = [sun(np.array(d), np.full(3, 2.0), 0.1) for d in ([0, -1, 0.2], [0.5, 0.5, 1], [-1, 0, 0.0])]
+    suns = [sun(np.array(d), np.full(3, 2.0), 0.06) for d in ([0, -1, 0.2], [0.5, 0.5, 1], [-1, 0, 0.0])]
     lobes = Lobes.of(np.stack(suns[:lamps])) if lamps else None
     return replace(filtered(sky), rotation_rad=0.7, strength=1.3, lobes=lobes)
 
@@ -74,10 +75,9 @@ def test_recorded_pictures_are_plain_ones(lamps: int) -> None:
         turned, moved, expressed = pose(2, "cuda")
         given = (turned[seed : seed + 1], moved[:1], expressed[:1])
         found = pictures(*given, camera, light).combined
-        rows = surface_rows(
-            avatar.pose_material(*given), camera.positions(), lamp_directions(light, avatar.pose_material(*given).means)
-        )
-        image = rasterise_surfels(avatar.pose_material(*given), camera, rows)
+        posed = avatar.pose_material(*given)
+        rows = surface_rows(posed, camera.positions(), lamp_directions(light, posed.means))
+        image = rasterise_surfels(posed, camera, rows)
         lit = lit_pictures(image.features, image.alpha, camera, light, surface=0, normal=FIXED + lamps)
         torch.testing.assert_close(found[..., :3], lit[..., :3] + lit[..., 3:], atol=1e-4, rtol=1e-4)
     assert pictures.recorded[lamps] is not None, "nothing was recorded"
