@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -127,7 +128,7 @@ def _seen_at_each(samples: list[list[AvatarState]]) -> list[tuple[Any, ...]]:
 def _bone_matrices(evaluated: Any, rig: RigInfo, name: str) -> tuple[Float64, Float64]:
     """Posed and rest matrices [J, 4, 4] of the rig's joints in armature space, without the user's extra bones."""
     bones = evaluated.pose.bones
-    order = [bones.find(joint) for joint in rig.joint_names]
+    order = _places(bones, rig.joint_names)
     if min(order) < 0:
         rig_layout.missing_bone(rig.joint_names[order.index(-1)], name)
     matrices = []
@@ -136,8 +137,14 @@ def _bone_matrices(evaluated: Any, rig: RigInfo, name: str) -> tuple[Float64, Fl
         collection.foreach_get(attribute, flat)
         # Blender hands out matrices column by column.
         matrices.append(flat.reshape(-1, 4, 4).transpose(0, 2, 1))
-    rest_order = [evaluated.data.bones.find(joint) for joint in rig.joint_names]
+    rest_order = _places(evaluated.data.bones, rig.joint_names)
     return matrices[0][order].astype(np.float64), matrices[1][rest_order].astype(np.float64)
+
+
+def _places(collection: Any, names: Sequence[str]) -> list[int]:
+    """Where each name stands in one of Blender's collections, -1 where it is not; find() would search each time."""
+    there = {name: place for place, name in enumerate(collection.keys())}
+    return [there.get(name, -1) for name in names]
 
 
 def _expressions(evaluated: Any, rig: RigInfo, depsgraph: Any) -> Float32:
@@ -154,12 +161,10 @@ def _expressions(evaluated: Any, rig: RigInfo, depsgraph: Any) -> Float32:
     blocks.foreach_get("value", raw)
     blocks.foreach_get("mute", muted)
     raw[muted] = 0.0
-    for index, name in enumerate(rig.expression_names):
-        place = blocks.find(name)
-        if place >= 0:
-            values[index] = raw[place]
+    places = np.array(_places(blocks, rig.expression_names), np.intp)
+    values[places >= 0] = raw[places[places >= 0]]
     if visemes.speaks(rig.expression_names):
-        places = np.array([blocks.find(name) for name in visemes.VISEMES])
+        places = np.array(_places(blocks, visemes.VISEMES))
         spoken = np.where(places >= 0, raw[places], 0.0).astype(np.float32)
         if spoken.any():
             values += spoken @ visemes.combinations(rig.expression_names)

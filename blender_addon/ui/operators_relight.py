@@ -60,7 +60,7 @@ class EFFIGY_OT_open_hdri(bpy.types.Operator):
     """Light the avatars with an EXR or HDR picture, by the World or by their own"""
 
     bl_idname = "effigy.open_hdri"
-    bl_label = "Open HDRI"
+    bl_label = "Light Avatars with HDRI"  # what the menu of a dropped picture says
     bl_options = {"REGISTER", "UNDO"}
 
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})

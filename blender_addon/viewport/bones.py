@@ -50,16 +50,22 @@ class Bones:
 
 
 def _batch(rigs: list[Any], context: Any) -> Any:
-    points, colours = [], []
+    shapes: dict[Any, tuple[list[Any], list[Any]]] = {}  # many bones share a shape: matrices and colours of each
     for rig in rigs:
         evaluated = rig.evaluated_get(context.view_layer.depsgraph)
+        world = evaluated.matrix_world
+        colour_of = _Colours(rig, context)
         for bone, shown in zip(rig.pose.bones, evaluated.pose.bones, strict=True):
-            if bone.custom_shape is None or not compat.bone_is_shown(bone):
-                continue
-            ends = _wire(bone.custom_shape)
-            matrix = np.array(evaluated.matrix_world @ _place(shown))
-            points.append(ends @ matrix[:3, :3].T + matrix[:3, 3])
-            colours.append(np.broadcast_to((*_colour(rig, bone, context), 1.0), (len(ends), 4)))
+            shape = bone.custom_shape
+            if shape is not None and compat.bone_is_shown(bone):
+                matrices, colours = shapes.setdefault(shape, ([], []))
+                matrices.append(world @ _place(shown))
+                colours.append(colour_of(bone))
+    points, colours = [], []
+    for shape, (matrices, of_each) in shapes.items():
+        ends, placed = _wire(shape), np.array(matrices, np.float32)
+        points.append((ends @ placed[:, :3, :3].transpose(0, 2, 1) + placed[:, None, :3, 3]).reshape(-1, 3))
+        colours.append(np.repeat(np.array(of_each, np.float32), len(ends), axis=0))
     if not points:
         return None
     # Not batch_for_shader: it takes the shader's word for the colour's length, which in 4.3 is wrong for lines.
@@ -89,19 +95,31 @@ def _place(bone: Any) -> Matrix:
     return at.matrix @ Matrix.Translation(bone.custom_shape_translation) @ turn @ Matrix.Diagonal((*size, 1.0))
 
 
-def _colour(rig: Any, bone: Any, context: Any) -> tuple[float, float, float]:
-    theme = context.preferences.themes[0]
-    view = theme.view_3d
-    if rig.mode != "POSE":
+class _Colours:
+    """Colours (red, green, blue, 1) of an armature's bones, as Blender's theme has them."""
+
+    def __init__(self, rig: Any, context: Any) -> None:
+        self._theme = context.preferences.themes[0]
+        view = self._theme.view_3d
+        self._active = rig.data.bones.active
+        self._posing = rig.mode == "POSE"
         selected = rig.select_get()
         active = selected and rig == context.view_layer.objects.active
-        return tuple(view.object_active if active else view.object_selected if selected else view.wire)[:3]
-    palette = bone.color.palette
-    number = int(palette[5:]) - 1 if palette.startswith("THEME") else -1
-    active = rig.data.bones.active == bone.bone and compat.bone_is_selected(bone)
-    if number >= 0:
-        colours = theme.bone_color_sets[number]
-        chosen = colours.active if active else colours.select if compat.bone_is_selected(bone) else colours.normal
-        return tuple(chosen)[:3]
-    chosen = view.bone_pose_active if active else view.bone_pose if compat.bone_is_selected(bone) else view.wire
-    return tuple(chosen)[:3]
+        self._object = _opaque(view.object_active if active else view.object_selected if selected else view.wire)
+        self._pose = [_opaque(colour) for colour in (view.wire, view.bone_pose, view.bone_pose_active)]
+
+    def __call__(self, bone: Any) -> tuple[float, ...]:
+        """Of one pose bone."""
+        if not self._posing:
+            return self._object
+        selected = compat.bone_is_selected(bone)
+        state = (2 if self._active == bone.bone else 1) if selected else 0
+        palette = bone.color.palette
+        if not palette.startswith("THEME"):
+            return self._pose[state]
+        colours = self._theme.bone_color_sets[int(palette[5:]) - 1]
+        return _opaque((colours.normal, colours.select, colours.active)[state])
+
+
+def _opaque(colour: Any) -> tuple[float, ...]:
+    return (*colour[:3], 1.0)

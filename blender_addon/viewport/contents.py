@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from .._shared import errors, messages
 from ..logic import view_maths
+from ..logic.rig_layout import RigInfo
 from ..services import pose_read
 from ..services.rig_info import rig_of
 
@@ -100,15 +102,18 @@ def _actor(state: pose_read.AvatarState, view_layer: Any) -> Actor:
     rig = rig_of(rig_object) if rig_object is not None else None
     matrix = np.asarray(state.world_from_avatar, np.float64)
     scale = float(np.cbrt(abs(np.linalg.det(matrix[:3, :3]))))
-    root = np.zeros(3)
-    reach = 2.0
-    if rig is not None:
-        root = rig.rest_joints[int(np.flatnonzero(rig.parents < 0)[0])]
-        reach = view_maths.reach_m(rig.parents, rig.rest_joints)
+    root, reach = (np.zeros(3), 2.0) if rig is None else _ball(rig)
     centre = matrix[:3, :3] @ (root + state.translation) + matrix[:3, 3]
     parts = (state.world_from_avatar, state.rotations, state.translation, state.expression)
     stamp = hash((state.key, state.avatar_id, state.digest, *(part.tobytes() for part in parts)))
     return Actor(state, name, centre, reach * scale, stamp)
+
+
+@functools.lru_cache(maxsize=64)
+def _ball(rig: RigInfo) -> tuple[Float64, float]:
+    """Rest place [3] of a rig's root, m, and how far from it any part can be."""
+    root = rig.rest_joints[int(np.flatnonzero(rig.parents < 0)[0])]
+    return root.astype(np.float64), view_maths.reach_m(rig.parents, rig.rest_joints)
 
 
 def _object(name_full: str, view_layer: Any) -> Any:

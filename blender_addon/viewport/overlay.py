@@ -30,6 +30,7 @@ TICK_S = 1 / 60
 IDLE_TICK_S = 0.25
 CHECK_LINK_S = 0.25
 KEPT_TIMES = 500
+WIREFRAME_FADE = 0.5
 
 
 class View:
@@ -68,10 +69,10 @@ class Overlay:
         space = context.space_data
         if space is None or not context.scene.effigy.show_avatars or self._engine_draws(context.scene, space):
             return
-        kind = space.shading.type
-        solid = kind in {"SOLID", "MATERIAL", "RENDERED"} and not (kind == "SOLID" and space.shading.show_xray)
-        gain = 2.0**context.scene.view_settings.exposure if kind in {"MATERIAL", "RENDERED"} else 1.0
-        self.draw(context, test_depth=solid, gain=gain)
+        test_depth, fade = look(space, context.scene.render.engine)
+        lit = space.shading.type in {"MATERIAL", "RENDERED"}
+        gain = 2.0**context.scene.view_settings.exposure if lit else 1.0
+        self.draw(context, test_depth=test_depth, gain=gain, fade=fade)
 
     def _engine_draws(self, scene: Any, space: Any) -> bool:
         return space.shading.type == "RENDERED" and scene.render.engine == "EFFIGY"
@@ -90,7 +91,7 @@ class Overlay:
         if not self.muted:
             self.draw(context, test_depth=False)
 
-    def draw(self, context: Any, *, test_depth: bool, gain: float = 1.0) -> None:
+    def draw(self, context: Any, *, test_depth: bool, gain: float = 1.0, fade: float = 1.0) -> None:
         """Ask for and draw the avatars of one view into the bound framebuffer."""
         begin = time.perf_counter()
         region, matrices = context.region, context.region_data
@@ -111,7 +112,7 @@ class Overlay:
             return
         new = picture.number != view.number
         view.sharp = view.painter.draw(
-            picture, matrices.view_matrix, matrices.window_matrix, size, test_depth=test_depth, gain=gain
+            picture, matrices.view_matrix, matrices.window_matrix, size, test_depth=test_depth, gain=gain, fade=fade
         )
         if not self._engine_draws(context.scene, context.space_data):  # Blender draws bones over the engine's view
             view.bones.draw(context, content, [actor.shown for actor in seen])
@@ -232,6 +233,21 @@ class Overlay:
 
 
 OVERLAY = Overlay()
+
+
+def look(space: Any, engine: str) -> tuple[bool, float]:
+    """Whether meshes hide avatars in a 3D view, and how much of an avatar is seen.
+
+    Through what Blender lets one see through, meshes in Wireframe and X-ray, avatars are seen through as well. Engines
+    that are not Blender's own (Cycles) leave no depth of the meshes where the view's overlays are hidden.
+    """
+    shading = space.shading
+    if shading.type == "WIREFRAME":
+        return False, WIREFRAME_FADE
+    if shading.type == "SOLID" and shading.show_xray:
+        return False, shading.xray_alpha
+    no_depth = shading.type == "RENDERED" and not engine.startswith("BLENDER_") and not space.overlay.show_overlays
+    return not no_depth, 1.0
 
 
 def wish_for(

@@ -35,10 +35,12 @@ class Painter:
         test_depth: bool = True,
         encode: bool = False,
         gain: float = 1.0,
+        fade: float = 1.0,
     ) -> bool:
         """Draw it as seen through the present matrices (Blender's RegionView3D) into a region of size_px.
 
         Whether it is as sharp as can be: made for this very view, one pixel for each of the region's.
+        fade: 1 as it is, 0 unseen.
         encode: write display-encoded sRGB rather than linear light, where the framebuffer stores what it is given.
         """
         self.upload(picture)
@@ -63,7 +65,7 @@ class Painter:
             shader.uniform_float("lens", (fx, fy, cx - left, cy - top))
             if exact:  # the net has its places from the depth
                 shader.uniform_float("place", (x0, y0, x1, y1))
-            shader.uniform_float("range", (camera.near_m, log_ratio, float(camera.orthographic), 0.0))
+            shader.uniform_float("range", (camera.near_m, log_ratio, float(camera.orthographic), fade))
             faintest = 0.0 if exact else FAINT_RIM
             shader.uniform_float("mode", (float(smaller or not exact), float(encode), gain, faintest))
             shader.uniform_sampler("texels", self._texture)

@@ -18,7 +18,7 @@ import numpy as np
 from .._shared import errors
 from ..services import video
 from . import contents, proxies
-from .overlay import OVERLAY, choose_light, wish_for
+from .overlay import OVERLAY, choose_light, look, wish_for
 from .painter import Painter
 
 VIEW = "playblast"
@@ -131,8 +131,9 @@ class Playblast:
         width, height = self.size
         with offscreen.bind():
             if picture is not None:
-                test = not (self.space.shading.type == "RENDERED" and self.scene.render.engine == "EFFIGY")
-                painter.draw(picture, view, window, self.size, test_depth=test, encode=True)
+                test, fade = look(self.space, self.scene.render.engine)
+                test = test and not (self.space.shading.type == "RENDERED" and self.scene.render.engine == "EFFIGY")
+                painter.draw(picture, view, window, self.size, test_depth=test, encode=True, fade=fade)
             buffer = gpu.state.active_framebuffer_get().read_color(0, 0, width, height, 4, 0, "UBYTE")
         buffer.dimensions = width * height * 4
         return np.array(buffer, dtype=np.uint8).reshape(height, width, 4)

@@ -74,7 +74,7 @@ void main() {
   gl_FragDepth = clamp(clip.z / clip.w * 0.5 + 0.5, 0.0, 1.0);
   colour.rgb *= mode.z;
   if (mode.y > 0.5) { colour.rgb = display(colour.rgb / colour.a) * colour.a; }
-  frag = colour;
+  frag = colour * range.w;
 }
 """
 )

@@ -120,6 +120,7 @@ def test_a_picture_comes_out_bit_for_bit() -> None:
     curve = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
     np.testing.assert_allclose(encoded[there][:, :3], curve * expected[there][:, 3:], atol=1e-5)
     np.testing.assert_allclose(draw(shown, gain=2.0)[..., :3], 2 * expected[..., :3], atol=4e-6)
+    np.testing.assert_allclose(draw(shown, fade=0.5), 0.5 * expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("orthographic", [False, True])
