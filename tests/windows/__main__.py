@@ -1,7 +1,8 @@
 """Run a script in a windowed Blender with the add-on of this working tree, beside a backend; save what it grabs.
 
     python -m tests.windows prepare [4.3 5.2]              make the chroots (needs root; minutes once, then cached)
-    python -m tests.windows run SCRIPT [--blender 4.3] [--out FOLDER] [--library FOLDER] [--no-backend] [-- words…]
+    python -m tests.windows run SCRIPT [--blender 4.3] [--out FOLDER] [--library FOLDER] [--no-backend]
+                                                                [--gpu-backend vulkan] [-- words…]
 
 SCRIPT defines `main(w)`, a generator; see tests/windows/inside/window.py for what `w` can do. The words after -- are
 its w.arguments. Without --library the
@@ -28,7 +29,9 @@ def run(options: argparse.Namespace) -> int:
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="effigy-window-") as temporary:
         folder = Path(temporary)
-        blender = WindowedBlender(options.blender, folder / "session", size=tuple(options.size))
+        blender = WindowedBlender(
+            options.blender, folder / "session", tuple(options.size), gpu_backend=options.gpu_backend
+        )
         blender.install(build_extension(folder))
         home = folder / "backend"
         (home / "library").mkdir(parents=True)
@@ -66,6 +69,7 @@ def main() -> int:
     one.add_argument("--library", type=Path, help="a folder of NAME.avatar folders")
     one.add_argument("--no-backend", action="store_true")
     one.add_argument("--size", type=int, nargs=2, default=(1280, 800), metavar=("WIDTH", "HEIGHT"))
+    one.add_argument("--gpu-backend", choices=("opengl", "vulkan"), default="opengl")
     one.add_argument("--timeout", type=float, default=120.0)
     one.add_argument("--verbose", action="store_true", help="print Blender's log as well")
     before, after = sys.argv[1:], []

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from tests.windows import debian
 from tests.windows.session import WindowedBlender, build_extension, running_backend
 
 REQUIRED = "4.3"
+SCRIPTS = Path(__file__).parent / "scripts"
 Open = Callable[..., WindowedBlender]
 
 
@@ -65,6 +68,29 @@ def open_blender(installed: tuple[str, Path], tmp_path: Path) -> Open:
         return WindowedBlender(version, folder, **options)  # type: ignore[arg-type]
 
     return make
+
+
+@dataclass(frozen=True)
+class Workday:
+    """One window in which several scripts ran, and what they found: script -> results."""
+
+    blender: WindowedBlender
+    found: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def workday(
+    installed: tuple[str, Path], backend: str, library: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Workday:
+    """All that is done by hand in one window, which takes a third of the time of a window each."""
+    version, user = installed
+    folder = tmp_path_factory.mktemp(f"workday-{version}")
+    shutil.copytree(user, folder / "user")
+    blender = WindowedBlender(version, folder)
+    shutil.copytree(library / "library" / "tiny.avatar", folder / "out" / "Dropped.avatar")
+    scripts = [SCRIPTS / f"{name}.py" for name in ("panels", "animate", "drops", "sidebar")]
+    words = ("tiny", str(folder / "out"))
+    return Workday(blender, blender.run(scripts[0], *words, then=scripts[1:], address=backend, timeout_s=300))
 
 
 @pytest.fixture(scope="session")

@@ -86,11 +86,13 @@ def inside(root: Path, exchange: Path, command: Sequence[str], *, own_processes:
     """The command line that runs `command` in the chroot, with `exchange` as its /mnt and mounts nobody else sees.
 
     Loopback and, unless own_processes, /proc are the machine's: the backend's sockets and shared memory can be reached.
+    Compiled shaders stay in the chroot: the next session has them at once.
     """
     script = (
         'set -e; C=$1; X=$2; shift 2; mount --make-rprivate /; mount -t proc proc "$C/proc"; mount --bind /dev "$C/dev"'
         '; mount -t tmpfs tmpfs "$C/dev/shm"; mount -t tmpfs tmpfs "$C/tmp"; mount --bind "$X" "$C/mnt"'
-        '; exec chroot "$C" env -i HOME=/mnt/home PATH=/usr/bin:/bin LANG=C.UTF-8 LIBGL_ALWAYS_SOFTWARE=1 "$@"'
+        '; exec chroot "$C" env -i HOME=/mnt/home PATH=/usr/bin:/bin LANG=C.UTF-8 LIBGL_ALWAYS_SOFTWARE=1'
+        ' MESA_SHADER_CACHE_DIR=/var/cache/shaders "$@"'
     )
     alone = ["--pid", "--fork", "--kill-child"] if own_processes else []
     return ["unshare", "--mount", *alone, "sh", "-c", script, "sh", str(root), str(exchange), *command]

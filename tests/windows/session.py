@@ -35,12 +35,14 @@ class WindowedBlender:
     """One user's Blender: settings, add-on and outputs live in `folder`, the program in the shared chroot.
 
     own_processes: a /proc of its own, as in a container, so that the backend's shared memory cannot be opened.
+    gpu_backend: 'opengl' (llvmpipe) or, from 5.2, 'vulkan' (lavapipe).
     """
 
     version: str
     folder: Path
     size: tuple[int, int] = (1280, 800)
     own_processes: bool = False
+    gpu_backend: str = "opengl"
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -57,8 +59,13 @@ class WindowedBlender:
             raise SessionFailed(f"Blender {self.version} did not install the extension:\n{text}")
         return text
 
-    def run(self, script: Path, *arguments: str, address: str = "", timeout_s: float = 120.0) -> dict[str, Any]:
-        """Run a script's main(w) in a fresh window; its results. Pictures are in `folder`/out. Raises SessionFailed."""
+    def run(
+        self, script: Path, *arguments: str, then: Sequence[Path] = (), address: str = "", timeout_s: float = 120.0
+    ) -> dict[str, Any]:
+        """Run a script's main(w) in a fresh window; its results. Pictures are in `folder`/out. Raises SessionFailed.
+
+        then: more scripts of the same folder for the same window; the results of each then stand under its name.
+        """
         shutil.rmtree(self.folder / "inside", ignore_errors=True)
         shutil.copytree(INSIDE, self.folder / "inside", ignore=shutil.ignore_patterns("__pycache__"))
         for source in sorted(script.parent.glob("*.py")):
@@ -67,9 +74,11 @@ class WindowedBlender:
         result.unlink(missing_ok=True)
         self.environment["EFFIGY_ADDRESS"] = address
         width, height = self.size
-        command = ["python3", "/mnt/inside/in_window.py", f"{width}x{height}", "blender", "--gpu-backend", "opengl"]
+        scripts = ",".join(f"/mnt/inside/{each.name}" for each in (script, *then))
+        command = ["python3", "/mnt/inside/in_window.py", f"{width}x{height}", "blender"]
+        command += ["--gpu-backend", self.gpu_backend]
         command += ["--window-geometry", "0", "0", str(width), str(height), "--enable-event-simulate"]
-        command += ["--python", "/mnt/inside/start.py", "--", f"/mnt/inside/{script.name}", str(timeout_s), *arguments]
+        command += ["--python", "/mnt/inside/start.py", "--", scripts, str(timeout_s), *arguments]
         status, text = self._execute(command, timeout_s + QUIT_AFTER_S)
         (self.folder / "out" / "log.txt").write_text(text, encoding="utf-8")
         if not result.is_file():

@@ -1,7 +1,9 @@
-"""Runs inside the windowed Blender (`--python`): loads a script and steps its generator from a timer.
+"""Runs inside the windowed Blender (`--python`): loads scripts and steps their generators from a timer.
 
-The script defines `main(w)`, a generator; each `yield seconds` lets Blender handle events and draw for that long. What
-it puts into `w.results` is written to result.json, with the error where one escaped; then Blender is closed.
+A script defines `main(w)`, a generator; each `yield seconds` lets Blender handle events and draw for that long. What
+it puts into `w.results` is written to result.json, with the error where one escaped; then Blender is closed. Several
+scripts (separated by a comma) run one after the other, each in the file that Blender starts with; the results of each
+stand under its name.
 """
 
 from __future__ import annotations
@@ -32,9 +34,26 @@ def load(path: str):
     return module.main
 
 
+def steps_of(scripts: list[str], w: Window):
+    """One generator of all scripts' steps."""
+    if len(scripts) == 1:
+        yield from load(scripts[0])(w)
+        return
+    results = w.results
+    for number, script in enumerate(scripts):
+        if number:
+            bpy.ops.wm.read_homefile()
+            yield SETTLE_S / 2
+        w.results = results[Path(script).stem] = {}
+        begin_s = time.monotonic()
+        yield from load(script)(w)
+        w.results["seconds"] = round(time.monotonic() - begin_s, 1)
+    w.results = results
+
+
 def begin() -> None:
-    """Start stepping the script named after `--`, until it ends, raises or takes longer than allowed."""
-    script, timeout_s, *arguments = sys.argv[sys.argv.index("--") + 1 :]
+    """Start stepping the scripts named after `--`, until they end, raise or take longer than allowed."""
+    scripts, timeout_s, *arguments = sys.argv[sys.argv.index("--") + 1 :]
     view = bpy.context.preferences.view
     view.show_splash = False
     bpy.context.preferences.filepaths.use_auto_save_temporary_files = False
@@ -55,14 +74,14 @@ def begin() -> None:
         nonlocal steps
         try:
             if steps is None:
-                steps = load(script)(w)
+                steps = steps_of(scripts.split(","), w)
             wait_s = next(steps)
         except StopIteration:
             return end("")
         except BaseException:
             return end(traceback.format_exc())
         if time.monotonic() > until:
-            return end(f"the script took longer than {timeout_s} s")
+            return end(f"it took longer than {timeout_s} s")
         return 0.1 if wait_s is None else float(wait_s)
 
     bpy.app.timers.register(step, first_interval=SETTLE_S, persistent=True)

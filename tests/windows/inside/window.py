@@ -66,12 +66,17 @@ class Window:
         subprocess.run(["import", "-window", "root", str(path)], check=True)
         return path
 
+    def pixels(self, *places: tuple[float, float]) -> list[tuple[int, int, int]]:
+        """Red, green and blue, 0 to 255, of the screen at these window coordinates, all of one moment."""
+        command = ["import", "-window", "root", "-depth", "8", "rgb:-"]
+        screen = subprocess.run(command, check=True, capture_output=True).stdout
+        width = len(screen) // (3 * self.window.height)
+        starts = [3 * (int(x) + width * int(self.window.height - 1 - y)) for x, y in places]
+        return [tuple(screen[start : start + 3]) for start in starts]
+
     def pixel(self, x: float, y: float) -> tuple[int, int, int]:
         """Red, green and blue, 0 to 255, of the screen at window coordinates."""
-        place = f"1x1+{int(x)}+{int(self.window.height - 1 - y)}"
-        command = ["import", "-window", "root", "-crop", place, "-depth", "8", "rgb:-"]
-        red, green, blue = subprocess.run(command, check=True, capture_output=True).stdout[:3]
-        return red, green, blue
+        return self.pixels((x, y))[0]
 
     def place_of(self, point: Any, area: Any = None) -> tuple[float, float]:
         """Window coordinates of a point of the scene in the (first) 3D view."""

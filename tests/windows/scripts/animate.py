@@ -7,7 +7,7 @@ FRAMES = 6000
 
 
 def main(w):
-    """Steps for tests/windows/test_animate.py."""
+    """Steps for tests/windows/test_panels.py."""
     connection = w.addon("services.connection").CONNECTION
     curves = w.addon("services.curves")
     yield from w.show_sidebar()

@@ -43,6 +43,11 @@ assert len(bpy.data.scenes) == 1
 bpy.ops.effigy.composite()
 scene.render.filepath = "//composite/####"
 bpy.ops.wm.save_as_mainfile(filepath="/mnt/composite.blend")
+engines = bpy.types.RenderSettings.bl_rna.properties["engine"].enum_items.keys()
+scene.render.engine = next((name for name in engines if name.startswith("BLENDER_EEVEE")), "BLENDER_EEVEE_NEXT")
+scene.eevee.taa_render_samples = 1
+scene.render.filepath = "//composite_eevee/####"
+bpy.ops.wm.save_as_mainfile(filepath="/mnt/composite_eevee.blend")
 
 if "resize" in bpy.types.PointCloud.bl_rna.functions:
     data, cloud = bpy.data.pointclouds.new("try"), splats.three_points()

@@ -17,9 +17,10 @@ def avatars():
 
 
 def main(w):
-    """Steps for tests/windows/test_extension.py."""
+    """Steps for tests/windows/test_panels.py."""
     w.results["python"], w.results["zmq"] = python_version(), zmq.__file__
     connection = w.addon("services.connection").CONNECTION
+    w.only_panels()
     yield from w.show_sidebar()
     yield from w.wait_for(lambda: connection.state and connection.state.avatars, "the library")
     other = os.environ.pop("EFFIGY_ADDRESS").replace("127.0.0.1", "localhost")  # it would win over what is typed
