@@ -90,7 +90,7 @@ def workday(
     shutil.copytree(library / "library" / "tiny.avatar", folder / "out" / "Dropped.avatar")
     scripts = [SCRIPTS / f"{name}.py" for name in ("panels", "animate", "drops", "sidebar")]
     words = ("tiny", str(folder / "out"))
-    return Workday(blender, blender.run(scripts[0], *words, then=scripts[1:], address=backend, timeout_s=300))
+    return Workday(blender, blender.run(scripts[0], *words, then=scripts[1:], address=backend, timeout_s=420))
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ def main(w):
     w.grab("drop_avatar")
     yield from w.press("RET")
     new = lambda: [row.avatar_id for row in connection.state.avatars if row.avatar_id not in before]  # noqa: E731
-    (came,) = yield from w.wait_for(new, "the dropped avatar in the library", 40)
+    (came,) = yield from w.wait_for(new, "the dropped avatar in the library", 120)
     with w.override():
         bpy.ops.effigy.trash_avatar("EXEC_DEFAULT", avatar_id=came)
     yield from w.wait_for(lambda: not new(), "it to be gone again", 20)
