@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import interpolate, normalize
 
 from avatars.captures.capture import Capture
 from avatars.lighting.colour import linear_from_srgb, srgb_from_linear
@@ -72,7 +72,8 @@ class LiveTruth:
 class TaughtPictures:
     """Some rows of a `PseudoTruth` at one size, kept as bytes on the device once they were asked for.
 
-    Where they would take more than `most_bytes` (None: half of the memory that is free) none is kept.
+    Where they would take more than `most_bytes` (None: half of the memory that is free) none is kept. size_px: width
+    and height they are brought to, None for as they come.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class TaughtPictures:
         longest_px: int,
         device: torch.device | str,
         most_bytes: int | None = None,
+        size_px: tuple[int, int] | None = None,
     ) -> None:
         self.truth, self.rows, self.longest_px, self.device = truth, rows, longest_px, torch.device(device)
         self.cameras = truth.cameras(torch.tensor(list(rows[:1])), longest_px) if rows else None
@@ -89,7 +91,8 @@ class TaughtPictures:
         self.missing = set(range(len(rows)))
         if self.cameras is None:
             return
-        shape = (len(rows), self.cameras.height_px, self.cameras.width_px, BYTES)
+        self.size_px = size_px or (self.cameras.width_px, self.cameras.height_px)
+        shape = (len(rows), self.size_px[1], self.size_px[0], BYTES)
         if int(np.prod(shape)) <= (free_bytes(self.device) // 2 if most_bytes is None else most_bytes):
             self.kept = torch.zeros(shape, dtype=torch.uint8, device=self.device)
 
@@ -115,7 +118,28 @@ class TaughtPictures:
         return from_bytes(self.kept[rows.to(self.device)])
 
     def _asked(self, rows: list[int]) -> TeacherImages:
-        return self.truth.images(torch.tensor([self.rows[row] for row in rows]), self.longest_px)
+        found = self.truth.images(torch.tensor([self.rows[row] for row in rows]), self.longest_px)
+        return found if found.alpha.shape[2:0:-1] == self.size_px else resized(found, self.size_px)
+
+
+def resized(images: TeacherImages, size_px: tuple[int, int]) -> TeacherImages:
+    """The same pictures at (width, height) px, averaged or interpolated by cover."""
+    parts = (images.radiance, images.normals, images.albedo, images.roughness[..., None], images.metallic[..., None])
+    cover = images.alpha[..., None].float()
+    both = torch.cat([torch.cat(parts, -1).float() * cover, cover], -1).permute(0, 3, 1, 2)
+    size = (size_px[1], size_px[0])
+    small = interpolate(both, size, mode="bilinear", align_corners=False, antialias=True).permute(0, 2, 3, 1)
+    alpha = small[..., 11]
+    straight = small[..., :11] / alpha[..., None].clamp(min=1e-4) * (alpha[..., None] > 1e-4)
+    return TeacherImages(
+        radiance=straight[..., :3],
+        alpha=alpha,
+        normals=normalize(straight[..., 3:6], dim=-1),
+        albedo=straight[..., 6:9],
+        roughness=straight[..., 9],
+        metallic=straight[..., 10],
+        depth_m=torch.zeros_like(alpha),
+    )
 
 
 def as_bytes(images: TeacherImages) -> Tensor:

@@ -108,7 +108,10 @@ class RelitBodyTrainer:
         """As they are, with the camera of each; the teacher's pictures of that size are made ready."""
         longest = max(pictures.cameras.width_px, pictures.cameras.height_px)
         count = self.truth.training
-        self.taught = TaughtPictures(self.truth, range(count), longest, self.device) if count else None
+        size = (pictures.cameras.width_px, pictures.cameras.height_px)
+        self.taught = None
+        if count:
+            self.taught = TaughtPictures(self.truth, range(count), longest, self.device, size_px=size)
         self.further = None
         if len(self.truth) > count and self.wanted.novel_every:
             self.further = TaughtPictures(self.truth, range(count, len(self.truth)), longest, self.device)

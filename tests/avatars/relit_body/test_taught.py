@@ -50,6 +50,12 @@ def test_pictures_are_kept_as_bytes_and_asked_for_once(capture: Capture) -> None
     assert full.kept is None
     assert full.images(torch.tensor([0])).alpha.sum() > 50
     assert asked[-1] == [4]
+    wide = TaughtPictures(live, range(4), 24, "cpu", size_px=(48, 48)).images(torch.tensor([1]))  # rendered smaller
+    assert wide.alpha.shape == (1, 48, 48)
+    both = (wide.alpha > 0.9) & (first.alpha[:1] > 0.9)  # limbs are a pixel or two wide
+    assert both.sum() > 20
+    assert float((wide.albedo[both] - first.albedo[:1][both]).abs().median()) < 0.03
+    assert float((wide.normals[both] * first.normals[:1][both]).sum(-1).median()) > 0.95
 
 
 def test_a_student_learns_from_pictures_on_disk(capture: Capture, tmp_path: Path) -> None:
