@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from PIL import Image
 
 from avatars.templates.opening import reference_of
 from backend.cli import main
+from backend.errand_worker import _Teller, run_errand
+from backend.home import Home
+from shared.desk_messages import StartCheck
 from tests.body_layouts import write_raw_peoplesnapshot
 from tests.flame_installed import flame_home
 from tests.insta_files import write_insta_folder
@@ -77,6 +81,33 @@ def test_fix_writes_what_fits_and_keeps_the_rest(
     assert (written["fps"], written["pairing"], written["reading"]["axes"]) == (30, "order", "opencv")
     assert sorted(path.name for path in folder.glob("*effigy*")) == ["effigy.json"]
     assert main(command) == 0
+
+
+class _Said:
+    """Stands for the link of an errand worker: keeps what is sent, and is asked nothing."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    def receive(self, timeout_s: float) -> None:
+        return None
+
+
+def test_an_errand_tells_that_a_reading_can_be_written_and_writes_it(data: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(data / "bala", tmp_path / "bala"))
+    (folder / "effigy.json").write_text('{"reading": {"axes": "opengl"}}')
+    found = []
+    for fix in (False, True):
+        said = _Said()
+        run_errand(Home(tmp_path), StartCheck("k", str(folder), 3, fix), _Teller(said, "k", "check"), "cpu")
+        found.append({finding.name for finding in said.sent[-1].findings})
+    assert "mendable" in found[0]
+    assert "mended" not in found[0]
+    assert "mended" in found[1]
+    assert "mendable" not in found[1]
 
 
 def test_what_cannot_be_read_is_one_sentence_and_leaves_nothing(
