@@ -76,6 +76,12 @@ METHODS: Mapping[str, Method] = {
             "avatars.relit_body.trainer:RelitBodyTrainer",
         ),
         Method(
+            "relit_head",
+            "Relightable head: talking head with materials, for any light",
+            "avatars.relit_head.avatar:load_relit_head",
+            "avatars.relit_head.trainer:RelitHeadTrainer",
+        ),
+        Method(
             "relit_teacher",
             "Implicit teacher of a relightable person (DNF-Avatar)",
             "avatars.relit_field.results:no_avatar",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from avatars.gaussians.spherical_harmonics import sh_colours
-from avatars.lighting.probes import PosedProbes
+from avatars.lighting.occluders import Occluders
 from shared.errors import EffigyError
 
 
@@ -45,7 +45,7 @@ class PosedMaterial:
     albedo: Tensor
     roughness: Tensor
     metallic: Tensor
-    probes: PosedProbes | None = None
+    probes: Occluders | None = None
     flat: bool = False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -52,3 +53,31 @@ def basis5(directions: Tensor) -> Tensor:
         math.sqrt(315 / (256 * pi)) * (xx * (xx - 3 * yy) - yy * (3 * xx - yy)),
     ]
     return torch.stack(found, dim=-1)
+
+
+SPREAD = 48
+"""Directions that a turned function is worked out at: nearly twice as many as there are functions."""
+
+
+@lru_cache(maxsize=4)
+def _spread(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Even directions [SPREAD, 3], and what takes values there to coefficients, [SPREAD, 25]; float32."""
+    index = torch.arange(SPREAD, dtype=torch.float64) + 0.5
+    z, turn = 1 - 2 * index / SPREAD, index * (math.pi * (1 + math.sqrt(5)))
+    radius = (1 - z * z).sqrt()
+    directions = torch.stack([radius * turn.cos(), radius * turn.sin(), z], dim=-1)
+    back = torch.linalg.pinv(basis5(directions)).T
+    return directions.float().to(device), back.float().to(device)
+
+
+def turned(coefficients: Tensor, world_from_local: Tensor) -> Tensor:
+    """Functions [N, 25] of world directions as functions of local ones: rotations [N, 3, 3] take those to the world.
+
+    Exact up to rounding: the bands turn among themselves, so a fit to values at enough directions finds them.
+    """
+    directions, back = _spread(coefficients.device)
+    found = []
+    for part, turns in zip(coefficients.split(4096), world_from_local.split(4096), strict=True):
+        values = (basis5(directions @ turns.transpose(1, 2)) * part[:, None]).sum(-1)  # [n, SPREAD]
+        found.append(values @ back)
+    return torch.cat(found) if found else coefficients

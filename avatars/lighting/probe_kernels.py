@@ -15,19 +15,31 @@ ROWS, COLUMNS = 16, 32
 
 @kernel
 def bake(
-    worker: int, workers: int, nodes: Any, triangles: Any, reach_m: float, directions: Any, weights: Any, out: Any
+    worker: int,
+    workers: int,
+    nodes: Any,
+    triangles: Any,
+    windows: Any,
+    reach_m: float,
+    directions: Any,
+    weights: Any,
+    out: Any,
 ) -> None:
     """out [M, 25]: harmonics of visibility (1 seen, 0 hidden nearer than reach_m) at nodes [M, 3].
 
-    triangles [F, 3, 3] m; directions [ROWS, COLUMNS, 3]; weights [ROWS * COLUMNS, 25] harmonics times solid angle.
+    triangles [F, 3, 3] m; windows [F, 2] m: a triangle counts where the distance to its middle is at least the first
+    and less than the second, so that a fine mesh can serve nearby and a coarse one beyond.
+    directions [ROWS, COLUMNS, 3]; weights [ROWS * COLUMNS, 25] harmonics times solid angle.
     """
     hidden = np.empty(ROWS * COLUMNS, np.bool_)
     count = len(triangles)
     middles, radii = np.empty((count, 3)), np.empty(count)
+    squares = np.empty((count, 2))
     for face in range(count):
         for axis in range(3):
             middles[face, axis] = (triangles[face, 0, axis] + triangles[face, 1, axis] + triangles[face, 2, axis]) / 3
         radii[face] = 0.0
+        squares[face, 0], squares[face, 1] = windows[face, 0] ** 2, windows[face, 1] ** 2
         for corner in range(3):
             square = 0.0
             for axis in range(3):
@@ -38,7 +50,10 @@ def bake(
         x, y, z = nodes[node, 0], nodes[node, 1], nodes[node, 2]
         for face in range(count):
             mx, my, mz = middles[face, 0] - x, middles[face, 1] - y, middles[face, 2] - z
-            distance = math.sqrt(mx * mx + my * my + mz * mz)
+            square = mx * mx + my * my + mz * mz
+            if square < squares[face, 0] or square >= squares[face, 1]:
+                continue
+            distance = math.sqrt(square)
             radius = radii[face]
             if distance - radius > reach_m:
                 continue

@@ -175,6 +175,11 @@ def _band_weights(like: Tensor) -> tuple[Tensor, Tensor]:
     return shade, torch.tensor([SOFT_BANDS[band] for band in bands]).to(like)
 
 
+def always(count: int) -> NDArray[np.float64]:
+    """Windows [count, 2] of triangles that hide whatever their distance (see `probe_kernels.bake`)."""
+    return np.tile((0.0, np.inf), (count, 1))
+
+
 def bake_probes(
     vertices: NDArray[np.floating],
     faces: NDArray[np.integer],
@@ -200,7 +205,7 @@ def bake_probes(
         axes = [np.linspace(low[axis], high[axis], side) for axis in range(3)]
         nodes = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
         out = np.empty((len(nodes), COUNT))
-        jit.run(probe_kernels.bake, nodes, triangles, REACH_M, directions.numpy(), weights, out)
+        jit.run(probe_kernels.bake, nodes, triangles, always(len(triangles)), REACH_M, directions.numpy(), weights, out)
         lows.append(low)
         highs.append(high)
         tables.append(out.reshape(side, side, side, COUNT))

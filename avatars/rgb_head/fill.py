@@ -55,6 +55,14 @@ def filled(trained: RgbHead, theta: Tensor, vertices: Tensor, pictures: Pictures
 
     theta [T, size] and vertices [T, V, 3] m of all frames; pictures: those of the first look.
     """
+    source = filled_in_place(trained, theta, vertices, pictures, beginning)
+    return source.kept(source.seen)
+
+
+def filled_in_place(
+    trained: RgbHead, theta: Tensor, vertices: Tensor, pictures: Pictures, beginning: Beginning
+) -> RgbHead:
+    """As `filled`, but with every row of the beginning still there: `seen` says which are shown."""
     names = beginning.whole.binding.group_names
     source = _in_place(trained, beginning)
     group = source.binding.group
@@ -91,7 +99,7 @@ def filled(trained: RgbHead, theta: Tensor, vertices: Tensor, pictures: Pictures
             _copy_rows(_in_place(trained, beginning), source, wrong)
             guessed &= ~wrong
         source.seen[:] = trained_rows | guessed
-    return source.kept(source.seen)
+    return source
 
 
 def _copy_rows(origin: RgbHead, target: RgbHead, rows: Tensor) -> None:

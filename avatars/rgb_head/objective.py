@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -80,7 +82,7 @@ class HeadObjective:
         """ψ [B, K], or None before blendshapes have joined."""
         return None if at < self.config.schedule.deltas_from else self.model.weights(theta)
 
-    def _jittered(self, theta: Tensor, at: float) -> Tensor:
+    def jittered(self, theta: Tensor, at: float) -> Tensor:
         """θ with noise of theta_noise standard deviations, a function of the seed and the position in the schedule."""
         noise = self.config.losses.theta_noise
         if noise <= 0:
@@ -89,7 +91,7 @@ class HeadObjective:
         drawn = torch.randn(theta.shape, generator=self.generator, device=theta.device)
         return theta + noise * self.model.driving_range.sigma * drawn
 
-    def _placed(self, theta: Tensor, surface: Surface, at: float) -> tuple[PosedGaussians, Tensor | None]:
+    def placed(self, theta: Tensor, surface: Surface, at: float) -> tuple[PosedGaussians, Tensor | None]:
         """Posed Gaussians with gradients, and ψ [B, K] once blendshapes have joined."""
         if self.graphed is not None and isinstance(surface, FaceRows):
             return self.graphed(theta, surface, blended=at >= self.config.schedule.deltas_from)
@@ -98,7 +100,7 @@ class HeadObjective:
 
     def losses(self, theta: Tensor, surface: Surface, batch: Batch, at: float) -> dict[str, Tensor]:
         """L1, structural similarity, coverage, and the terms that keep Gaussians where unseen poses need them."""
-        posed, weights = self._placed(self._jittered(theta, at), surface, at)
+        posed, weights = self.placed(self.jittered(theta, at), surface, at)
         drawn = rasterise(
             posed,
             batch.cameras,
@@ -109,9 +111,10 @@ class HeadObjective:
         )
         terms = image_terms(drawn.features, drawn.alpha, batch.target(), batch.alpha(), self.config.losses, at)
         deltas = (self.model.position_deltas, self.model.rotation_deltas, self.model.colour_deltas)
-        return terms | blend_terms(weights, deltas, self.config.losses) | self._regularisers(weights)
+        return terms | blend_terms(weights, deltas, self.config.losses) | self.regularisers(weights)
 
-    def _regularisers(self, weights: Tensor | None) -> dict[str, Tensor]:
+    def regularisers(self, weights: Tensor | None) -> dict[str, Tensor]:
+        """Weighted terms of the model alone, for ψ [B, K] or None."""
         model, wanted, terms = self.model, self.config.losses, {}
         if wanted.offset > 0:
             away = (model.positions - self.start).norm(dim=-1) / self.reach_m - 1
@@ -125,8 +128,18 @@ class HeadObjective:
             terms["delta"] = wanted.delta * moved.square().mean() * 1e6  # in square millimetres
         return terms
 
-    def first_colours(self, theta: Tensor, surface: Surface, batch: Batch, at: float) -> None:
-        """Give Gaussians seen for the first time the colour of what they show (method page 5)."""
+    def first_colours(
+        self,
+        theta: Tensor,
+        surface: Surface,
+        batch: Batch,
+        at: float,
+        held: Callable[[Tensor], Tensor] = lambda colours: colours,
+    ) -> None:
+        """Give Gaussians seen for the first time the colour of what they show (method page 5).
+
+        held: what such display-encoded colours [N, 3] come to as the model holds them.
+        """
         if not self.config.schedule.colour_from_images or self.colours_settled:
             return
         model = self.model
@@ -135,7 +148,7 @@ class HeadObjective:
             colours, alpha = batch.straight()
             total, weight = seen_colours(posed, batch.cameras, colours, (alpha > 0.5).float(), min_weight=SEEN_WEIGHT)
             new = (weight > SEEN_WEIGHT) & ~model.seen
-            mean = total / weight.clamp_min(1e-6)[:, None]
+            mean = held(total / weight.clamp_min(1e-6)[:, None])
             model.colours.copy_(torch.where(new[:, None], (mean - 0.5) / SH0, model.colours))
             model.seen |= new
             self.quiet_steps = torch.where(new.any(), 0, self.quiet_steps + 1)

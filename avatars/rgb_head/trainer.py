@@ -33,10 +33,10 @@ class RgbHeadTrainer:
     """A `Trainer` of one head from one capture.
 
     With model.first_look_px what no image shows is left out, and the rest bound so finely that the target count comes
-    out. Raises BadCapture, and BadTemplate when the capture's template is not at hand.
+    out. Raises BadCapture, and BadTemplate when the capture's template is not at hand. record: as in `HeadObjective`.
     """
 
-    def __init__(self, config: TrainConfig, capture: Capture, device: str) -> None:
+    def __init__(self, config: TrainConfig, capture: Capture, device: str, *, record: bool = True) -> None:
         self.config, self.device = config, torch.device(device)
         motion, frames = capture.motion, list(capture.training_frames())
         rest_pose = motion.rotations[frames].mean(0)
@@ -79,9 +79,9 @@ class RgbHeadTrainer:
             self.beginning, self.pictures = Beginning(self.model, torch.nonzero(found)[:, 0], weights), pictures
             self.model = self.model.kept(found)
         self.surfaces: dict[int, Anchors] = {}
-        self.objective = HeadObjective(config, self.model, record=True)
+        self.objective = HeadObjective(config, self.model, record=record)
 
-    def _surface(self, frames: Tensor) -> Surface:
+    def surface(self, frames: Tensor) -> Surface:
         """The surface in frames [B]. On the CPU each frame's anchors are kept while they fit, as no mesh is trained."""
         if self.device.type != "cpu":
             return self.model.surface(self.vertices, frames)
@@ -105,7 +105,7 @@ class RgbHeadTrainer:
 
     def losses(self, batch: Batch, at: float) -> dict[str, Tensor]:
         """Named terms of a batch, already weighted."""
-        return self.objective.losses(self.theta[batch.frames], self._surface(batch.frames), batch, at)
+        return self.objective.losses(self.theta[batch.frames], self.surface(batch.frames), batch, at)
 
     def prepared(self, pictures: Pictures, images: tuple[int, ...]) -> Pictures:
         """Heads fill their pictures: as they are."""
@@ -113,11 +113,11 @@ class RgbHeadTrainer:
 
     def after_step(self, batch: Batch, at: float) -> None:
         """First colours for Gaussians seen for the first time."""
-        self.objective.first_colours(self.theta[batch.frames], self._surface(batch.frames), batch, at)
+        self.objective.first_colours(self.theta[batch.frames], self.surface(batch.frames), batch, at)
 
     def render(self, batch: Batch) -> Rasterised:
         """The model in the batch's poses and cameras as the avatar will look, without background or gradients."""
-        return self.objective.render(self.theta[batch.frames], self._surface(batch.frames), batch)
+        return self.objective.render(self.theta[batch.frames], self.surface(batch.frames), batch)
 
     def state(self) -> Mapping[str, Tensor]:
         """Which Gaussians were seen, and for how many steps none was new."""

@@ -12,6 +12,7 @@ import yaml
 from avatars.mlp_body.settings import MlpBodyConfig, check_body
 from avatars.relit_body.settings import RelitConfig, check_relit
 from avatars.relit_field.settings import TeacherConfig, check_teacher
+from avatars.relit_head.settings import RelitHeadConfig, check_relit_head
 from avatars.rgb_head.initial import RgbHeadConfig
 from avatars.training.rgbavatar_yaml import OriginalConfig, is_original, read_original
 from avatars.training.typed import from_mapping, with_overrides
@@ -135,11 +136,12 @@ class TrainConfig:
     watched: held-out pictures that curves and previews show and the report measures first: 'test', or 'val' where the
     capture has cameras kept back (bodies: seen poses from new views; 'test' are then new poses).
     model, rates: of heads; body: of bodies, with rates and losses of their own beside `losses`;
-    relit: of relightable people, likewise; teacher: of their implicit teachers, with everything of their own.
+    relit: of relightable people, likewise; relit_head: of relightable heads, beside model, rates and losses;
+    teacher: of implicit teachers of people, with everything of their own.
     """
 
     description: str = ""
-    method: Literal["rgb_head", "mlp_body", "relit_body", "relit_teacher"] = "rgb_head"
+    method: Literal["rgb_head", "mlp_body", "relit_body", "relit_head", "relit_teacher"] = "rgb_head"
     seed: int = 0
     size_px: int = 512
     background: Literal["random", "white", "black"] = "random"
@@ -148,6 +150,7 @@ class TrainConfig:
     model: RgbHeadConfig = field(default_factory=RgbHeadConfig)
     body: MlpBodyConfig = field(default_factory=MlpBodyConfig)
     relit: RelitConfig = field(default_factory=RelitConfig)
+    relit_head: RelitHeadConfig = field(default_factory=RelitHeadConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     schedule: Schedule = field(default_factory=Schedule)
     rates: Rates = field(default_factory=Rates)
@@ -239,6 +242,8 @@ def check_config(config: TrainConfig) -> None:
             raise BadConfig(f"{name} is too small", found=str(value), expected=f"at least {low}")
     if config.method == "relit_body":
         check_relit(config.relit)
+    if config.method == "relit_head":
+        check_relit_head(config.relit_head)
     if config.method == "mlp_body":
         check_body(config.body)
     if config.method == "relit_teacher":

@@ -28,7 +28,7 @@ class Batch:
 
     cameras: B of them. backgrounds: [B, 3] in 0..1, to be shown behind both the picture and the model. lenses: [B]
     int64, which of the capture's cameras took each; ignored: [B, H, W] bool, pixels that count for nothing; both None
-    where they are not wanted.
+    where they are not wanted. images: [B] int64 (on the host), which of the capture's images each is, where known.
     """
 
     pixels: Tensor
@@ -37,6 +37,7 @@ class Batch:
     backgrounds: Tensor
     lenses: Tensor | None = None
     ignored: Tensor | None = None
+    images: Tensor | None = None
 
     @cached_property
     def rgba(self) -> Tensor:
@@ -63,7 +64,8 @@ class Batch:
 class Pictures:
     """Chosen images of a capture at one size, decoded once. rgba: [M, H, W, 4] uint8 premultiplied; frames: [M].
 
-    lenses: [M] int64, the capture's camera of each; ignored: [M, H, W] bool, the band along the masks' edges; or None.
+    lenses: [M] int64, the capture's camera of each; ignored: [M, H, W] bool, the band along the masks' edges; images:
+    [M] int64 (on the host), the capture's index of each; or None.
     """
 
     rgba: Tensor
@@ -72,6 +74,7 @@ class Pictures:
     device: torch.device
     lenses: Tensor | None = None
     ignored: Tensor | None = None
+    images: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -92,6 +95,7 @@ class Pictures:
             _sent(backgrounds, self.device),
             None if self.lenses is None else self.lenses[chosen_there],
             None if self.ignored is None else self.ignored[chosen_there.to(self.ignored.device)].to(self.device),
+            None if self.images is None else self.images[chosen],
         )
 
     def _picked(self, chosen: Tensor, chosen_there: Tensor) -> Tensor:
@@ -152,12 +156,19 @@ def load_pictures(
     size = capture.train_size(longest_px)
     cameras = CameraBatch.from_cameras([capture.camera_of(index, size) for index in images], device)
     frames = torch.tensor([capture.images[index].frame for index in images], dtype=torch.int64, device=device)
+    which = torch.tensor(list(images), dtype=torch.int64)
     limit = psutil.virtual_memory().available // 2 if most_bytes is None else most_bytes
     if len(images) * size[0] * size[1] * 4 > limit:
         nothing = torch.empty((0, size[1], size[0], 4), dtype=torch.uint8)
         readers = ThreadPoolExecutor(max_workers=max(2, torch.get_num_threads()), thread_name_prefix="pictures")
         return StreamedPictures(
-            nothing, cameras, frames, device, read=lambda row: capture.rgba(images[row], size), readers=readers
+            nothing,
+            cameras,
+            frames,
+            device,
+            images=which,
+            read=lambda row: capture.rgba(images[row], size),
+            readers=readers,
         )
     store = np.empty((len(images), size[1], size[0], 4), np.uint8)
     with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
@@ -168,4 +179,4 @@ def load_pictures(
     rgba = torch.from_numpy(store)
     if device.type == "cuda":
         rgba = rgba.to(device) if rgba.numel() <= ON_DEVICE_BYTES else rgba.pin_memory()
-    return Pictures(rgba, cameras, frames, device)
+    return Pictures(rgba, cameras, frames, device, images=which)
