@@ -45,7 +45,8 @@ def a_pose(joint_names: tuple[str, ...]) -> Tensor:
 @dataclass(frozen=True, eq=False)
 class PosedBody:
     """One pose. transforms: [J, 3, 4] posed from canonical; volume: the same everywhere, None where it was put aside;
-    inverse: [N, 3, 4] canonical from posed at the guide's vertices; low, high: [3] m of the posed box."""
+    inverse: [N, 3, 4] canonical from posed at the guide's vertices; low, high: [3] m of the posed box; learned: the
+    transforms again where they are differentiated."""
 
     transforms: Tensor
     volume: BlendVolume | None
@@ -53,6 +54,7 @@ class PosedBody:
     guide: Guide
     low: Tensor
     high: Tensor
+    learned: Tensor | None = None
 
     @property
     def blend(self) -> BlendVolume:
@@ -102,21 +104,38 @@ class CanonicalBody:
         with torch.no_grad():
             return replace(pose, volume=self.volume.posed(pose.transforms))
 
-    def posed(self, rotations: Tensor, translations: Tensor) -> PosedBody:
-        """The body in one pose: rotations [J, 3] rad, translations [3] m. Without gradients."""
+    def posed(self, rotations: Tensor, translations: Tensor, guide: Guide | None = None) -> PosedBody:
+        """The body in one pose: rotations [J, 3] rad, translations [3] m; `learned` where those are differentiated.
+
+        guide: that of nearly the same pose, which saves making one.
+        """
+        matrices = matrices_from_axis_angle(rotations[None].to(self.device))
+        skinning, _ = self.template.joint_transforms(matrices, self.joints[None], translations[None].to(self.device))
+        learned = (skinning[0].double() @ self.from_rest)[:, :3].float()
         with torch.no_grad():
-            matrices = matrices_from_axis_angle(rotations[None].to(self.device))
-            skinning, _ = self.template.joint_transforms(
-                matrices, self.joints[None], translations[None].to(self.device)
-            )
-            transforms = (skinning[0].double() @ self.from_rest)[:, :3].float()
+            transforms = learned.detach()
             blended = (self.guide_weights @ transforms.flatten(1)).view(-1, 3, 4)
-            places = (blended[..., :3] @ self.guide_places[..., None])[..., 0] + blended[..., 3]
-            margin = self.settings.near_template_m
-            low, high = places.amin(0) - margin, places.amax(0) + margin
-            guide = make_guide(places, self.guide_parts, low, high, self.settings.guide, self.settings.parts)
-            inverse = inverse_affine(blended)
-            return PosedBody(transforms, self.volume.posed(transforms), inverse, guide, low, high)
+            if guide is None:
+                places = (blended[..., :3] @ self.guide_places[..., None])[..., 0] + blended[..., 3]
+                margin = self.settings.near_template_m
+                low, high = places.amin(0) - margin, places.amax(0) + margin
+                guide = make_guide(places, self.guide_parts, low, high, self.settings.guide, self.settings.parts)
+            inverse, volume = inverse_affine(blended), self.volume.posed(transforms)
+        kept = learned if learned.requires_grad else None
+        return PosedBody(transforms, volume, inverse, guide, guide.low, guide.high, kept)
+
+    def following(self, pose: PosedBody, canonical: Tensor) -> Tensor:
+        """The same canonical places [P, 3], with the slope that a change of the pose gives them.
+
+        Where a fixed posed place comes from moves against the skin's motion. Blending weights count as constants.
+        """
+        if pose.learned is None:
+            return canonical
+        with torch.no_grad():
+            weights, back = self.volume.at(canonical), inverse_affine(pose.blend.at(canonical))[..., :3]
+        blended = (weights @ pose.learned.flatten(1)).view(-1, 3, 4)
+        skinned = (blended[..., :3] * canonical[:, None]).sum(-1) + blended[..., 3]
+        return canonical - (back * (skinned - skinned.detach())[:, None]).sum(-1)
 
     def canonical(self, pose: PosedBody, places: Tensor, fields: Fields, levels: int | None) -> tuple[Tensor, Tensor]:
         """Canonical place [P, 3] of each posed one (the innermost where several exist), and which have one [P] bool."""

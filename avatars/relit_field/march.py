@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -75,9 +75,13 @@ class Person:
             samples, order = merged(samples, more, step_m)
             canonical = torch.cat((canonical, places))[order]
         geometry = self.fields.geometry(canonical, levels)
+        if pose.learned is not None:
+            follows = self.body.following(pose, canonical)
+            moved = (geometry.gradient.detach() * (follows - canonical)).sum(-1)
+            geometry, canonical = replace(geometry, distance_m=geometry.distance_m + moved), follows
         optical = laplace_density(geometry.distance_m, self.fields.beta_m()) * samples.width_m
         weights = ray_weights(optical, samples.ray, count)
-        normals = normalize(self.body.turned(pose, canonical, geometry.gradient), dim=-1, eps=1e-6)
+        normals = normalize(self.body.turned(pose, canonical.detach(), geometry.gradient), dim=-1, eps=1e-6)
         opacity = weights.new_zeros(count).index_add(0, samples.ray, weights)
         return Traced(rays, samples, canonical, geometry, normals, weights, opacity)
 

@@ -7,6 +7,7 @@ Functions via Lipschitz Regularization" (2022).
 from __future__ import annotations
 
 import math
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -133,28 +134,50 @@ def _inverse_softplus(value: Tensor) -> Tensor:
     return value.detach() + torch.log(-torch.expm1(-value.detach()))
 
 
+HARMONICS = (
+    (0, "", 0.28209479177387814),
+    (1, "y", -0.4886025119029199),
+    (2, "z", 0.4886025119029199),
+    (3, "x", -0.4886025119029199),
+    (4, "xy", 1.0925484305920792),
+    (5, "yz", -1.0925484305920792),
+    (6, "zz", 3 * 0.31539156525252005),
+    (6, "", -0.31539156525252005),
+    (7, "xz", -1.0925484305920792),
+    (8, "xx", 0.5462742152960396),
+    (8, "yy", -0.5462742152960396),
+    (9, "xxy", -3 * 0.5900435899266435),
+    (9, "yyy", 0.5900435899266435),
+    (10, "xyz", 2.890611442640554),
+    (11, "yzz", -5 * 0.4570457994644658),
+    (11, "y", 0.4570457994644658),
+    (12, "zzz", 5 * 0.3731763325901154),
+    (12, "z", -3 * 0.3731763325901154),
+    (13, "xzz", -5 * 0.4570457994644658),
+    (13, "x", 0.4570457994644658),
+    (14, "xxz", 1.445305721320277),
+    (14, "yyz", -1.445305721320277),
+    (15, "xxx", -0.5900435899266435),
+    (15, "xyy", 3 * 0.5900435899266435),
+)
+"""Of each harmonic the products of coordinates it is made of, and their factors."""
+
+
+@cache
+def _harmonics(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """[64, 16]: harmonics of the products of three among (1, x, y, z)."""
+    table = torch.zeros(4, 4, 4, 16, dtype=torch.float64)
+    for column, product, factor in HARMONICS:
+        a, b, c = ("1xyz".index(letter) for letter in product.ljust(3, "1"))
+        table[a, b, c, column] = factor
+    return table.view(64, 16).to(device, dtype)
+
+
 def sphere_harmonics_16(directions: Tensor) -> Tensor:
-    """Real spherical harmonics of bands 0 to 3, [P, 16], of unit directions [P, 3]: how networks see a direction."""
-    x, y, z = directions.unbind(-1)
-    xx, yy, zz = x * x, y * y, z * z
-    return torch.stack(
-        (
-            torch.full_like(x, 0.28209479177387814),
-            -0.4886025119029199 * y,
-            0.4886025119029199 * z,
-            -0.4886025119029199 * x,
-            1.0925484305920792 * x * y,
-            -1.0925484305920792 * y * z,
-            0.31539156525252005 * (3 * zz - 1),
-            -1.0925484305920792 * x * z,
-            0.5462742152960396 * (xx - yy),
-            -0.5900435899266435 * y * (3 * xx - yy),
-            2.890611442640554 * x * y * z,
-            -0.4570457994644658 * y * (5 * zz - 1),
-            0.3731763325901154 * z * (5 * zz - 3),
-            -0.4570457994644658 * x * (5 * zz - 1),
-            1.445305721320277 * z * (xx - yy),
-            -0.5900435899266435 * x * (xx - 3 * yy),
-        ),
-        -1,
-    )
+    """Real spherical harmonics of bands 0 to 3, [P, 16], of unit directions [P, 3]: how networks see a direction.
+
+    All products of three coordinates, then one matrix: few operations, which is what a GPU's host has to hand out.
+    """
+    one = torch.cat((torch.ones_like(directions[:, :1]), directions), -1)
+    two = (one[:, :, None] * one[:, None]).flatten(1)
+    return (two[:, :, None] * one[:, None]).flatten(1) @ _harmonics(directions.device, directions.dtype)

@@ -17,8 +17,6 @@ from avatars.relit_field.rays import Rays, Samples, uniform
 from avatars.relit_field.settings import TeacherConfig
 from avatars.relit_field.shading import Shaded, shade
 
-TANGENT_STEP = 1e-4
-"""Of half a box: how far along the surface curvature looks."""
 FAINT = 1e-3
 
 
@@ -57,11 +55,8 @@ def losses(
     terms = {
         "radiance": weights.radiance * (pixels - target).abs().mean(),
         "mask": weights.mask * -(alpha * held.log() + (1 - alpha) * (1 - held).log()).mean(),
-        "eikonal": weights.eikonal * _eikonal(person, traced, levels, generator),
+        **_shape_terms(person, traced, levels, generator, step, config),
     }
-    curved = weights.curvature * max(0.0, 1 - step / max(weights.curvature_until, 1))
-    if curved > 0:
-        terms["curvature"] = curved * curvature(person, traced, levels, generator, config.march.rays)
     if weights.grid_decay > 0:
         terms["grid"] = 0.5 * weights.grid_decay * fields.colour_grid.table.square().sum()
     if step >= config.light.starts_at:
@@ -69,29 +64,32 @@ def losses(
     return terms
 
 
-def _eikonal(person: Person, traced: Traced, levels: int, generator: torch.Generator) -> Tensor:
-    """Mean of (|gradient| - 1)^2 over the samples, and over as many places anywhere as there are rays."""
-    fields = person.fields
-    anywhere = uniform((len(traced.rays), 3), generator, fields.centre.device) * 2 - 1
-    gradient = fields.geometry(anywhere * fields.half_m + fields.centre, levels).gradient
-    both = torch.cat((traced.geometry.gradient, gradient))
-    return (both.norm(dim=-1) - 1).square().mean()
+def _shape_terms(
+    person: Person, traced: Traced, levels: int, generator: torch.Generator, step: float, config: TeacherConfig
+) -> dict[str, Tensor]:
+    """Eikonal and, while it counts, curvature, both weighted; all further places are asked about at once.
 
-
-def curvature(person: Person, traced: Traced, levels: int | None, generator: torch.Generator, most: int) -> Tensor:
-    """Mean angle, over pi, between the normals of samples and of places a little along the surface.
-
-    Source: PermutoSDF (Rosu and Behnke 2023). most: how many samples are looked at, the heaviest weights first.
+    Eikonal: mean of (|gradient| - 1)^2 over the samples, and over as many places anywhere as there are rays. Curvature:
+    mean angle, over pi, between the normals of the heaviest samples (as many as rays) and of places a little along the
+    surface (PermutoSDF, Rosu and Behnke 2023).
     """
-    if not len(traced.canonical):
-        return traced.weights.sum()
-    chosen = traced.weights.detach().topk(min(most, len(traced.weights))).indices
-    normals = normalize(traced.geometry.gradient.index_select(0, chosen), dim=-1, eps=1e-6)
-    about = normalize(uniform((len(chosen), 3), generator, normals.device) * 2 - 1, dim=-1)
-    along = normalize(torch.linalg.cross(normals.detach(), about), dim=-1, eps=1e-6)
-    there = traced.canonical[chosen] + along * (TANGENT_STEP * person.fields.half_m)
-    shifted = normalize(person.fields.geometry(there, levels).gradient, dim=-1, eps=1e-6)
-    return angle(normals, shifted).mean() / math.pi
+    weights, fields = config.losses, person.fields
+    anywhere = uniform((len(traced.rays), 3), generator, fields.centre.device) * 2 - 1
+    places = [anywhere * fields.half_m + fields.centre]
+    curved = weights.curvature * max(0.0, 1 - step / max(weights.curvature_until, 1))
+    if curved > 0:
+        chosen = traced.weights.detach().topk(min(config.march.rays, len(traced.weights))).indices
+        normals = normalize(traced.geometry.gradient.index_select(0, chosen), dim=-1, eps=1e-6)
+        about = normalize(uniform((len(chosen), 3), generator, normals.device) * 2 - 1, dim=-1)
+        along = normalize(torch.linalg.cross(normals.detach(), about), dim=-1, eps=1e-6)
+        places.append(traced.canonical.detach()[chosen] + along * (weights.curvature_step * fields.half_m))
+    gradient = fields.geometry(torch.cat(places), levels).gradient
+    both = torch.cat((traced.geometry.gradient, gradient[: len(anywhere)]))
+    terms = {"eikonal": weights.eikonal * (both.norm(dim=-1) - 1).square().mean()}
+    if curved > 0 and len(chosen):
+        shifted = normalize(gradient[len(anywhere) :], dim=-1, eps=1e-6)
+        terms["curvature"] = curved * angle(normals, shifted).mean() / math.pi
+    return terms
 
 
 def angle(first: Tensor, second: Tensor) -> Tensor:
@@ -129,6 +127,8 @@ def _shaded(
         terms["smoothness"] = weights.smoothness * _smoothness(
             person, part, materials, weights.jitter_m, levels, generator
         )
+    if weights.prior > 0 and len(rows):
+        terms["prior"] = weights.prior * (1 - materials.roughness + materials.metallic).mean()
     if step >= weights.lipschitz_from:
         terms["lipschitz"] = weights.lipschitz * person.fields.material.bound()
     return terms
@@ -172,7 +172,7 @@ def rays_of(traced: Traced, chosen: Tensor) -> tuple[Traced, Tensor]:
     part = Traced(
         traced.rays.some(chosen),
         Samples(number[kept.ray], kept.t_m, kept.width_m),
-        traced.canonical[rows],
+        traced.canonical.detach()[rows],
         geometry,
         some[3],
         some[4][:, 0],

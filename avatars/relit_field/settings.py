@@ -113,7 +113,11 @@ class LightSettings:
 
 @dataclass(frozen=True)
 class TeacherLosses:
-    """Weights (C.4). curvature falls to 0 at curvature_until; lipschitz counts from lipschitz_from on."""
+    """Weights (C.4). curvature falls to 0 at curvature_until and looks curvature_step half boxes along the surface.
+
+    Angles below 1.4e-3 rad have no slope, so with the published step only sharp bends count. lipschitz counts from
+    lipschitz_from on. prior: how much rough and unmetallic surfaces are preferred.
+    """
 
     radiance: float = 1.0
     shaded: float = 0.2
@@ -121,9 +125,11 @@ class TeacherLosses:
     eikonal: float = 0.1
     curvature: float = 1.5
     curvature_until: int = 12500
+    curvature_step: float = 1e-4
     lipschitz: float = 1e-5
     lipschitz_from: int = 12500
     smoothness: float = 0.01
+    prior: float = 0.0
     jitter_m: float = 0.01
     grid_decay: float = 1e-4
 
@@ -140,6 +146,20 @@ class TeacherRates:
 
 
 @dataclass(frozen=True)
+class PoseSettings:
+    """Poses of the recording are corrected from step starts_at on, where `correct`.
+
+    PART_JOINTS turn and the body shifts, at `rate` rad and m a step; weight holds them near what was recorded (mean of
+    squares).
+    """
+
+    correct: bool = False
+    starts_at: int = 4000
+    rate: float = 1e-4
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class TeacherConfig:
     """An implicit teacher. mesh_resolution: cells along the longest side of its mesh. evaluated_images: how many
     held-out pictures it is measured on."""
@@ -150,6 +170,7 @@ class TeacherConfig:
     light: LightSettings = field(default_factory=LightSettings)
     losses: TeacherLosses = field(default_factory=TeacherLosses)
     rates: TeacherRates = field(default_factory=TeacherRates)
+    poses: PoseSettings = field(default_factory=PoseSettings)
     mesh_resolution: int = 512
     evaluated_images: int = 4
 

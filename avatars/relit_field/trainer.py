@@ -12,6 +12,7 @@ from torch import Tensor
 from avatars.avatar import Avatar
 from avatars.captures.capture import Capture
 from avatars.relit_field.body import PosedBody
+from avatars.relit_field.inverse_skinning import PART_JOINTS
 from avatars.relit_field.model import TeacherModel
 from avatars.relit_field.objective import losses
 from avatars.relit_field.picture import picture
@@ -40,11 +41,16 @@ class TeacherTrainer:
         self.generator = torch.Generator(self.device).manual_seed(config.seed + 1)
         self.poses: dict[int, PosedBody] = {}
         self.at, self.since_refresh = 0.0, 0
+        names = self.model.person.body.template.arrays.joint_names
+        turning = [names.index(name) for name in PART_JOINTS if name in names]
+        self.turning = torch.tensor(turning, device=self.device)
+        self.turns = torch.nn.Parameter(torch.zeros(len(self.rotations), len(turning), 3, device=self.device))
+        self.shifts = torch.nn.Parameter(torch.zeros(len(self.rotations), 3, device=self.device))
 
     def parameters(self) -> tuple[RatedParameter, ...]:
         """All tensors to train, by name."""
         rates = self.config.teacher.rates
-        return tuple(
+        fields = tuple(
             RatedParameter(
                 name,
                 parameter,
@@ -59,16 +65,29 @@ class TeacherTrainer:
             )
             for name, parameter in self.model.parameters().items()
         )
+        if not self.config.teacher.poses.correct:
+            return fields
+        rate = self.config.teacher.poses.rate
+        moved = (("poses.turns", self.turns), ("poses.shifts", self.shifts))
+        return fields + tuple(RatedParameter(name, value, rate, rate, 1, betas=BETAS) for name, value in moved)
 
     def posed(self, frame: int) -> PosedBody:
-        """The body in a frame of the capture."""
+        """The body in a frame of the capture, corrected where that is learned."""
         body = self.model.person.body
-        if frame in self.poses:
-            return body.blended(self.poses[frame])
-        found = body.posed(self.rotations[frame], self.translations[frame])
-        if len(self.poses) < MOST_POSES:
-            self.poses[frame] = replace(found, volume=None)
-        return found
+        kept = self.poses.get(frame)
+        if kept is None:
+            kept = replace(body.posed(self.rotations[frame], self.translations[frame]), volume=None)
+            if len(self.poses) < MOST_POSES:
+                self.poses[frame] = kept
+        if not self.corrects():
+            return body.blended(kept)
+        rotations = self.rotations[frame].index_add(0, self.turning, self.turns[frame])
+        # Always the guide of the recorded pose: a run that goes on must not see other boxes.
+        return body.posed(rotations, self.translations[frame] + self.shifts[frame], kept.guide)
+
+    def corrects(self) -> bool:
+        """Whether poses are corrected at this point of the schedule."""
+        return self.config.teacher.poses.correct and self.at >= self.config.teacher.poses.starts_at
 
     def losses(self, batch: Batch, at: float) -> dict[str, Tensor]:
         """Named terms of a batch, already weighted: the means over its pictures."""
@@ -92,6 +111,9 @@ class TeacherTrainer:
                 at,
                 self.generator,
             )
+            if self.corrects():
+                far = self.turns[frame].square().mean() + self.shifts[frame].square().mean()
+                terms["poses"] = self.config.teacher.poses.weight * far
             for name, value in terms.items():
                 found[name] = found.get(name, 0) + value / count
         return found

@@ -101,3 +101,31 @@ def test_affine_inverse_of_a_collapsed_blend_is_finite() -> None:
     made = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(0))
     back = inverse_affine(made)
     torch.testing.assert_close(back[..., :3] @ made[..., :3], torch.eye(3).expand(5, 3, 3), atol=1e-4, rtol=1e-4)
+
+
+def test_canonical_places_follow_a_change_of_the_pose() -> None:
+    """Where a fixed posed place comes from, by its slope and by doing it: exactly for shifts, nearly for turns."""
+    body = small_body()
+    rotations, translations = lively_pose(body)
+    knee = body.template.arrays.joint_names.index("right_knee")
+    canonical = surface_points(300, 0.01)
+    posed = body.posed(rotations, translations).blend.skinned(canonical)
+    turn, shift = torch.zeros(3, requires_grad=True), torch.zeros(3, requires_grad=True)
+    pose = body.posed(rotations.index_add(0, torch.tensor([knee]), turn[None]), translations + shift)
+    follows = body.following(pose, canonical)
+    torch.testing.assert_close(follows.detach(), canonical)
+    for number, (parameter, step) in enumerate(((turn, 2e-3), (shift, 1e-3))):
+        for axis in range(3):
+            moved = []
+            for sign in (step, -step):
+                turned, shifted = rotations.clone(), translations.clone()
+                (turned[knee] if number == 0 else shifted)[axis] += sign
+                other = body.posed(turned, shifted)
+                roots = canonical_roots(posed, other.blend, other.inverse, other.guide, body.settings)
+                off = (roots.places - canonical[:, None]).norm(dim=-1).masked_fill(~roots.real, 9.0)
+                moved.append(roots.places[torch.arange(len(posed)), off.argmin(1)])
+            near = torch.stack([(place - canonical).norm(dim=-1) < 0.01 for place in moved]).all(0)
+            wanted = (moved[0] - moved[1]) / (2 * step) * near[:, None]
+            (along,) = torch.autograd.grad((follows * wanted).sum(), parameter, retain_graph=True)
+            assert float(near.float().mean()) > 0.9
+            assert abs(float(along[axis] / wanted.square().sum()) - 1) < 0.1, (number, axis)

@@ -18,6 +18,7 @@ from avatars.relit_body.pseudo_truth import open_pseudo_truth, render_pseudo_tru
 from avatars.relit_body.teacher import PseudoTruth, Teacher
 from avatars.relit_body.teachers import find_teacher
 from avatars.relit_field.storage import FieldTeacher, open_teacher
+from avatars.relit_field.trainer import TeacherTrainer
 from avatars.rendering.cameras import CameraBatch
 from avatars.templates.template import Template
 from avatars.training.config import load_config, presets, teacher_presets
@@ -30,6 +31,7 @@ from shared.types import Environment
 from tests.body_layouts import write_peoplesnapshot
 
 TINY = "relit_teacher_tiny"
+CORRECTING = {"teacher.poses.correct": "true", "teacher.poses.starts_at": "3", "teacher.poses.rate": "0.001"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -75,8 +77,8 @@ def test_it_leaves_a_teacher_and_a_report(folder: Path) -> None:
 
 
 def test_a_run_stopped_in_the_middle_ends_with_the_same_numbers(capture: Capture, tmp_path: Path) -> None:
-    """Bit for bit, across the start of finer samples, of shading and of new levels."""
-    config = load_config(TINY, {"teacher.fields.start": "sphere", "schedule.images": "9"})
+    """Bit for bit, across the start of finer samples, of shading, of new levels and of corrected poses."""
+    config = load_config(TINY, {"teacher.fields.start": "sphere", "schedule.images": "9", **CORRECTING})
     steps = 0
 
     def pause() -> str:
@@ -100,6 +102,12 @@ def test_a_run_stopped_in_the_middle_ends_with_the_same_numbers(capture: Capture
         assert state.keys() == wanted.keys()
         for name, value in wanted.items():
             assert torch.equal(state[name], value), name
+    trainer = whole.trainer
+    assert isinstance(trainer, TeacherTrainer)
+    moved = trainer.shifts.detach().abs().amax(1)
+    assert 0 < float(moved.max()) < 0.02
+    trained = [capture.images[index].frame for index in capture.split("train")]
+    assert not moved[[frame for frame in range(len(moved)) if frame not in trained]].any()
 
 
 def test_it_answers_as_a_teacher(teacher: FieldTeacher, capture: Capture) -> None:
