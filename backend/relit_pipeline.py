@@ -31,7 +31,8 @@ def teach_and_distil(
 ) -> tuple[Path, Path, dict[str, float]]:
     """Train a teacher, render its pictures of the training views and `poses` further ones, distil a student from them.
 
-    teacher, student: preset and overrides of each. size_px: longest side of the teacher's pictures. Returns the folders
+    teacher, student: preset and overrides of each. size_px: longest side of the teacher's pictures, at least
+    what the student is trained at. Returns the folders
     NAME.teacher and NAME.avatar and the minutes of "teacher", "pseudo_truth" and "distillation". What an earlier run
     into `output` finished is used as it is. Raises BadConfig, BadCapture, EnvironmentFailed.
     """
@@ -64,7 +65,7 @@ def teach_and_distil(
         capture,
         varied_poses(field.template(), poses) if poses else None,
         output / PICTURES_FOLDER,
-        longest_px=size_px,
+        longest_px=max(size_px, learns.size_px),
         identity=f"{digest} {samples}",
     )
     timed("pseudo_truth", begun)
