@@ -160,7 +160,8 @@ def new_points(
     if clothed is not None:
         worn = read_clothed_template(clothed, canonical.vertices.numpy(), skin, canonical.weights.numpy())
         mesh = Clothes(torch.from_numpy(worn.vertices), torch.from_numpy(worn.weights))
-        triangles, density = worn.triangles, np.ones(len(worn.triangles))
+        over, _ = on_the_body(worn.vertices[worn.triangles].mean(1), canonical.vertices.numpy(), skin)
+        triangles, density = worn.triangles, density[over.face]  # as dense as on what lies beneath
     gaussians = sample(mesh, triangles, density, config.gaussians, seed)
     controls = sample(mesh, triangles, np.ones(len(triangles)), config.controls, seed + 1)
     anchors = anchor_surface(mesh, arrays.joint_names, triangles, config, seed + 2)

@@ -16,9 +16,9 @@ from avatars.mlp_body.clothing import (
     clothing_sheet,
     write_clothed_template,
 )
-from avatars.mlp_body.initial import surface_triangles
-from avatars.mlp_body.settings import DENSITY
-from avatars.mlp_body.skeleton import Canonical
+from avatars.mlp_body.initial import new_points, surface_triangles
+from avatars.mlp_body.settings import DENSITY, MlpBodyConfig
+from avatars.mlp_body.skeleton import Canonical, DrivingPose
 from avatars.skinning.clothed import read_clothed_template
 from shared.errors import BadCapture
 
@@ -63,6 +63,14 @@ def test_it_is_read_back_as_the_template_it_is(capture: Capture, clothed: Clothe
     np.testing.assert_allclose(worn.vertices, clothed.vertices[used], atol=1e-5)
     assert len(worn.triangles) == len(clothed.triangles)
     assert worn.copied > 0.8
+    config = MlpBodyConfig(gaussians=3000, controls=100, anchors=20)
+    driving = DrivingPose.of(canonical.arrays, hands=False, face=False)
+    head = canonical.arrays.joint_names.index("head")
+    bare, dressed = (
+        float((new_points(canonical, driving, config, 0, file).weights[:, head] > 0.5).float().mean())
+        for file in (None, tmp_path / "template.ply")
+    )
+    assert abs(dressed / bare - 1) < 0.2, "faces keep their share of the Gaussians"
     sheet = clothing_sheet(capture, clothed)
     assert sheet.ndim == 3
     assert sheet.std() > 20
