@@ -27,7 +27,7 @@ TRIED = 20_000
 GROWN_SHARE = 0.05
 """Of the living surfels, at most at once."""
 WIDE_M, NARROWER = 0.01, 1.6
-OFF_SURFACE_M = 0.02
+OFF_SURFACE_M = 0.05
 """A new surfel nearer than this to the teacher's surface is put on it."""
 STRAY_M2 = 1e-3
 

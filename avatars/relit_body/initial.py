@@ -17,7 +17,9 @@ from avatars.relit_body.surfels import Surfels, logit
 
 MAX_PROBE_FACES = 8_000
 
-WIDE = 0.6
+CROWDED = 3
+"""So many times the surfels are drawn; those that crowd go, since gaps between them show the far side."""
+WIDE = 0.7
 """First standard deviation of a surfel over the distance of its neighbours: together they just cover the surface."""
 
 
@@ -37,6 +39,26 @@ def sampled(vertices: Tensor, faces: Tensor, count: int, generator: torch.Genera
     shares = torch.cat([1 - root, root * (1 - u[:, 1:]), root * u[:, 1:]], dim=-1)
     points = (corners[face] * shares[..., None]).sum(1)
     return points, torch.nn.functional.normalize(across[face], dim=-1)
+
+
+def thinned(points: Tensor, normals: Tensor, count: int) -> Tensor:
+    """Rows [count] of points [N, 3] m, N > count, that lie evenly: of close pairs one goes until so many are left.
+
+    normals: [N, 3]; points whose normals differ, such as on both sides of an ear, count as farther apart.
+    """
+    apart = float(np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean()) / max(count, 1) ** 0.5)
+    places = torch.cat([points, 2 * apart * normals], dim=-1).numpy()
+    kept = np.arange(len(points))
+    while len(kept) > count:
+        distance, near = cKDTree(places[kept]).query(places[kept], k=2)
+        row = np.arange(len(kept))
+        other = near[:, 1]
+        first = np.flatnonzero((other[other] == row) & (row < other))  # each other's nearest
+        if not len(first):
+            return torch.from_numpy(kept[:count])
+        order = first[np.argsort(distance[first, 1], kind="stable")][: len(kept) - count]
+        kept = np.delete(kept, order)
+    return torch.from_numpy(kept)
 
 
 def turns_to(normals: Tensor) -> Tensor:
@@ -62,7 +84,9 @@ def first_surfels(
 ) -> Surfels:
     """`count` surfels spread over a canonical mesh, wide enough to cover it, grey; `spare` more, unused."""
     generator = torch.Generator().manual_seed(seed)
-    points, normals = sampled(vertices.cpu().float(), faces.cpu(), count, generator)
+    points, normals = sampled(vertices.cpu().float(), faces.cpu(), CROWDED * count, generator)
+    chosen = thinned(points, normals, count)
+    points, normals = points[chosen], normals[chosen]
     distance = cKDTree(points.numpy()).query(points.numpy(), k=min(4, count))[0]
     apart = (
         torch.from_numpy(np.sqrt((distance.reshape(count, -1)[:, 1:] ** 2).mean(1))).float().clamp(1e-4, 0.05) * WIDE

@@ -9,7 +9,7 @@ import torch
 
 from avatars.lit_pixels import pixel_rays
 from avatars.relit_body.densify import grow, stray
-from avatars.relit_body.initial import first_surfels
+from avatars.relit_body.initial import first_surfels, thinned
 from avatars.relit_body.objective import (
     as_isometric_as_possible,
     depth_normals,
@@ -87,6 +87,26 @@ def test_variation_is_small_at_edges_and_none_outside() -> None:
     stripes = torch.zeros(4, 8, 3)
     stripes[:, ::2] = 1.0
     assert float(map_variation(stripes)) == pytest.approx(1.0)
+
+
+def test_crowded_points_are_thinned_evenly() -> None:
+    draw = torch.Generator().manual_seed(3)
+    points = torch.cat([torch.rand(1500, 2, generator=draw), torch.zeros(1500, 1)], dim=-1)
+    up = torch.tensor([0.0, 0.0, 1.0]).expand(1500, 3)
+    kept = thinned(points, up, 500)
+    assert len(kept) == len(set(kept.tolist())) == 500
+
+    def nearest(places: torch.Tensor) -> torch.Tensor:
+        return (torch.cdist(places, places) + 9 * torch.eye(len(places))).amin(1)
+
+    random = nearest(points[:500])
+    assert float(nearest(points[kept]).quantile(0.05)) > 3 * float(random.quantile(0.05))
+    both = torch.cat([points[:300], points[:300]])  # two sides of a sheet: neither thins the other out
+    sides = torch.cat([up[:300], -up[:300]])
+    left = thinned(both, sides, 400)
+    assert 150 < int((left < 300).sum()) < 250
+    same = torch.zeros(5, 3)
+    assert len(thinned(same, up[:5], 2)) == 2
 
 
 def test_surfels_grow_where_pictures_pull() -> None:
