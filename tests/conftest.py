@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,11 @@ import pytest
 if TYPE_CHECKING:
     from shared.template import TemplateArrays
     from tests.flame_files import FlameFiles
+
+
+def pytest_configure() -> None:
+    """As the backend's processes: torch's threads wait asleep. Spinning, they starve each other on a busy machine."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")
