@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from avatars.relit_field import cpu_roots
 from avatars.relit_field.body import a_pose
 from avatars.relit_field.fields import Fields
-from avatars.relit_field.inverse_skinning import canonical_roots, inverse_affine, part_of_joints
+from avatars.relit_field.inverse_skinning import canonical_roots, inverse_affine, part_of_joints, roots_plainly
 from avatars.relit_field.settings import FieldSettings, GridSettings
 from tests.avatars.relit_field.bodies import lively_pose, small_body
 
@@ -129,3 +130,22 @@ def test_canonical_places_follow_a_change_of_the_pose() -> None:
             (along,) = torch.autograd.grad((follows * wanted).sum(), parameter, retain_graph=True)
             assert float(near.float().mean()) > 0.9
             assert abs(float(along[axis] / wanted.square().sum()) - 1) < 0.1, (number, axis)
+
+
+def test_compiled_roots_and_blends_are_the_plain_ones() -> None:
+    body = small_body()
+    pose = body.posed(*lively_pose(body))
+    canonical = surface_points(60, 0.02)
+    torch.testing.assert_close(pose.blend.at(canonical), pose.blend.at_plainly(canonical), atol=1e-5, rtol=1e-5)
+    weighed = (body.volume.at(canonical) @ pose.transforms.flatten(1)).view(-1, 3, 4)
+    torch.testing.assert_close(pose.blend.at(canonical), weighed, atol=1e-4, rtol=1e-4)
+    posed = pose.blend.skinned(canonical)
+    starts = pose.guide.starts[pose.guide.rows(posed)[0]]
+    given = (posed, starts, pose.inverse, pose.blend, body.settings)
+    (plain, missed), (ours, off) = roots_plainly(*given), cpu_roots.roots(*given)
+    sure = missed < 1e-4
+    assert float(sure.float().mean()) > 0.3
+    torch.testing.assert_close(ours[sure], plain[sure], atol=1e-4, rtol=1e-4)
+    assert float((off[sure] - missed[sure]).abs().max()) < 2e-5
+    nothing = (posed[:0], starts[:0], *given[2:])
+    assert cpu_roots.roots(*nothing)[0].shape == (0, starts.shape[1], 3)

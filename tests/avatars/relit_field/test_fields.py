@@ -106,3 +106,25 @@ def test_harmonics_are_orthonormal() -> None:
     basis = sphere_harmonics_16(directions)
     gram = basis.T @ basis * (4 * math.pi / len(directions))
     torch.testing.assert_close(gram, torch.eye(16, dtype=torch.float64), atol=2e-3, rtol=0)
+
+
+def test_the_gradient_by_the_chain_rule_is_autograds() -> None:
+    """Its value, and what a loss of normals says to every weight and to the grid."""
+    fields = make(1.2)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        fields.shape_grid.table.normal_(std=0.05, generator=generator)
+        for v in fields.shape.v:
+            v.add_(0.05 * torch.randn(v.shape, generator=generator))
+    places = fields.centre + 0.4 * torch.randn(20, 3, generator=generator)
+    ours, plain = fields.geometry(places), fields.geometry_plainly(places)
+    torch.testing.assert_close(ours.gradient, plain.gradient, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(ours.distance_m, plain.distance_m)
+    learned = [fields.shape_grid.table, *fields.shape.parameters()]
+    mix = torch.randn(20, 3, generator=generator)
+    first, second = (
+        torch.autograd.grad((g.gradient * mix).sum() + g.features.sum(), learned, allow_unused=True)
+        for g in (ours, plain)
+    )
+    for one, other in zip(first, second, strict=True):
+        torch.testing.assert_close(one, other, atol=2e-3, rtol=2e-3)

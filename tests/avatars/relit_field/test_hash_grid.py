@@ -68,3 +68,40 @@ def test_levels_open_one_by_one() -> None:
     assert [grid.open_levels(step) for step in (0, 9, 10, 14, 15, 1000)] == [2, 2, 3, 3, 4, 4]
     paper = HashGrid(GridSettings(table_log2=4), torch.Generator())
     assert [paper.open_levels(step) for step in (0, 499, 500, 625, 1875, 2000)] == [4, 4, 5, 6, 16, 16]
+
+
+@pytest.mark.parametrize("levels", [4, 2])
+@pytest.mark.parametrize("slopes", [True, False])
+def test_the_compiled_form_is_the_plain_one(levels: int, slopes: bool) -> None:
+    """Features, slopes, their gradients in the table, those of features in the places; beyond the cube as well."""
+    grid = make(torch.float32)
+    at = (places(40).float() * 1.2 - 0.1).requires_grad_(slopes)
+    found, steep = grid.encode(at, levels, slopes=slopes)
+    plain, plain_steep = grid.encode_by_gradients(at, levels, slopes=slopes)
+    torch.testing.assert_close(found, plain)
+    torch.testing.assert_close(steep, plain_steep, atol=1e-4, rtol=1e-4)
+    generator = torch.Generator().manual_seed(4)
+    mix, mixed = torch.randn(found.shape, generator=generator), torch.randn(steep.shape, generator=generator)
+    first, second = (
+        torch.autograd.grad((a * mix).sum() + (b * mixed).sum(), grid.table, retain_graph=True)[0]
+        for a, b in ((found, steep), (plain, plain_steep))
+    )
+    torch.testing.assert_close(first, second, atol=1e-4, rtol=1e-4)
+    if slopes:
+        ours, theirs = (torch.autograd.grad((a * mix).sum(), at, retain_graph=True)[0] for a in (found, plain))
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    with torch.no_grad():
+        assert not grid.encode(at, levels, slopes=slopes)[0].requires_grad
+    assert grid.encode(at[:0], levels, slopes=slopes)[1].shape == (0, 3 if slopes else 0, grid.width)
+
+
+def test_equal_bits_for_any_number_of_threads() -> None:
+    """Also of the sums into the table, which many places share."""
+    grid, at, before = make(torch.float32), places(2000).float(), torch.get_num_threads()
+    sums = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found, steep = grid.encode(at, slopes=True)
+        sums.append(torch.autograd.grad(found.square().sum() + steep.square().sum(), grid.table)[0])
+    torch.set_num_threads(before)
+    assert torch.equal(*sums)
