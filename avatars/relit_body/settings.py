@@ -9,7 +9,11 @@ from shared.errors import BadConfig
 
 @dataclass(frozen=True)
 class RelitRates:
-    """Adam's learning rates. position is in m and decays to position_final; material: albedo, roughness, metallic."""
+    """Adam's learning rates. position is in m and decays to position_final; material: albedo, roughness, metallic.
+
+    environment: the light starts as the teacher's and is held there; at the published 0.05, meant for one that starts
+    as noise, it swings for hundreds of steps, brighter on average, and the albedo darkens to make up for it.
+    """
 
     position: float = 5.5e-4
     position_final: float = 0.01
@@ -17,7 +21,7 @@ class RelitRates:
     scale: float = 0.005
     opacity: float = 0.05
     material: float = 0.05
-    environment: float = 0.05
+    environment: float = 0.002
     final: float = 0.1
 
 
@@ -71,11 +75,12 @@ class RelitConfig:
     itself with painted materials. pseudo_truth: folder of its pictures (relight pseudo-gt); without one a teacher is
     asked during training, in `further` recombined poses beyond those of the capture.
 
-    surfels: at the start; spare: how many more densification may add. probe_side: nodes along a side of the occlusion
-    lattices. points: surfels asked about at each step. novel_every: each so many steps a pose the capture does not have
-    is distilled from the teacher's pictures, 0 for never. densify_at: parts of the schedule after which gaps are filled
-    from the teacher's surface. grow_every, from grow_from to grow_until (parts of the schedule, 0 for never): surfels
-    at which pictures pull harder than grow_above (a gradient by the place on an image 2 wide) get a neighbour.
+    surfels: at the start, of this opacity; spare: how many more densification may add. probe_side: nodes along a side
+    of the occlusion lattices. points: surfels asked about at each step. novel_every: each so many steps a pose the
+    capture does not have is distilled from the teacher's pictures, 0 for never. densify_at: parts of the schedule after
+    which gaps are filled from the teacher's surface. grow_every, from grow_from to grow_until (parts of the schedule, 0
+    for never): surfels at which pictures pull harder than grow_above (a gradient by the place on an image 2 wide) get a
+    neighbour.
     environment_rows: of the learned light.
     """
 
@@ -83,6 +88,7 @@ class RelitConfig:
     pseudo_truth: str = ""
     further: int = 64
     surfels: int = 50_000
+    opacity: float = 0.1
     spare: int = 25_000
     probe_side: int = 20
     points: int = 4096

@@ -60,7 +60,7 @@ class RelitBodyTrainer:
         self.vertices, self.faces = self.teacher.mesh()
         person = Person(capture.template, self.teacher.canonical_rotations)
         self.surfels = first_surfels(
-            person, self.vertices, self.faces, relit.surfels, spare=relit.spare, seed=config.seed
+            person, self.vertices, self.faces, relit.surfels, spare=relit.spare, opacity=relit.opacity, seed=config.seed
         ).moved_to(self.device)
         self.probes = part_probes(person, self.vertices, self.faces, relit.probe_side).to(self.device)
         light = self.teacher.environment()
