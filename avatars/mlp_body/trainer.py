@@ -66,12 +66,14 @@ class MlpBodyTrainer:
         if config.body.refine_pose_from >= 0:
             self.turn_shift = nn.Parameter(torch.zeros_like(self.rotations))
             self.place_shift = nn.Parameter(torch.zeros_like(self.translations))
-        exposure = None
+        self.exposure: nn.Parameter | None = None
         if config.body.exposure:
             straight = torch.eye(3, 4, device=self.device).expand(len(capture.cameras), -1, -1)
-            exposure = nn.Parameter(straight.clone())
+            self.exposure = nn.Parameter(straight.clone())
+        used = sorted({capture.images[index].camera for index in capture.split("train")})
+        self.lenses = torch.tensor(used, dtype=torch.int64, device=self.device)
         self.kept: dict[int, Places] = {}
-        self.objective = BodyObjective(config, self.model, exposure)
+        self.objective = BodyObjective(config, self.model, self.exposure)
         self.graphed = GraphedStep(self.model) if usable(self.model.neutral) else None
 
     def gaussians(self) -> int:
@@ -142,7 +144,14 @@ class MlpBodyTrainer:
         return body_pictures(pictures, self.capture, images, self.config.body)
 
     def after_step(self, batch: Batch, at: float) -> None:
-        """Nothing: Gaussians are neither added nor dropped."""
+        """Gaussians are neither added nor dropped; cameras' colour maps stay straight on average.
+
+        Else all maps and all the person's colours could drift against each other, and the avatar would look wrong.
+        """
+        if self.exposure is not None:
+            with torch.no_grad():
+                mean = self.exposure[self.lenses].mean(0)
+                self.exposure[self.lenses] += torch.eye(3, 4, device=self.device) - mean
 
     def render(self, batch: Batch) -> Rasterised:
         """The model in the batch's poses and cameras as the avatar will look, without background or gradients."""

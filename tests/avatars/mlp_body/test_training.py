@@ -307,3 +307,19 @@ def test_settings_that_make_no_sense_are_refused() -> None:
             load_config(PRESET, {f"body.{key}": value})
     with pytest.raises(BadConfig, match="gaussians"):
         load_config(PRESET, {"body.gaussianz": "3"})
+
+
+def test_cameras_colour_maps_stay_straight_on_average(capture_folder: Path) -> None:
+    capture = open_capture(capture_folder)
+    trainer = MlpBodyTrainer(load_config(PRESET, {"body.exposure": "true"}), capture, "cpu")
+    assert trainer.exposure is not None
+    with torch.no_grad():
+        trainer.exposure += torch.rand(trainer.exposure.shape, generator=torch.Generator().manual_seed(0))
+    before = trainer.exposure.detach().clone()
+    trainer.after_step(small_batch(), 1.0)
+    used = sorted({capture.images[index].camera for index in capture.split("train")})
+    torch.testing.assert_close(trainer.exposure[used].mean(0), torch.eye(3, 4))
+    moved = trainer.exposure.detach() - before
+    torch.testing.assert_close(moved[used], moved[used[:1]].expand(len(used), -1, -1))
+    rest = [camera for camera in range(len(capture.cameras)) if camera not in used]
+    assert not moved[rest].any()
