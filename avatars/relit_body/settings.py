@@ -11,8 +11,8 @@ from shared.errors import BadConfig
 class RelitRates:
     """Adam's learning rates. position is in m and decays to position_final; material: albedo, roughness, metallic.
 
-    environment: the light starts as the teacher's and is held there; at the published 0.05, meant for one that starts
-    as noise, it swings for hundreds of steps, brighter on average, and the albedo darkens to make up for it.
+    environment: the light starts as the teacher's and is held there, so its steps are small; the published 0.05 is for
+    one that starts as noise.
     """
 
     position: float = 5.5e-4

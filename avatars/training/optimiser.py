@@ -20,6 +20,10 @@ class Optimiser:
 
     def __init__(self, parameters: Sequence[RatedParameter]) -> None:
         self.parameters = tuple(parameters)
+        for entry in self.parameters:
+            # Fused steps go through memory: of a parameter that lies in another order than its gradient they would
+            # step each number by another's slope.
+            entry.parameter.data = entry.parameter.data.contiguous()
         alike: dict[object, list[RatedParameter]] = {}
         for entry in self.parameters:
             alike.setdefault(_course(entry), []).append(entry)
