@@ -36,11 +36,11 @@ class RelitLosses:
     environment_variation: its steps from texel to texel.
 
     Held: size (beyond size_limit_m, in m), anisotropy (of axes beyond 1 : 3), orientation (facing away), distortion
-    (m, from distortion_from of the schedule on; the published weight of 100 is for squared distances of a depth squeezed
-    into 0 to 1, here it fades trunks, whose front and back lie far apart), prior ((1 - roughness) + metallic), isometry
-    (distances to neighbours kept by posing, m), consistency (normals against those of the depth map, further poses only,
-    from consistency_from on), smoothness (steps of materials between pixels, less at edges of the photograph).
-    shading_from: of the schedule, where lpips and smoothness begin.
+    (m, from distortion_from of the schedule on; the published weight of 100 is for squared distances of a depth
+    squeezed into 0 to 1, here it fades trunks, whose front and back lie far apart), prior ((1 - roughness) +
+    metallic), isometry (distances to neighbours kept by posing, m), consistency (normals against those of the depth
+    map, further poses only, from consistency_from on), smoothness (steps of materials between pixels, less at edges of
+    the photograph). shading_from: of the schedule, where lpips and smoothness begin.
     """
 
     picture: float = 1.0
