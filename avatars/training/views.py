@@ -13,6 +13,8 @@ from shared.template import joint_transforms, rest
 BIN_DEG = 15
 HEADS = ("head", "neck")
 """The joint that carries the face: FLAME has no other than the neck."""
+TELLING = 0.1
+"""How far an expression must differ between pictures for one of them to be named after it."""
 FEATURES = {
     "blink": ("eyeBlinkLeft", "eyeBlinkRight", "eyelid_left", "eyelid_right"),
     "smile": ("mouthSmileLeft", "mouthSmileRight"),
@@ -72,13 +74,14 @@ def notable_images(capture: Capture, images: Sequence[int], most: int) -> list[t
     if "jawOpen" in capture.expression_names:
         mouth += capture.motion.expressions[frames, capture.expression_names.index("jawOpen")]
     active = np.abs(capture.motion.expressions[frames]).sum(1) if capture.expression_names else np.zeros(len(images))
-    scores["mouth open"] = mouth + 0.3 * frontal
-    scores["neutral"] = -mouth - 0.3 * active + 0.3 * frontal
+    if np.ptp(mouth) > TELLING:  # a body that keeps its mouth shut is neither
+        scores["mouth open"] = mouth + 0.3 * frontal
+        scores["neutral"] = -mouth - 0.3 * active + 0.3 * frontal
     for name, parts in FEATURES.items():
         rows = [capture.expression_names.index(part) for part in parts if part in capture.expression_names]
         if rows:
             value = capture.motion.expressions[frames][:, rows].mean(1)
-            if value.max() > 0.1:
+            if np.ptp(value) > TELLING:
                 scores[name] = value + 0.3 * frontal
     scores["from its left"], scores["from its right"] = angles[:, 0], -angles[:, 0]
     chosen: list[tuple[int, str]] = []
