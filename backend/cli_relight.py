@@ -62,8 +62,7 @@ def train_teacher(arguments: argparse.Namespace) -> int:
     """Train in this process with progress and a clean Ctrl-C."""
     from avatars.captures.opening import open_capture
     from avatars.training.config import TEACHER, load_config
-    from avatars.training.loop import train
-    from backend.cli_train import overrides_of, show_training, training_progress
+    from backend.cli_train import overrides_of, train_in_sight
     from backend.devices import resolve_device, usable_cores, use_cores
 
     asked = read_words(arguments.words, ("capture", "name", "steps", "seed"))
@@ -90,16 +89,7 @@ def train_teacher(arguments: argparse.Namespace) -> int:
     use_cores(usable_cores())
     console = Console()
     output = Path(arguments.output).expanduser()
-    with training_progress(console) as (progress, task), first_interrupt("Pausing …") as interrupted:
-        result = train(
-            config,
-            capture,
-            output,
-            name=name,
-            device=device,
-            on_event=lambda told: show_training(progress, task, told),
-            wanted=lambda: "pause" if interrupted.is_set() else "",
-        )
+    result = train_in_sight(config, capture, output, name=name, device=device, console=console)
     if result.state != "done":
         console.print("Paused. The same command goes on.")
         return INTERRUPTED

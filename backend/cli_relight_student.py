@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 
-from backend.interrupts import first_interrupt
 from backend.relight_words import capture_folder, read_words, split_words, teacher_folder
 from shared.errors import BadConfig
 
@@ -58,8 +57,7 @@ def distill(arguments: argparse.Namespace) -> int:
     """Distil in this process with progress and a clean Ctrl-C."""
     from avatars.captures.opening import open_capture
     from avatars.training.config import load_config
-    from avatars.training.loop import train
-    from backend.cli_train import overrides_of, show_training, training_progress
+    from backend.cli_train import overrides_of, train_in_sight
     from backend.devices import resolve_device, usable_cores, use_cores
 
     asked = read_words(arguments.words, ("capture", "teacher", "pseudo_truth", "name", "seed", "steps"))
@@ -97,16 +95,7 @@ def distill(arguments: argparse.Namespace) -> int:
     name = arguments.name or asked.values.get("name") or capture.name
     console = Console()
     output = Path(arguments.output).expanduser()
-    with training_progress(console) as (progress, task), first_interrupt("Pausing …") as interrupted:
-        result = train(
-            config,
-            capture,
-            output,
-            name=name,
-            device=device,
-            on_event=lambda told: show_training(progress, task, told),
-            wanted=lambda: "pause" if interrupted.is_set() else "",
-        )
+    result = train_in_sight(config, capture, output, name=name, device=device, console=console)
     if result.state != "done":
         console.print("Paused. The same command goes on.")
         return INTERRUPTED

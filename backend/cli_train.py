@@ -26,6 +26,9 @@ from shared.errors import BadConfig, Cancelled, WorkerFailed
 from shared.messages import StartTraining
 
 if TYPE_CHECKING:
+    from avatars.captures.capture import Capture
+    from avatars.training.config import TrainConfig
+    from avatars.training.progress import TrainResult
     from avatars.training.rgbavatar_yaml import OriginalConfig
 
 INTERRUPTED = 130
@@ -228,6 +231,24 @@ def _train_into_folder(
 
 
 # --- showing -----------------------------------------------------------------------------------------------------
+def train_in_sight(
+    config: TrainConfig, capture: Capture, output: Path, *, name: str, device: str, console: Console
+) -> TrainResult:
+    """avatars.training.loop.train with its progress on the console; the first Ctrl-C pauses it."""
+    from avatars.training.loop import train
+
+    with training_progress(console) as (progress, task), first_interrupt("Pausing …") as interrupted:
+        return train(
+            config,
+            capture,
+            output,
+            name=name,
+            device=device,
+            on_event=lambda told: show_training(progress, task, told),
+            wanted=lambda: "pause" if interrupted.is_set() else "",
+        )
+
+
 @contextlib.contextmanager
 def training_progress(console: Console) -> Iterator[tuple[Progress, TaskID]]:
     """A line of progress for `show_training`."""

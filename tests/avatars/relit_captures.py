@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from avatars.captures.capture import Capture
-from avatars.captures.opening import open_capture
 from avatars.lighting.colour import srgb_from_linear
 from avatars.lighting.environment_files import write_exr
 from avatars.relit_body.painted import PaintedTeacher
 from avatars.relit_body.teacher import TeacherImages
 from avatars.rendering import CameraBatch
-from shared.types import Camera, Environment
-from tests.avatars.relit_files import front, painted_teacher
+from shared.types import Environment
+from tests.avatars.relit_files import from_behind, front, painted_teacher, written
 
 ARMS = (1.2, 0.6, 0.9)
 """How far the arms are lowered in each frame, rad; the last frame is held out."""
@@ -36,7 +34,7 @@ def write_painted_capture(folder: Path, size_px: int = 64) -> Capture:
         "": teacher,
         "evening": PaintedTeacher(teacher.template(), teacher.canonical_rotations, Environment(evening)),
     }
-    arrays, lenses = teacher.person.arrays, [front(size_px), _from_behind(size_px)]
+    arrays, lenses = teacher.person.arrays, [front(size_px), from_behind(size_px)]
     rotations = np.stack([_pose(arrays.joint_names, arm) for arm in ARMS])
     translations, expressions = np.zeros((3, 3), np.float32), np.zeros((3, len(arrays.expression_names)), np.float32)
     entries = []
@@ -57,34 +55,7 @@ def write_painted_capture(folder: Path, size_px: int = 64) -> Capture:
                 if light:
                     entry["light"] = f"lights/{light}.exr"
                 entries.append(entry)
-    np.savez(
-        folder / "parameters.npz",
-        rotations=rotations,
-        translations=translations,
-        expressions=expressions,
-        K=np.stack([lens.K for lens in lenses]),
-        world_from_camera=np.stack([lens.world_from_camera for lens in lenses]),
-    )
-    np.savez(folder / "environment.npz", radiance=teacher.environment().radiance)
-    document = {
-        "format": "effigy-capture",
-        "version": 1,
-        "name": "painted",
-        "kind": "body",
-        "subject": "painted",
-        "licence": "CC0-1.0",
-        "synthetic": True,
-        "template": teacher.template().as_json(),
-        "joint_names": list(arrays.joint_names),
-        "expression_names": list(arrays.expression_names),
-        "width_px": size_px,
-        "height_px": size_px,
-        "fps": 25,
-        "cameras": [{"name": "front"}, {"name": "behind"}],
-        "images": entries,
-    }
-    (folder / "capture.json").write_text(json.dumps(document), encoding="utf-8")
-    return open_capture(folder)
+    return written(folder, lenses, (rotations, translations, expressions), entries)
 
 
 def _write_truth(folder: Path, stem: str, images: TeacherImages) -> dict[str, str]:
@@ -109,9 +80,3 @@ def _pose(names: tuple[str, ...], arm_rad: float) -> NDArray[np.float32]:
     rotations[names.index("left_shoulder"), 1] = arm_rad
     rotations[names.index("right_shoulder"), 1] = -arm_rad
     return rotations
-
-
-def _from_behind(size_px: int) -> Camera:
-    lens = front(size_px)
-    turn = np.diag([-1.0, -1.0, 1.0, 1.0])
-    return Camera(size_px, size_px, lens.K, turn @ lens.world_from_camera)

@@ -65,7 +65,7 @@ def painted_capture(folder: Path, size: int = 64) -> Capture:
     (folder / "images").mkdir()
     teacher = painted_teacher()
     arrays = teacher.person.arrays
-    lenses = [front(size), _from_behind(size)]
+    lenses = [front(size), from_behind(size)]
     poses = [np.asarray(_pose(arm), np.float32) for arm in (1.2, 0.6, 0.9)]
     rotations = np.stack(poses)
     translations, expressions = np.zeros((3, 3), np.float32), np.zeros((3, len(arrays.expression_names)), np.float32)
@@ -80,11 +80,23 @@ def painted_capture(folder: Path, size: int = 64) -> Capture:
             name = f"images/{camera:02d}_{frame:04d}.webp"
             Image.fromarray((rgba * 255 + 0.5).astype(np.uint8)).save(folder / name, lossless=True, exact=True)
             entries.append({"file": name, "camera": camera, "frame": frame, "split": "test" if frame == 2 else "train"})
+    return written(folder, lenses, (rotations, translations, expressions), entries)
+
+
+def written(
+    folder: Path, lenses: list[Camera], motion: tuple[np.ndarray, ...], entries: list[dict[str, object]]
+) -> Capture:
+    """Write what describes pictures of the painted woman, from the front and from behind, and open it.
+
+    motion: rotations, translations and expressions of every frame; entries: the images of capture.json.
+    """
+    teacher = painted_teacher()
+    arrays = teacher.person.arrays
     np.savez(
         folder / "parameters.npz",
-        rotations=rotations,
-        translations=translations,
-        expressions=expressions,
+        rotations=motion[0],
+        translations=motion[1],
+        expressions=motion[2],
         K=np.stack([lens.K for lens in lenses]),
         world_from_camera=np.stack([lens.world_from_camera for lens in lenses]),
     )
@@ -100,8 +112,8 @@ def painted_capture(folder: Path, size: int = 64) -> Capture:
         "template": teacher.template().as_json(),
         "joint_names": list(arrays.joint_names),
         "expression_names": list(arrays.expression_names),
-        "width_px": size,
-        "height_px": size,
+        "width_px": lenses[0].width_px,
+        "height_px": lenses[0].height_px,
         "fps": 25,
         "cameras": [{"name": "front"}, {"name": "behind"}],
         "images": entries,
@@ -120,7 +132,7 @@ def _pose(arm_rad: float) -> np.ndarray:
     return rotations
 
 
-def _from_behind(size: int) -> Camera:
+def from_behind(size: int) -> Camera:
     lens = front(size)
     turn = np.diag([-1.0, -1.0, 1.0, 1.0])
     return replace(lens, world_from_camera=turn @ lens.world_from_camera)
