@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "test": "backend.cli_test_body:add_test",
         "relight": "backend.cli_relight:add_relight",
         "render": "backend.cli_render:add_render",
+        "reenact": "backend.cli_reenact:add_reenact",
         "import": "backend.cli_export:add_import",
         "export": "backend.cli_export:add_export",
         "template": "backend.cli_template:add_template",

@@ -118,7 +118,8 @@ def render_capture(arguments: argparse.Namespace) -> int:
             flat = as_bytes(over(drawn, 1.0 if arguments.white_bg else 0.0))
             pictures = straight_bytes(drawn) if arguments.alpha else flat
             saved = [
-                pool.submit(_save, folder / f"{number + row:05d}.png", pictures[row]) for row in range(len(pictures))
+                pool.submit(save_picture, folder / f"{number + row:05d}.png", pictures[row])
+                for row in range(len(pictures))
             ]
             number += len(pictures)
             for picture in flat if video is not None else ():
@@ -213,7 +214,8 @@ def _size(camera: Camera) -> tuple[int, int]:
     return camera.width_px, camera.height_px
 
 
-def _save(path: Path, picture: NDArray[np.uint8]) -> None:
+def save_picture(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Write a PNG under its name only once it is whole. Raises EnvironmentFailed."""
     from PIL import Image
 
     beside = path.with_suffix(".tmp")

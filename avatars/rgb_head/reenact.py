@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from avatars.avatar import Avatar
 from avatars.captures.flame_axes import matrices_from_six, to_model
 from avatars.rgb_head.avatar import RgbHeadAvatar
-from avatars.rgb_head.driving import DrivingLayout, DrivingRange
+from avatars.rgb_head.driving import DrivingLayout, DrivingRange, head_layout, measure_range, with_modes
 from shared.errors import BadCapture
 from shared.reenact import DrivingStatistics, matched_places, neutral_of, one_euro, transferred
 from shared.rotations import axis_angles_from_matrices
@@ -62,13 +62,15 @@ class Transfer:
 
     strength: 1 as much as the source did, relative to its neutral face. clip: how far beyond the avatar's training (1
     not at all, 0 unlimited). neutral_frame: the source's frame that is neutral; without it, see `neutral_of`.
-    smooth_hz: cutoff of a One-Euro filter for a head at rest, 0 for none.
+    smooth_hz: cutoff of a One-Euro filter for a head at rest, 0 for none. match_size: a larger head stands farther off,
+    so that its picture is as large as the source's; without, it stands where the source's stood, for many cameras.
     """
 
     strength: float = 1.0
     clip: float = 1.0
     neutral_frame: int | None = None
     smooth_hz: float = 0.0
+    match_size: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,32 +93,65 @@ def statistics_of(found: DrivingRange, resting: NDArray[np.float32]) -> DrivingS
     return DrivingStatistics(*(value.cpu().numpy() for value in parts), float(modes.residual))
 
 
+@dataclass(frozen=True, eq=False)
+class Driver:
+    """What an avatar's training is known by: θ's layout and what θ did. place_m: [3], where the root usually was."""
+
+    layout: DrivingLayout
+    statistics: DrivingStatistics
+    place_m: Floats | None
+
+
+def driver_of(avatar: Avatar, trained_on: Motion | None = None) -> Driver | None:
+    """From the avatar's file, or from the motion [T] it was trained on, of its own rig; None where nothing is known."""
+    if isinstance(avatar, RgbHeadAvatar):
+        layout, found = avatar.model.layout, avatar.model.driving_range
+    elif trained_on is not None and len(trained_on):
+        rig = avatar.rig()
+        layout = head_layout(rig.joint_names, rig.expression_names)
+        theta = _theta(layout, rig, trained_on.rotations, trained_on.translations, trained_on.expressions)
+        moved = torch.from_numpy(np.array(trained_on.translations, np.float32))
+        found = with_modes(measure_range(torch.from_numpy(theta)), torch.from_numpy(theta), layout, moved)
+    else:
+        return None
+    modes = found.modes
+    place = None if modes is None else modes.place_m.cpu().numpy().astype(np.float64)
+    return Driver(layout, statistics_of(found, layout.resting().numpy()), place)
+
+
 def reenacted(
-    source: Source, avatar: Avatar, transfer: Transfer | None = None, *, camera: Camera | None = None
+    source: Source,
+    avatar: Avatar,
+    transfer: Transfer | None = None,
+    *,
+    camera: Camera | None = None,
+    trained_on: Motion | None = None,
 ) -> Reenactment:
     """The motion of `avatar` for a source (method page 11). Raises BadCapture for a source of another expression model.
 
     camera: through which the avatar will be seen; the head then gets the place and size in the picture that the
     source's had in its own camera, whatever the two focal lengths, if the source's camera is known. Otherwise the
-    avatar moves around the place it had in training. Joints that θ does not hold follow the source as they are; an
-    avatar without θ takes everything as it is, but for strength times the expressions.
+    avatar moves around the place it had in training. Joints that θ does not hold follow the source as they are.
+    trained_on: the motion it was trained on, for avatars whose file does not say what they were taught; without it they
+    take everything as it is, but for strength times the expressions.
     """
     transfer = transfer or Transfer()
     rig, motion = avatar.rig(), source.motion
     if not len(motion):
         raise BadCapture(f"{source.name} has no frames")
-    rotations, expressions, notes = _on_rig(source, rig, avatar.rest_pose)
-    if isinstance(avatar, RgbHeadAvatar):
-        rotations, expressions = _driven(avatar, rotations, motion, expressions, rig, transfer)
+    rotations, expressions, notes = on_rig(source, rig, avatar.rest_pose)
+    driver = driver_of(avatar, trained_on)
+    if driver is not None:
+        rotations, expressions = _driven(driver, rotations, motion, expressions, rig, transfer)
     else:
         expressions = expressions * transfer.strength
         notes.append("Nothing is known of this avatar's training: the motion arrives as it is, held to nothing.")
     translations = motion.translations.astype(np.float64)
     if camera is not None and source.camera is not None and source.skeleton is not None:
         rotations = _turned(rotations, rig, source.camera, camera)
-        translations = _placed(source, rotations, rig, camera)
+        translations = _placed(source, rotations, rig, camera, transfer.match_size)
     else:
-        place = _usual_place(avatar)
+        place = None if driver is None else driver.place_m
         if place is None and camera is None:
             place = np.zeros(3)  # where a free camera looks
         if place is not None:
@@ -126,7 +161,14 @@ def reenacted(
     return Reenactment(Motion(rotations, translations, expressions, motion.fps), (*source.notes, *notes))
 
 
-def _on_rig(source: Source, rig: Rig, rest_pose: NDArray[np.float32]) -> tuple[Floats, Floats, list[str]]:
+def taken_over(source: Source, avatar: Avatar) -> Reenactment:
+    """The source's numbers as they are, by name, with the avatar's own shape: GaussianAvatars' rule."""
+    rotations, expressions, notes = on_rig(source, avatar.rig(), avatar.rest_pose)
+    motion = source.motion
+    return Reenactment(Motion(rotations, motion.translations, expressions, motion.fps), (*source.notes, *notes))
+
+
+def on_rig(source: Source, rig: Rig, rest_pose: NDArray[np.float32]) -> tuple[Floats, Floats, list[str]]:
     """Rotations [T, J, 3] and expressions [T, E] by the avatar's names; what the source lacks is at rest."""
     frames, notes = len(source.motion), []
     shared_names = [name for name in rig.expression_names if name in source.expression_names]
@@ -159,25 +201,28 @@ def _on_rig(source: Source, rig: Rig, rest_pose: NDArray[np.float32]) -> tuple[F
 
 
 def _driven(
-    avatar: RgbHeadAvatar, rotations: Floats, motion: Motion, expressions: Floats, rig: Rig, transfer: Transfer
+    driver: Driver, rotations: Floats, motion: Motion, expressions: Floats, rig: Rig, transfer: Transfer
 ) -> tuple[Floats, Floats]:
     """Joints and expressions of θ, transferred and held to the avatar's training; the other joints as they come."""
-    model = avatar.model
-    layout, device = model.layout, model.positions.device
-
-    def theta_of(turned: Floats, moved: NDArray[np.floating], faces: Floats) -> NDArray[np.float32]:
-        values = (torch.tensor(value, dtype=torch.float32, device=device) for value in (turned, moved, faces))
-        with torch.no_grad():
-            return model.theta(*values).cpu().numpy()
-
-    theta = theta_of(rotations, motion.translations, expressions)
-    resting = layout.resting().numpy()
-    statistics = statistics_of(model.driving_range, resting)
-    neutral = neutral_of(theta, resting, layout.learned(), transfer.neutral_frame)
-    carried = transferred(theta, neutral, statistics, strength=transfer.strength, clip=transfer.clip)
+    layout = driver.layout
+    theta = _theta(layout, rig, rotations, motion.translations, expressions)
+    neutral = neutral_of(theta, layout.resting().numpy(), layout.learned(), transfer.neutral_frame)
+    carried = transferred(theta, neutral, driver.statistics, strength=transfer.strength, clip=transfer.clip)
     if transfer.smooth_hz > 0:
         carried = one_euro(carried, motion.fps, min_cutoff_hz=transfer.smooth_hz)
     return motion_of(layout, carried, rotations, expressions, rig.joint_names, rig.expression_names)
+
+
+def _theta(
+    layout: DrivingLayout,
+    rig: Rig,
+    rotations: NDArray[np.floating],
+    translations: NDArray[np.floating],
+    expressions: NDArray[np.floating],
+) -> NDArray[np.float32]:
+    values = (torch.tensor(np.asarray(value), dtype=torch.float32) for value in (rotations, translations, expressions))
+    theta: NDArray[np.float32] = layout.vector(*values, rig.joint_names, rig.expression_names).numpy()
+    return theta
 
 
 def motion_of(
@@ -209,11 +254,6 @@ def motion_of(
 
 
 # --- where the head is -------------------------------------------------------------------------------------------
-def _usual_place(avatar: Avatar) -> Floats | None:
-    modes = avatar.model.driving_range.modes if isinstance(avatar, RgbHeadAvatar) else None
-    return None if modes is None else modes.place_m.cpu().numpy().astype(np.float64)
-
-
 def _turned(rotations: Floats, rig: Rig, source: Camera, camera: Camera) -> Floats:
     """The root turned so that the avatar's camera sees it as the source's camera saw the source."""
     turn = camera.world_from_camera[:3, :3] @ source.camera_from_world()[:3, :3]
@@ -225,8 +265,8 @@ def _turned(rotations: Floats, rig: Rig, source: Camera, camera: Camera) -> Floa
     return turned
 
 
-def _placed(source: Source, rotations: Floats, rig: Rig, camera: Camera) -> Floats:
-    """Translations [T, 3] m that put the avatar's head where the source's was in its picture, and as large.
+def _placed(source: Source, rotations: Floats, rig: Rig, camera: Camera, match_size: bool) -> Floats:
+    """Translations [T, 3] m that put the avatar's head where the source's was, with match_size as large in the picture.
 
     The foot of the neck follows the source from frame to frame, so that shoulders do not sway where a turn was held
     back; the eyes decide where the whole lies.
@@ -235,7 +275,8 @@ def _placed(source: Source, rotations: Floats, rig: Rig, camera: Camera) -> Floa
     assert theirs is not None
     assert source.camera is not None
     to_source = source.camera.camera_from_world()
-    K, size = _fitted(source.camera, camera.width_px, camera.height_px), _relative_size(ours, theirs)
+    K = _fitted(source.camera, camera.width_px, camera.height_px)
+    size = _relative_size(ours, theirs) if match_size else 1.0
     necks, eyes = [], []
     for found, point in ((necks, neck_places), (eyes, head_places)):
         places = point(theirs, source.motion.rotations) + source.motion.translations

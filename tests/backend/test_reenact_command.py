@@ -1,0 +1,155 @@
+"""`reenact` as a user of GaussianAvatars calls it: options, folders, whose shape and whose motion."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from avatars.avatar_folder import About, save_avatar
+from avatars.captures.opening import open_capture
+from avatars.evaluation.frames import Shot, render_shots
+from avatars.formats.flame_params import motion_of, read_flame_params
+from avatars.formats.importing import import_avatar
+from avatars.rgb_head.avatar import RgbHeadAvatar
+from avatars.rgb_head.driving import measure_range, with_modes
+from avatars.rgb_head.reenact import Transfer, reenacted, taken_over
+from avatars.rgb_head.sources import capture_source
+from avatars.templates.opening import reference_of
+from backend.cli import main
+from shared.types import Motion
+from tests.avatars.formats.gaussian_avatars_files import write_model_folder
+from tests.flame_installed import flame_home
+from tests.nersemble_files import write_nersemble
+from tests.tiny import moving, tiny_capture, tiny_head
+
+GAUSSIANS, FRAMES, SIZE = 300, 4, 32
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with tiny.avatar, and the recording of that very head by two cameras."""
+    folder = tmp_path_factory.mktemp("reenact")
+    model = tiny_head(GAUSSIANS)
+    theta = model.theta(**moving(FRAMES, model))
+    model.driving_range = with_modes(measure_range(theta), theta, model.layout)
+    about = About("tiny", training={"metrics": {"images": 70}})
+    save_avatar(folder / "home/library/tiny.avatar", RgbHeadAvatar(model), about, np.zeros((8, 8, 4), np.uint8))
+    tiny_capture(folder / "bala", size=SIZE, frames=FRAMES, cameras=2, gaussians=GAUSSIANS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def flame(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """FLAME 2023, which exports for GaussianAvatars are tracked with."""
+    with flame_home(tmp_path_factory.mktemp("flame"), ("2023",)) as home:
+        yield home
+
+
+def reenact(*words: object) -> int:
+    return main(["reenact", "--device", "cpu", *map(str, words)])
+
+
+def pictures(folder: Path) -> np.ndarray:
+    return np.stack([np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png"))]).astype(int)
+
+
+def test_a_head_again_in_its_own_recording(place: Path, tmp_path: Path) -> None:
+    common = ("-m", "tiny", "--home", place / "home", "-s", place / "bala", "--output", tmp_path)
+    assert reenact(*common, "--render_mesh") == 0
+    capture = open_capture(place / "bala")
+    for part in ("train", "test"):  # there is no val
+        folder = tmp_path / part / "ours_70"
+        renders, truth = pictures(folder / "renders"), pictures(folder / "gt")
+        assert renders.shape == (len(capture.split(part)), SIZE, SIZE, 3)
+        assert np.abs(renders - truth).max() <= 2
+        assert np.abs(pictures(folder / "renders_mesh") - truth).max() > 40
+        if importlib.util.find_spec("imageio_ffmpeg") is not None:
+            assert {path.name for path in folder.glob("*.mp4")} == {"renders.mp4", "gt.mp4", "renders_mesh.mp4"}
+    assert not (tmp_path / "val").exists()
+    assert reenact(*common, "--skip_train", "--select_camera_id", "1", "-r", "2", "--black_background") == 0
+    (one,) = tmp_path.glob("test_1/ours_70/renders")
+    tests = [capture.images[i] for i in capture.split("test")]
+    assert pictures(one).shape == (sum(image.camera == 1 for image in tests), SIZE // 2, SIZE // 2, 3)
+    assert (pictures(one)[:, 0, 0] == 0).all()
+    assert {path.name for path in tmp_path.iterdir()} == {"train", "test", "test_1"}
+
+
+def test_gaussian_avatars_model_driven_by_another_person(flame: Path, tmp_path: Path) -> None:
+    write_model_folder(tmp_path / "306", count=120, degree=1, frames=6)
+    truth = write_nersemble(
+        tmp_path, reference_of("flame2023_gaussian_avatars"), frames=3, cameras=(8, 12), size=(24, 32)
+    )
+    words = ("-m", tmp_path / "306", "-t", truth.union, "--select_camera_id", 8, "--no_video")
+    assert reenact(*words, "--raw") == 0
+    (folder,) = (tmp_path / "306").glob(f"{truth.union.name}_8/ours_600000")
+    target = open_capture(truth.union)
+    seen = [i for i in range(len(target.images)) if target.camera_names[target.images[i].camera] == "08"]
+    drawn = pictures(folder / "renders")
+    assert len(drawn) == len(pictures(folder / "gt")) == len(seen) == 6  # val and test of camera 8, one sequence
+    # shape and static offset are the model's own, everything else the target's, seen by the target's camera
+    avatar = import_avatar(tmp_path / "306").avatar
+    motion = taken_over(capture_source(target), avatar).motion
+    assert np.allclose(motion.translations, target.motion.translations)
+    shots = [Shot(target.images[i].frame, target.cameras[target.images[i].camera]) for i in seen]
+    shots.sort(key=lambda shot: shot.frame)
+    (rgba,) = render_shots(avatar, motion, shots, "cpu", 6)
+    wanted = ((rgba[..., :3] + 1 - rgba[..., 3:]).clamp(0, 1) * 255).numpy()
+    assert np.abs(drawn - wanted).max() <= 1.01
+    before = {path.name: path.read_bytes() for path in folder.glob("renders/*.png")}
+    assert reenact(*words) == 0  # held to what the model's own flame_param.npz shows
+    assert {path.name: path.read_bytes() for path in folder.glob("renders/*.png")} != before
+    assert reenact(*words[:4], "--iteration", 30000, "--no_video", "--skip_train", "--skip_val") == 0
+    assert len(list((tmp_path / "306").glob(f"{truth.union.name}/ours_30000/renders/*.png"))) == 6  # two cameras
+    params = tmp_path / "306/point_cloud/iteration_600000/flame_param.npz"
+    assert reenact("-m", tmp_path / "306", "-s", truth.union, "-t", params, "--no_video") == 0  # through own cameras
+    assert len(list((tmp_path / "306").glob("flame_param/ours_600000/renders/*.png"))) == 6
+
+
+def test_a_head_without_statistics_is_held_to_the_motion_it_was_trained_on(flame: Path, tmp_path: Path) -> None:
+    write_model_folder(tmp_path / "306", count=20, degree=0, frames=40)
+    truth = write_nersemble(
+        tmp_path, reference_of("flame2023_gaussian_avatars"), frames=2, cameras=(8, 12), size=(16, 16)
+    )
+    avatar = import_avatar(tmp_path / "306").avatar
+    rig = avatar.rig()
+    own = motion_of(read_flame_params(tmp_path / "306/point_cloud/iteration_600000/flame_param.npz"), rig)
+    found = capture_source(open_capture(truth.union))
+    moved = found.motion
+    wild = replace(found, motion=Motion(2 * moved.rotations, moved.translations, moved.expressions, moved.fps))
+    free = reenacted(wild, avatar, Transfer()).motion
+    held = reenacted(wild, avatar, Transfer(), trained_on=own).motion
+    jaw = rig.joint_names.index("jaw")
+    low, high = np.percentile(own.rotations[:, jaw, 0], (0, 100))
+    assert free.rotations[:, jaw, 0].max() > high + 0.01
+    assert low - 0.02 < held.rotations[:, jaw, 0].min() <= held.rotations[:, jaw, 0].max() < high + 0.02
+    still = reenacted(wild, avatar, Transfer(strength=0.0), trained_on=own).motion
+    assert np.ptp(still.expressions, axis=0).max() < 1e-6
+    assert torch.isfinite(torch.from_numpy(held.expressions.copy())).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-s", "BALA", "--select_camera_id", "9"), "no camera '9'"),
+        (("-s", "BALA", "--strength", "2"), "belong to -t"),
+        (("-t", "BALA", "--raw", "--strength", "2"), "--raw takes every number as it is"),
+        (("-t", "BALA", "--own_cameras"), "expected -s"),
+        (("-s", "BALA", "--skip_train", "--skip_test"), "no such pictures"),
+        ((), "Name it with -s"),
+        (("-s", "BALA", "-r", "0"), "--resolution is too small"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    given = [str(place / "bala") if word == "BALA" else word for word in words]
+    assert reenact("-m", "tiny", "--home", place / "home", "--output", tmp_path, *given) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert said in line
