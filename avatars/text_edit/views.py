@@ -17,8 +17,8 @@ class Views:
     images: [B, H, W, 3] sRGB in 0..1, the avatar as it is now. conditions: the same shape, what was there before any
     edit: photographs, or renders of the avatar it was made from. alpha: [B, H, W, 1] coverage of `images`.
     cameras: B of them. frames: [B] int64 instants of the motion. background: [3]. maps: normals, depth, places at rest
-    and regions, for editors that ask for them (`needs_maps`), else None (`maps.SurfaceMaps`). where: [B, H, W, 1] how much each pixel is to
-    be edited, None for everywhere; the loop keeps the rest as it was, so an editor may ignore it.
+    and regions (`maps.SurfaceMaps`), for editors that ask for them (`needs_maps`), else None. where: [B, H, W, 1] how
+    much each pixel is to be edited, None for everywhere; the loop keeps the rest as it was, so an editor may ignore it.
     """
 
     images: Tensor
