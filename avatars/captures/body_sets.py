@@ -183,7 +183,10 @@ def _template(
 def _camera(camera: FileCamera, world: NDArray[np.float64], options: CaptureOptions, path: Path) -> Camera:
     """The camera in the z-up world; the reading of the options is one of the file's y-up numbers."""
     try:
-        from_file_world = camera_from_flame(camera.camera_from_world, options.reading)
+        matrix = camera.camera_from_world.copy()
+        if options.camera_units == "mm":
+            matrix[:3, 3] /= 1000
+        from_file_world = camera_from_flame(matrix, options.reading)
         world_from_camera = world @ np.linalg.inv(from_file_world)
         return Camera(
             camera.width_px, camera.height_px, intrinsics(camera.K, options.reading), world_from_camera, 0.1, 100.0

@@ -28,9 +28,9 @@ class CaptureImage:
     """One picture: its file, and which camera saw which frame.
 
     split: 'train', 'test' (held out) or 'val' (a camera kept back). mask: a one-channel file that replaces the alpha of
-    `file`, None where the picture brings its own. parameters: the file this frame's template parameters came from.
-    aovs: ground truth beside the picture, 'albedo', 'normal', 'roughness' or 'metallic' -> file. light: the
-    environment file it was lit by, where the picture has its own.
+    `file`, None where the picture brings its own; also_mask: a second one, what either covers is covered. parameters:
+    the file this frame's template parameters came from. aovs: ground truth beside the picture, 'albedo', 'normal',
+    'roughness' or 'metallic' -> file. light: the environment file it was lit by, where the picture has its own.
     """
 
     file: Path
@@ -41,6 +41,7 @@ class CaptureImage:
     parameters: Path | None = None
     aovs: Mapping[str, Path] = field(default_factory=dict)
     light: Path | None = None
+    also_mask: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +110,7 @@ class Capture:
             stored,
             size,
             mask=image.mask,
+            also_mask=image.also_mask,
             must_be_masked=self.masked,
             mask_threshold=self.mask_threshold,
             lens=(camera.K, lens) if lens else None,

@@ -23,6 +23,7 @@ def read_premultiplied(
     size: tuple[int, int] | None = None,
     *,
     mask: Path | None = None,
+    also_mask: Path | None = None,
     must_be_masked: bool = False,
     mask_threshold: int | None = None,
     lens: tuple[NDArray[np.float64], tuple[float, ...]] | None = None,
@@ -30,13 +31,19 @@ def read_premultiplied(
     """Premultiplied RGBA [H, W, 4] uint8 of a picture whose size must be `stored` (width, height) px.
 
     mask: a file of the same size whose brightness becomes alpha. Without one an image without alpha counts as covered
-    everywhere, or is refused when must_be_masked. mask_threshold: make the mask hard, 255 above it and 0 elsewhere.
+    everywhere, or is refused when must_be_masked. also_mask: a second mask, the brighter of both counts.
+    mask_threshold: make the mask hard, 255 above it and 0 elsewhere; 0 for masks of labels, where all but 0 is person.
     lens: K [3, 3] px and OpenCV's five coefficients of a lens to be undone first. Resizing is an area filter on
     premultiplied values, so no colour bleeds in from transparent pixels. Raises BadCapture.
     """
     straight = _pixels(path, stored, "RGBA", must_be_masked and mask is None)
     if mask is not None:
-        straight = np.concatenate((straight[..., :3], read_mask(mask, stored)[..., None]), -1)
+        alpha = read_mask(mask, stored)
+        if also_mask is not None:
+            alpha = np.maximum(alpha, read_mask(also_mask, stored))
+        if mask_threshold == 0:  # labels: made hard before anything blends them
+            alpha, mask_threshold = np.uint8(255) * (alpha > 0), 127
+        straight = np.concatenate((straight[..., :3], alpha[..., None]), -1)
     if lens is not None:
         straight = undistorted(straight, *lens)
     if mask_threshold is not None:

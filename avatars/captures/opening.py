@@ -14,10 +14,13 @@ from avatars.captures.capture import Capture
 from avatars.captures.effigy_format import DESCRIPTION, read_effigy_capture
 from avatars.captures.embedded import DATA, embedded_captures
 from avatars.captures.insta import is_insta, read_insta
+from avatars.captures.mocap import is_monocap, is_zju, read_monocap, read_zju
 from avatars.captures.nersemble import is_nersemble, read_nersemble
 from avatars.captures.peoplesnapshot import is_peoplesnapshot, read_peoplesnapshot
 from avatars.captures.peoplesnapshot_raw import is_raw_peoplesnapshot, refuse_raw
 from avatars.captures.rana import is_rana, read_rana
+from avatars.captures.selfrecon import is_selfrecon, read_selfrecon
+from avatars.captures.units import check_distances
 from avatars.skinning.clothed import find_clothed_template
 from shared.errors import BadCapture, EffigyError, nearest
 
@@ -56,6 +59,9 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
             is_raw_peoplesnapshot,
             refuse_raw,
         ),
+        "selfrecon": Layout("SelfRecon synthetic", "camera.npz, smpl_rec.npz and imgs/", is_selfrecon, read_selfrecon),
+        "monocap": Layout("MonoCap", "annots.npy and images/", is_monocap, read_monocap),
+        "zju": Layout("ZJU-MoCap", "annots.npy and new_params/ or params/", is_zju, read_zju),
         **{
             key: Layout(f"{one.title} folder", one.calibration, partial(is_body_set, key), read_body_set)
             for key, one in BODY_LAYOUTS.items()
@@ -92,7 +98,9 @@ def open_capture(name_or_folder: str | Path) -> Capture:
 
 def _read(folder: Path, layout: Layout) -> Capture:
     try:
-        return _clothed(folder, layout.read(folder))
+        found = _clothed(folder, layout.read(folder))
+        check_distances(found)
+        return found
     except BadCapture:
         raise
     except OSError as error:

@@ -45,7 +45,9 @@ class CaptureOptions:
     files of other trackers. preset: of Effigy's own template, where a body is read with that. up: the up axis of a body
     recording's world, '' to tell it by how the body stands. split: for body recordings, instead of what is published or
     usual. gender: PeopleSnapshot and RANA, which SMPL to prefer. train_range, test_range: PeopleSnapshot, first frame,
-    last frame and step of each split. subject and licence are carried into the avatar.
+    last frame and step of each split. camera_units: of camera places in files,
+    '' to tell metres from millimetres by how far cameras stand from the body (annots.npy), metres elsewhere. subject
+    and licence are carried into the avatar.
     """
 
     test_frames: int = 350
@@ -58,6 +60,7 @@ class CaptureOptions:
     preset: str = ""
     up: Literal["", "x", "-x", "y", "-y", "z", "-z"] = ""
     split: SplitChoice = field(default_factory=SplitChoice)
+    camera_units: Literal["", "m", "mm"] = ""
     subject: str = ""
     licence: str = "not stated"
     gender: Literal["", "male", "female", "neutral"] = ""

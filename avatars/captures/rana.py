@@ -104,7 +104,7 @@ def read_rana(folder: Path) -> Capture:
         masked=True,
         notes=(f"RANA: {len(images)} pictures with {', '.join(images[0].aovs)}", *notes, *bodies[0].notes),
         reading=options.reading,
-        normal_axes=_normal_axes(parts[0]),
+        normal_axes=_axes(parts[0]),
         light_rotation_rad=LIGHT_ROTATION_RAD.get(bodies[0].up, 0.0),
     )
     check_names(capture, arrays.joint_names, arrays.expression_names)
@@ -172,14 +172,19 @@ def _lights(folder: Path, count: int) -> list[Path | None]:
     return found
 
 
-def _normal_axes(part: _Part) -> Literal["opencv", "opengl"]:
-    """Seen surfaces face the camera: their z is below 0 in OpenCV's camera axes, above 0 in OpenGL's."""
-    if "normal" not in part.aovs[0]:
-        return "opencv"
-    covered = read_mask(part.masks[0], part.size) > 127
-    pixels = read_premultiplied(part.aovs[0]["normal"], part.size)[..., :3].astype(np.float32) / 255
+def normal_axes(normals: Path, mask: Path, size: tuple[int, int]) -> Literal["opencv", "opengl"]:
+    """Camera axes of a picture of normals. size: width, height px. Raises BadCapture.
+
+    Seen surfaces face the camera: their z is below 0 in OpenCV's axes, above 0 in OpenGL's.
+    """
+    covered = read_mask(mask, size) > 127
+    pixels = read_premultiplied(normals, size)[..., :3].astype(np.float32) / 255
     facing = unit_normals(pixels, np.eye(3), False)[covered, 2]
     return "opengl" if len(facing) and float(facing.mean()) > 0 else "opencv"
+
+
+def _axes(part: _Part) -> Literal["opencv", "opengl"]:
+    return normal_axes(part.aovs[0]["normal"], part.masks[0], part.size) if "normal" in part.aovs[0] else "opencv"
 
 
 def _joined(motions: list[Motion]) -> Motion:

@@ -65,6 +65,7 @@ def read_pickle(
     error_class: type[EffigyError] = BadTemplate,
     *,
     max_bytes: int = MAX_BYTES,
+    max_operations: int = MAX_OPERATIONS,
     builders: Mapping[tuple[str, str], Callable[..., Any]] | None = None,
     persistent: Callable[[Any], Any] | None = None,
 ) -> Any:
@@ -86,7 +87,7 @@ def read_pickle(
     if size > max_bytes:
         raise error_class(f"{name} is too large", found=f"{size} bytes", expected=f"at most {max_bytes}")
     try:
-        machine = _Machine(builders or {}, persistent)
+        machine = _Machine(builders or {}, persistent, max_operations)
         return _plain(machine.run(content), 0, {}, machine.spend)
     except Refused as refusal:
         raise error_class(
@@ -103,8 +104,12 @@ class _Machine:
     """The pickle machine, reduced to data."""
 
     def __init__(
-        self, builders: Mapping[tuple[str, str], Callable[..., Any]], persistent: Callable[[Any], Any] | None
+        self,
+        builders: Mapping[tuple[str, str], Callable[..., Any]],
+        persistent: Callable[[Any], Any] | None,
+        max_operations: int,
     ) -> None:
+        self.max_operations = max_operations
         self.builders = BUILDERS | dict(builders)
         self.persistent = persistent
         self.stack: list[Any] = []
@@ -118,8 +123,8 @@ class _Machine:
 
     def run(self, content: bytes) -> Any:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
-            if count > MAX_OPERATIONS:
-                raise Refused(f"more than {MAX_OPERATIONS} operations")
+            if count > self.max_operations:
+                raise Refused(f"more than {self.max_operations} operations")
             if opcode.name == "STOP":
                 return self.pop()
             self.step(opcode.name, argument)
