@@ -23,6 +23,7 @@ from avatars.templates.opening import TemplateReference
 from backend.devices import device_memory, device_name, rasteriser_name, resolve_device, usable_cores, use_cores
 from backend.home import Home
 from backend.library import Library
+from backend.quick_imports import complete_torch, load_numba, load_torch
 from backend.worker_link import join_server, worker_parser
 from shared import __version__, messages
 from shared.desk_messages import Memory
@@ -85,6 +86,8 @@ def main() -> int:
     from backend.rendering import Studio
 
     device = resolve_device(arguments.device)
+    if device != "cpu":
+        complete_torch()  # what draws there may compile
     use_cores(usable_cores())
     studio = Studio(library, device)
     pixels = PixelWriter()
@@ -120,28 +123,12 @@ def _load(library: Library) -> None:
     """Import what a first picture needs, before the server is known."""
     template = threading.Thread(target=_open_newest_template, args=(library,), name="template", daemon=True)
     template.start()  # unpacking and copying its arrays needs no interpreter, importing torch little else
+    load_torch()
     import avatars.scene  # noqa: F401
     import backend.rendering  # noqa: F401
 
     load_numba()
     template.join()
-
-
-def load_numba() -> None:
-    """Import numba and what calling its kernels imports, but for scipy's linear algebra.
-
-    numba looks for a BLAS where it declares np.dot, which none of our kernels calls; that alone imports scipy.linalg, a
-    tenth of all that this process loads.
-    """
-    blas = "scipy.linalg.cython_blas"
-    known = blas in sys.modules
-    if not known:
-        sys.modules[blas] = None  # type: ignore[assignment]  # an import of it fails, and numba does without
-    try:
-        import numba.np.arraymath  # noqa: F401
-    finally:
-        if not known:
-            del sys.modules[blas]
 
 
 def _open_newest_template(library: Library) -> None:
