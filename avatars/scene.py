@@ -31,7 +31,7 @@ from avatars.rendering import CameraBatch, rasterise, rasterise_surfels
 from avatars.rendering.constants import EMPTY_ALPHA
 from avatars.rendering.packed import pack
 from shared.errors import EffigyError, nearest
-from shared.types import PASS_CHANNELS, Camera, Environment
+from shared.types import PASS_CHANNELS, Camera, Captured, Environment
 
 VISIBLE_ALPHA = 1.0 / 255.0  # with less cover a pixel has no depth and no normal
 OWNED_ALPHA = 0.5  # with less cover a pixel belongs to nobody
@@ -59,7 +59,8 @@ class Posable(Protocol):
 @dataclass(frozen=True, eq=False)
 class SceneInstance:
     """An avatar in S sub-frames. world_from_avatar: [S, 4, 4] rigid with uniform scale; rotations: [S, J, 3] rad;
-    translations: [S, 3] m; expressions: [S, E]. holdout: it hides what is behind it and leaves a hole instead.
+    translations: [S, 3] m; expressions: [S, E]. holdout: it hides what is behind it and leaves a hole instead. light:
+    None is the picture's.
     """
 
     avatar: Posable
@@ -68,11 +69,12 @@ class SceneInstance:
     translations: NDArray[Any]
     expressions: NDArray[Any]
     holdout: bool = False
+    light: Environment | Captured | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class _Actor:
-    """An instance as tensors."""
+    """An instance as tensors. light: None is that of its capture."""
 
     avatar: Posable
     world_from_avatar: Tensor
@@ -80,12 +82,19 @@ class _Actor:
     translations: Tensor
     expressions: Tensor
     holdout: bool
+    light: SceneLight | None
 
     @staticmethod
-    def of(item: SceneInstance, device: torch.device) -> _Actor:
+    def of(item: SceneInstance, environment: Environment | None, device: torch.device) -> _Actor:
         places = (item.world_from_avatar, item.rotations, item.translations, item.expressions)
         tensors = (torch.as_tensor(np.array(values, np.float32), device=device) for values in places)
-        return _Actor(item.avatar, *tensors, item.holdout)
+        shining = environment if item.light is None else item.light
+        light = SceneLight(shining, device) if isinstance(shining, Environment) else None
+        return _Actor(item.avatar, *tensors, item.holdout, light)
+
+    def lamps(self) -> int:
+        """How many lights stand beside the map that shines on it."""
+        return 0 if self.light is None else self.light.lamps()
 
     def posed(self, frame: int, *, normals: bool) -> PosedGaussians:
         """In the world, at one sub-frame."""
@@ -136,13 +145,13 @@ def _check(instances: Sequence[SceneInstance], cameras: Sequence[Camera], passes
 class _Layers:
     """The features that ride along in the one rasterisation, and where each is found again."""
 
-    def __init__(self, passes: Sequence[str], actors: Sequence[_Actor], light: SceneLight | None) -> None:
+    def __init__(self, passes: Sequence[str], actors: Sequence[_Actor]) -> None:
         self._holes = [actor.holdout for actor in actors]
-        self._light = light
+        self._lights = [actor.light for actor in actors]
         self.materials = any(has_materials(actor.avatar) for actor in actors)
         coloured = bool({*_SHADED, "packed"} & set(passes))
-        shaded = coloured and (self.materials or light is not None or "albedo" in passes)
-        surface = FIXED + (light.lamps() if light is not None else 0)
+        shaded = coloured and (self.materials or any(self._lights) or "albedo" in passes)
+        surface = FIXED + max((actor.lamps() for actor in actors), default=0)
         wanted = {
             "colour": 3 if coloured else 0,
             "normal": 3 if "normal" in passes or shaded else 0,
@@ -172,8 +181,9 @@ class _Layers:
                 "owner": owner.expand(1, gaussians.count, -1),
             }
             if "surface" in self.slices:
-                light = None if self._light is None or gaussians.material is None else self._light.filtered()
-                surface, found["normal"] = surface_features(gaussians, camera.positions(), light)
+                light = self._lights[index]
+                shining = None if light is None or gaussians.material is None else light.filtered()
+                surface, found["normal"] = surface_features(gaussians, camera.positions(), shining)
                 spare = self.slices["surface"].stop - self.slices["surface"].start - surface.shape[-1]
                 found["surface"] = torch.nn.functional.pad(surface, (0, spare))
             if "shown" in self.slices:
@@ -199,20 +209,19 @@ def _shade(
     actors: Sequence[_Actor],
     frame: int,
     camera: CameraBatch,
-    light: SceneLight | None,
     names: Sequence[str],
 ) -> dict[str, Tensor]:
     """Those passes of one sub-frame that depend on light or materials, premultiplied linear [H, W, C] each."""
     if len(actors) == 1 and has_materials(actors[0].avatar) and "surface" in layers:
-        return _lit_alone(layers, alpha, depth, actors[0], frame, camera, light, names)
+        return _lit_alone(layers, alpha, depth, actors[0], frame, camera, names)
     covered = alpha > 0
     cover = alpha[covered][:, None]
     linear = linear_from_srgb((layers["colour"][covered] / cover.clamp(min=1e-6)).clamp(min=0))
     found = {"diffuse": linear, "specular": torch.zeros_like(linear), "albedo": linear}
     found |= {name: linear[:, :1] * 0 for name in ("roughness", "metallic", "occlusion")}
     if "normal" in layers:
-        away, lamps = pixel_rays(camera)[0][covered], light is not None and light.lamps() > 0
-        points = pixel_points(camera, depth[None])[0][covered] if lamps else None
+        away = pixel_rays(camera)[0][covered]
+        points = pixel_points(camera, depth[None])[0][covered] if any(actor.lamps() for actor in actors) else None
         normals = facing(layers["normal"][covered] / cover.clamp(min=1e-6), away)
         owner = (
             layers["owner"][covered].argmax(dim=-1) if len(actors) > 1 else torch.zeros_like(normals[:, 0], dtype=int)
@@ -221,9 +230,9 @@ def _shade(
             if has_materials(actor.avatar) and "surface" in layers:
                 part = layers["owner"][covered][:, index, None] if len(actors) > 1 else cover
                 surface = layers["surface"][covered] / part.clamp(min=1e-6)
-                mine = _lit_surface(actor, frame, surface, normals, away, points, light)
+                mine = _lit_surface(actor, frame, surface, normals, away, points)
             else:
-                mine = _lit_colours(actor, frame, linear, normals, light, sets[index], "albedo" in names)
+                mine = _lit_colours(actor, frame, linear, normals, sets[index], "albedo" in names)
             for name, values in mine.items():
                 found[name] = torch.where((owner == index)[:, None], values, found[name])
     found["combined"] = found["diffuse"] + found["specular"]
@@ -241,13 +250,12 @@ def _lit_alone(
     actor: _Actor,
     frame: int,
     camera: CameraBatch,
-    light: SceneLight | None,
     names: Sequence[str],
 ) -> dict[str, Tensor]:
     """As `_shade` of one person with materials: all pixels at once, without asking which are covered."""
     found = {name: layers["surface"][..., place].clamp(min=0) for name, place in _OF_SURFACE.items()}
     if set(_LIT) & set(names):
-        turn, filtered = None, None if light is None else light.filtered()
+        turn, filtered = None, None if actor.light is None else actor.light.filtered()
         width = layers["surface"].shape[-1]
         if filtered is None:  # the light of the capture stays with the person
             filtered = actor.avatar.captured_light  # type: ignore[attr-defined]
@@ -268,11 +276,11 @@ def _lit_surface(
     normals: Tensor,
     away: Tensor,
     points: Tensor | None,
-    light: SceneLight | None,
 ) -> dict[str, Tensor]:
-    """Passes of pixels [P, C] that show materials, in the light given or in the capture's (in the avatar's axes)."""
-    if light is not None:
-        shaded = shade_pixels(surface, normals, -away, light.filtered(), points)
+    """Passes of pixels [P, C] that show materials, in its light or in the capture's (in the avatar's axes)."""
+    if actor.light is not None:
+        surface = surface[:, : FIXED + actor.lamps()]
+        shaded = shade_pixels(surface, normals, -away, actor.light.filtered(), points if actor.lamps() else None)
     else:
         captured: FilteredLight = actor.avatar.captured_light  # type: ignore[attr-defined]
         shaded = shade_pixels(
@@ -287,15 +295,14 @@ def _lit_colours(
     frame: int,
     linear: Tensor,
     normals: Tensor,
-    light: SceneLight | None,
     posed: PosedGaussians,
     with_albedo: bool,
 ) -> dict[str, Tensor]:
     """Passes of pixels [P, C] that show trained colours, relit by estimate."""
     faced, captured = actor.model_normals(normals, frame), actor.avatar.captured_irradiance
     found = {}
-    if light is not None:
-        shining = light.irradiance(posed.means[0].median(dim=0).values)
+    if actor.light is not None:
+        shining = actor.light.irradiance(posed.means[0].median(dim=0).values)
         found["diffuse"] = linear * relighting(shining, captured, normals, faced)
     if with_albedo:
         found["albedo"] = albedo(linear, captured, faced)
@@ -314,7 +321,8 @@ def render_scene(
 ) -> dict[str, NDArray[Any]]:
     """Render S sub-frames and average them. One array [H, W, C] for each pass asked for (C as in PASS_CHANNELS).
 
-    environment None keeps the light each avatar was captured in; otherwise colours are relit by it (estimated).
+    environment None keeps the light each avatar was captured in; otherwise colours are relit by it (estimated). An
+    instance's own light goes before it.
     combined: float16 premultiplied linear RGBA. depth: float32 m along the camera's z, the nearest sub-frame's, 0 where
     nothing is. normal: float16 unit, world axes, 0 where nothing is. albedo: float16 premultiplied linear. mask:
     float16 cover. id: int32, 1 for the first instance, that which covers most, 0 where less than half is covered.
@@ -327,9 +335,8 @@ def render_scene(
     _check(instances, cameras, passes, quality)
     where = torch.device(device)
     lens = CameraBatch.from_cameras(cameras, where)
-    light = None if environment is None else SceneLight(environment, where)
-    actors = [_Actor.of(item, where) for item in instances]
-    layers = _Layers(passes, actors, light)
+    actors = [_Actor.of(item, environment, where) for item in instances]
+    layers = _Layers(passes, actors)
     frames = [len(cameras) // 2] if quality == "draft" else list(range(len(cameras)))
     size = (lens.height_px, lens.width_px)
     sums = {
@@ -351,7 +358,7 @@ def render_scene(
             here = depth_sum / alpha.clamp(min=EMPTY_ALPHA)
         wanted = [name for name in _SHADED if name in sums]
         if wanted:
-            found |= _shade(found, alpha, here, sets, actors, frame, camera, light, wanted)
+            found |= _shade(found, alpha, here, sets, actors, frame, camera, wanted)
         for name in sums:
             sums[name] += found["owner" if name in _BY_OWNER else name]
         cover += alpha

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from shared.errors import BadMessage, NotAllowed, VersionMismatch, nearest
 from shared.messages import PROTOCOL_VERSION, AvatarInstance, Hello, PoseGaussians, RenderRequest
+from shared.render_messages import KEPT_ENVIRONMENTS, environments_of
 from shared.types import PASS_CHANNELS
 from shared.wire import FROM_SERVER
 
@@ -74,6 +75,8 @@ def check_render_request(request: RenderRequest) -> None:
         )
     _array(request.K, (frames, 3, 3), "K")
     _array(request.world_from_camera, (frames, 4, 4), "world_from_camera")
+    if len(environments_of(request)) > KEPT_ENVIRONMENTS:
+        raise BadMessage("A picture has too many lights of avatars' own", expected=f"<= {KEPT_ENVIRONMENTS} HDRIs")
     for instance in request.instances:
         _check_instance(instance, frames)
 

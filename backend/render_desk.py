@@ -15,8 +15,8 @@ from shared import wire
 from shared.desk_messages import Memory
 from shared.errors import BadMessage, NotFound
 from shared.messages import Failure, PutEnvironment, Superseded, Welcome
+from shared.render_messages import KEPT_ENVIRONMENTS, environments_of
 
-KEPT_ENVIRONMENTS = 4
 RESTART_AFTER_S = (0.2, 1.0, 2.0, 4.0, 8.0)
 GIVE_UP_AFTER = 3
 """Failed starts in a row after which waiting requests are answered; the worker is still tried again."""
@@ -77,8 +77,9 @@ class RenderDesk:
 
     def ask(self, asked: Asked) -> None:
         """Take a request; it is answered later. Raises NotFound for an environment that was never handed over."""
-        if isinstance(asked.message, BY_VIEW) and asked.message.environment:
-            self.environments.use(asked.message.environment)
+        if isinstance(asked.message, BY_VIEW):
+            for digest in environments_of(asked.message):
+                self.environments.use(digest)
         replaced = self._waiting.put(asked)
         if replaced is not None:
             self._answer(replaced, Superseded(replaced.message.view))
@@ -155,15 +156,15 @@ class RenderDesk:
         if asked is None:
             return
         message = asked.message
-        if isinstance(message, BY_VIEW) and message.environment:
+        for digest in environments_of(message) if isinstance(message, BY_VIEW) else ():
             try:
-                environment = self.environments.use(message.environment)
+                environment = self.environments.use(digest)
             except NotFound as error:  # pushed out by others while it waited
                 self._answer(asked, Failure.of(error))
                 return self._dispatch()
-            if message.environment not in self._sent:
+            if digest not in self._sent:
                 self._send(self.worker, Asked("", b"", 0, environment), 0)
-            self._sent.put(message.environment, None)
+            self._sent.put(digest, None)
         self._ticket += 1
         self._busy = asked
         self._send(self.worker, asked, self._ticket)

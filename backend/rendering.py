@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,19 @@ from avatars.rgb_head.reenact import pinned
 from backend.library import Library
 from backend.render_desk import RecentEnvironments
 from shared.errors import BadAvatar, BadMessage
-from shared.lamps import MOST_LIGHTS
+from shared.lamps import INTENSITY, IRRADIANCE, MOST_LIGHTS
 from shared.messages import (
     AvatarDetail,
     AvatarInstance,
     FrameReply,
     GaussianCloud,
+    InstanceLight,
     PoseGaussians,
     PutEnvironment,
     RenderRequest,
 )
-from shared.types import Camera, Environment
+from shared.render_messages import KEPT_ENVIRONMENTS
+from shared.types import CAPTURED, Camera, Captured, Environment
 
 KEPT_AVATARS = 8
 
@@ -35,11 +38,11 @@ class Studio:
         self.library, self.device = library, device
         self._avatars: OrderedDict[str, Any] = OrderedDict()
         self._environments = RecentEnvironments()
-        self._light: tuple[tuple[Any, ...], Environment] | None = None
+        self._lights: OrderedDict[tuple[Any, ...], Environment] = OrderedDict()
 
     def put_environment(self, message: PutEnvironment) -> None:
-        """Keep an environment map under its digest."""
-        self._environments.put(message.digest, message.radiance)
+        """Keep an environment map under its digest; as one array, by which filtered maps are remembered."""
+        self._environments.put(message.digest, Environment(message.radiance).radiance)
 
     def avatar(self, avatar_id: str, digest: str = "") -> Any:
         """A loaded avatar, from memory where its content is unchanged. Raises NotFound, BadAvatar."""
@@ -76,7 +79,11 @@ class Studio:
         from avatars.scene import render_scene
 
         start = time.perf_counter()
-        instances = [self._instance(item) for item in request.instances]
+        environment = self._environment(request)
+        instances = [
+            replace(self._instance(item), light=None if item.light is None else self._own_light(item.light, request))
+            for item in request.instances
+        ]
         cameras = [
             Camera(
                 request.width_px,
@@ -89,7 +96,6 @@ class Studio:
             )
             for K, world_from_camera in zip(request.K, request.world_from_camera, strict=True)
         ]
-        environment = self._environment(request)
         images = render_scene(
             instances, cameras, environment, request.passes, quality=request.quality, device=self.device
         )
@@ -104,25 +110,42 @@ class Studio:
         """The posed Gaussians themselves. Raises what `render` raises."""
         from avatars.gaussian_cloud import gaussian_cloud
 
-        cloud = gaussian_cloud(self._instance(request.instance), self._environment(request), self.device)
+        own = request.instance.light
+        light = self._environment(request) if own is None else self._own_light(own, request)
+        light = None if light == CAPTURED else light
+        cloud = gaussian_cloud(self._instance(request.instance), light, self.device)
         return GaussianCloud(request.view, cloud.means, cloud.quats, cloud.scales, cloud.opacities, cloud.harmonics)
 
     def _environment(self, request: RenderRequest | PoseGaussians) -> Environment | None:
-        """The request's light, None for that of the capture; the same object as last time where it is the same, since
-        reading a map takes a while."""
-        if not request.environment:
-            return None
-        turned = (request.environment_rotation_rad, request.environment_strength)
+        """The request's light, None for that of the capture. Raises BadMessage, NotFound."""
         beside = (request.environment_lights, request.environment_lamps)
         count = sum(len(rows) for rows in beside)
         if count > MOST_LIGHTS:
             raise BadMessage("There are too many lights", found=str(count), expected=f"at most {MOST_LIGHTS}")
-        key = (request.environment, *turned, *(rows.tobytes() for rows in beside))
-        if self._light is None or self._light[0] != key:
-            kept = self._light[1].radiance if self._light and self._light[0][0] == key[0] else None
-            radiance = self._environments.use(request.environment) if kept is None else kept
-            self._light = (key, Environment(radiance, *turned, *beside))
-        return self._light[1]
+        if not request.environment:
+            return None
+        return self._light(request.environment, request.environment_rotation_rad, request.environment_strength, beside)
+
+    def _own_light(self, own: InstanceLight, request: RenderRequest | PoseGaussians) -> Environment | Captured:
+        """An avatar's own light, with the request's lamps beside it."""
+        if not own.environment:
+            return CAPTURED
+        suns, near = request.environment_lights.copy(), request.environment_lamps.copy()
+        suns[:, IRRADIANCE] *= own.lamps_strength
+        near[:, INTENSITY] *= own.lamps_strength
+        beside = (suns, near) if own.lamps_strength > 0 else (suns[:0], near[:0])
+        return self._light(own.environment, own.rotation_rad, own.strength, beside)
+
+    def _light(self, digest: str, rotation_rad: float, strength: float, beside: Any) -> Environment:
+        """The same object as before where it is the same, since reading a map takes a while."""
+        radiance = self._environments.use(digest)
+        key = (digest, rotation_rad, strength, *(rows.tobytes() for rows in beside))
+        if key not in self._lights or self._lights[key].radiance is not radiance:
+            self._lights[key] = Environment(radiance, rotation_rad, strength, *beside)
+        self._lights.move_to_end(key)
+        while len(self._lights) > KEPT_ENVIRONMENTS:
+            self._lights.popitem(last=False)
+        return self._lights[key]
 
     def _instance(self, item: AvatarInstance) -> Any:
         from avatars.scene import SceneInstance

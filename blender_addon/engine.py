@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import bpy
@@ -100,18 +100,17 @@ class EffigyEngine(bpy.types.RenderEngine):
         layer = depsgraph.view_layer_eval
         size = camera_read.read_size(scene)
         world = world_read.read_world(scene.world, MAPS)
-        light = scene_light.chosen_light(scene, depsgraph, world, MAPS)
-        unlit = scene_light.problem(scene, world)
-        if unlit:
-            self.report({"WARNING"}, unlit)
-        for note in light.lights.notes if light is not None else ():
-            self.report({"WARNING"}, note)
         if scene.camera is not None and scene.camera.type == "CAMERA" and scene.camera.data.dof.use_dof:
             self.report({"WARNING"}, "Effigy's pictures are sharp everywhere: depth of field is left to the compositor")
         eyes = self._eyes(scene)
-        shots = self._read(depsgraph, size, world, eyes)
+        shots, own = self._read(depsgraph, size, world, eyes)
+        lights = scene_light.chosen_lights(scene, own, depsgraph, world, MAPS)
+        unlit = [scene_light.problem(scene, world)] if None in own else []
+        unlit += [scene_light.own_problem(one, world) for one in own if one is not None]
+        for note in dict.fromkeys((*filter(None, unlit), *lights.beside.notes)):
+            self.report({"WARNING"}, note)
         for eye, shot in zip(eyes, shots, strict=True):
-            frame = self._picture(scene, layer, shot, light)
+            frame = self._picture(scene, layer, shot, lights)
             mattes = matte_buffers(frame, shot.names, layer)
             self._hand_over(size, layer, eye, passes.buffers(frame, shot.background) | mattes)
         self._name_mattes(layer, shots[0].names)
@@ -125,8 +124,8 @@ class EffigyEngine(bpy.types.RenderEngine):
 
     def _read(
         self, depsgraph: Any, size: camera_maths.PictureSize, world: world_read.World, eyes: list[str]
-    ) -> list[Shot]:
-        """Read poses and cameras at every sub-frame, for every eye."""
+    ) -> tuple[list[Shot], tuple[scene_light.OwnLight | None, ...]]:
+        """Poses and cameras at every sub-frame, for every eye; and the avatars' own choices of light."""
         scene = depsgraph.scene_eval
         render, now = scene.render, scene.frame_current_final
         samples = scene.effigy.motion_blur_samples if render.use_motion_blur else 1
@@ -153,7 +152,8 @@ class EffigyEngine(bpy.types.RenderEngine):
             else None
             for eye in cameras
         ]
-        return [Shot(eye, instances, names, behind) for eye, behind in zip(cameras, backgrounds, strict=True)]
+        shots = [Shot(eye, instances, names, behind) for eye, behind in zip(cameras, backgrounds, strict=True)]
+        return shots, pose_read.own_lights(states)
 
     def _camera(self, depsgraph: Any, size: camera_maths.PictureSize, eye: str) -> types.Camera:
         camera = depsgraph.scene_eval.camera
@@ -165,7 +165,7 @@ class EffigyEngine(bpy.types.RenderEngine):
         matrix = np.array(self.camera_model_matrix(camera)).reshape(4, 4)
         return camera_read.read_camera(camera, size, world_from_camera=matrix, shift_x=self.camera_shift_x(camera))
 
-    def _picture(self, scene: Any, layer: Any, shot: Shot, light: world_read.SentLight | None) -> dict[str, np.ndarray]:
+    def _picture(self, scene: Any, layer: Any, shot: Shot, lights: scene_light.Lights) -> dict[str, np.ndarray]:
         """The passes of one eye, from the backend; a picture without avatars needs none."""
         names = wanted_passes(layer)
         first = shot.cameras[0]
@@ -176,7 +176,7 @@ class EffigyEngine(bpy.types.RenderEngine):
         self.update_stats("Effigy", f"{len(shot.instances)} avatar(s), {len(shot.cameras)} sub-frame(s)")
         request = messages.RenderRequest(
             view=f"final/{os.getpid()}/{scene.name}/{layer.name}",
-            instances=shot.instances,
+            instances=lights.on(shot.instances),
             width_px=first.width_px,
             height_px=first.height_px,
             K=np.stack([camera.K for camera in shot.cameras]),
@@ -186,12 +186,9 @@ class EffigyEngine(bpy.types.RenderEngine):
             passes=names,
             quality=scene.effigy.quality,
             orthographic=first.orthographic,
+            **lights.fields(),
         )
-        radiance = None
-        if light is not None:
-            radiance = light.radiance
-            request = replace(request, **light.fields())
-        frame = BACKEND.render(settings(scene), request, radiance, self.test_break)
+        frame = BACKEND.render(settings(scene), request, lights.maps(), self.test_break)
         return dict(frame.passes)
 
     def _hand_over(self, size: camera_maths.PictureSize, layer: Any, eye: str, buffers: dict[str, np.ndarray]) -> None:

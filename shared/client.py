@@ -35,6 +35,7 @@ from .messages import (
     Welcome,
 )
 from .pixel_memory import PixelReader, supported
+from .render_messages import KEPT_ENVIRONMENTS, environments_of
 from .sockets import CONTROL_QUEUE, EVENT_QUEUE, FRAME_QUEUE, REPLY_BYTES, make_socket
 from .types import Frame
 
@@ -209,13 +210,13 @@ class BackendClient:
     ) -> str:
         """Hand over an environment map ([H, W, 3] linear, see Environment) once per server; returns its digest.
 
-        The last two are kept so that they can be handed over again after a restart of the backend.
+        The last KEPT_ENVIRONMENTS are kept so that they can be handed over again after a restart of the backend.
         """
         half = np.ascontiguousarray(np.clip(radiance, 0.0, 65504.0), dtype=np.float16)
         digest = hashlib.sha256(half.tobytes()).hexdigest()
         self._environments.pop(digest, None)
         self._environments[digest] = half
-        while len(self._environments) > 2:
+        while len(self._environments) > KEPT_ENVIRONMENTS:
             self._environments.pop(next(iter(self._environments)))
         if digest not in self._put or self.welcome is None:
             self.request(PutEnvironment(digest, half), timeout_s=timeout_s, cancelled=cancelled)
@@ -258,10 +259,12 @@ class BackendClient:
             reply = self.request(request, timeout_s=timeout_s, cancelled=cancelled)
         except NotFound:
             # The backend keeps few environments and forgets them at a restart; ours can be handed over once more.
-            if request.environment not in self._environments:
+            ours = [digest for digest in environments_of(request) if digest in self._environments]
+            if not ours:
                 raise
-            self._put.discard(request.environment)
-            self.put_environment(self._environments[request.environment], cancelled=cancelled)
+            for digest in ours:
+                self._put.discard(digest)
+                self.put_environment(self._environments[digest], cancelled=cancelled)
             reply = self.request(request, timeout_s=timeout_s, cancelled=cancelled)
         if isinstance(reply, Superseded):
             raise Cancelled("A newer picture of the same view was asked for")

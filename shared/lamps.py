@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 Rows = NDArray[np.float32]
 
 SUN_COLUMNS, LAMP_COLUMNS = 7, 13
+IRRADIANCE = slice(3, 6)
+"""Columns of a sun: direction before it, half its angle after it."""
 MOST_LIGHTS = 64
 """Suns and lamps together that one picture takes: each is a channel of every Gaussian."""
 

@@ -19,6 +19,7 @@ from .render_messages import (
     AvatarInstance,
     FrameReply,
     GaussianCloud,
+    InstanceLight,
     PixelMemory,
     PoseGaussians,
     PutEnvironment,
@@ -33,6 +34,7 @@ __all__ = [  # what is defined elsewhere and used from here; the rest of this pa
     "FrameReply",
     "GaussianCloud",
     "GetMotion",
+    "InstanceLight",
     "MotionReply",
     "PixelMemory",
     "PoseGaussians",
@@ -41,7 +43,7 @@ __all__ = [  # what is defined elsewhere and used from here; the rest of this pa
     "Superseded",
 ]
 
-PROTOCOL_VERSION = 7
+PROTOCOL_VERSION = 8
 Array = NDArray[Any]
 
 

@@ -11,6 +11,9 @@ from .lamps import no_lamps, no_suns
 
 Array = NDArray[Any]
 
+KEPT_ENVIRONMENTS = 8
+"""How many maps a backend keeps, so how many one picture can name."""
+
 
 @dataclass(frozen=True, eq=False)
 class PutEnvironment:
@@ -24,12 +27,24 @@ class PutEnvironment:
 
 
 @dataclass(frozen=True, eq=False)
+class InstanceLight:
+    """Light of one avatar's own in a picture. environment: digest of a PutEnvironment, empty keeps the light it was
+    captured in; else the picture's lights and lamps shine beside it, lamps_strength times as bright.
+    """
+
+    environment: str = ""
+    rotation_rad: float = 0.0
+    strength: float = 1.0
+    lamps_strength: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
 class AvatarInstance:
     """One avatar in a picture, posed at S sub-frame instants (S = 1 without motion blur).
 
     digest pins the avatar's content, empty accepts any. world_from_avatar: [S, 4, 4] float64, a rigid transform with
     uniform scale. rotations: [S, J, 3] rad; translations: [S, 3] m; expressions: [S, E]. holdout: it hides what is
-    behind it and leaves a hole where it is seen, in every pass.
+    behind it and leaves a hole where it is seen, in every pass. light: None is the picture's.
     """
 
     avatar_id: str
@@ -39,6 +54,7 @@ class AvatarInstance:
     translations: Array
     expressions: Array
     holdout: bool = False
+    light: InstanceLight | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +62,9 @@ class RenderRequest:
     """Ask for a picture. Newer requests of the same (client, view) replace older ones that were not begun.
 
     K: [S, 3, 3] px; world_from_camera: [S, 4, 4] OpenCV axes. environment: digest of a PutEnvironment, empty keeps the
-    light the avatar was captured in; else environment_lights [N, 7] and environment_lamps [M, 13] shine beside it (see
-    shared.types.Environment), at most shared.lamps.MOST_LIGHTS together. quality: 'draft' or 'final'. S sub-frames are
-    averaged; depth is the nearest. shared_memory: the client can read pixels from memory of a process on its own
+    light the avatars were captured in; else environment_lights [N, 7] and environment_lamps [M, 13] shine beside it
+    (see shared.types.Environment), at most shared.lamps.MOST_LIGHTS together. quality: 'draft' or 'final'. S sub-frames
+    are averaged; depth is the nearest. shared_memory: the client can read pixels from memory of a process on its own
     machine. orthographic: parallel rays; K then maps metres to pixels, as in shared.types.Camera.
     """
 
@@ -126,6 +142,13 @@ class PoseGaussians:
     environment_strength: float = 1.0
     environment_lights: Array = field(default_factory=no_suns)
     environment_lamps: Array = field(default_factory=no_lamps)
+
+
+def environments_of(request: RenderRequest | PoseGaussians) -> tuple[str, ...]:
+    """Digests of all environment maps a request names, each once, in an order of its own."""
+    instances = request.instances if isinstance(request, RenderRequest) else (request.instance,)
+    named = (request.environment, *(item.light.environment for item in instances if item.light is not None))
+    return tuple(dict.fromkeys(filter(None, named)))
 
 
 @dataclass(frozen=True, eq=False)

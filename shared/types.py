@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -211,6 +211,10 @@ class Environment:
         _freeze(self, "lights", np.float32, (None, SUN_COLUMNS))
         _freeze(self, "lamps", np.float32, (None, LAMP_COLUMNS))
 
+
+Captured: TypeAlias = Literal["captured"]
+CAPTURED: Captured = "captured"
+"""In the place of an Environment: the light each avatar was captured in."""
 
 PASS_CHANNELS: Mapping[str, int] = MappingProxyType(
     {"combined": 4, "depth": 1, "normal": 3, "albedo": 3, "mask": 1, "id": 1, "coverage": 0, "packed": 2}

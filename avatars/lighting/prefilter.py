@@ -181,5 +181,5 @@ def filtered_environment(environment: Environment, device: torch.device | str = 
     return replace(known[1], rotation_rad=environment.rotation_rad, strength=environment.strength, lobes=lobes)
 
 
-_MOST_RECENT = 4
+_MOST_RECENT = 8
 _recent: dict[tuple[int, str], tuple[ref[NDArray[np.float32]], FilteredLight]] = {}

@@ -9,7 +9,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import bpy
 
 from .._shared import errors, messages, shared_module
 from ..logic.child import BackendProcess
+from ..logic.light_maps import LightMaps, handed_over
 from ..logic.settings import Settings, is_local
 
 START_TIMEOUT_S = 60.0
@@ -76,23 +76,22 @@ class Backend:
         if client is not None:
             client.close()
 
-    def render(self, settings: Settings, request: Any, light: Any, cancelled: Callable[[], bool]) -> Any:
+    def render(self, settings: Settings, request: Any, maps: LightMaps, cancelled: Callable[[], bool]) -> Any:
         """The Frame of a RenderRequest; a lost backend is looked for once more before giving up.
 
-        light: float16 map that lights it, handed over first; None keeps the light the avatars were captured in.
+        maps: what lights it, handed over first.
         """
-        return self._ask("render", settings, request, light, cancelled)
+        return self._ask("render", settings, request, maps, cancelled)
 
-    def cloud(self, settings: Settings, request: Any, light: Any, cancelled: Callable[[], bool]) -> Any:
+    def cloud(self, settings: Settings, request: Any, maps: LightMaps, cancelled: Callable[[], bool]) -> Any:
         """The GaussianCloud of a PoseGaussians, as `render`."""
-        return self._ask("cloud", settings, request, light, cancelled)
+        return self._ask("cloud", settings, request, maps, cancelled)
 
-    def _ask(self, what: str, settings: Settings, request: Any, light: Any, cancelled: Callable[[], bool]) -> Any:
+    def _ask(self, what: str, settings: Settings, request: Any, maps: LightMaps, cancelled: Callable[[], bool]) -> Any:
         for attempt in (0, 1):
             client = self.client(settings, cancelled)
             try:
-                digest = client.put_environment(light, cancelled=cancelled) if light is not None else ""
-                lit = replace(request, environment=digest)
+                lit = handed_over(client, request, maps, cancelled)
                 return getattr(client, what)(lit, timeout_s=RENDER_TIMEOUT_S, cancelled=cancelled)
             except errors.Unreachable:
                 self.drop_client()

@@ -27,6 +27,15 @@ class SceneLights:
     near: Rows = field(default_factory=lamps.no_lamps)
     notes: tuple[str, ...] = ()
 
+    def dimmed(self, gain: float) -> SceneLights:
+        """The same lights, `gain` times as bright; none at 0."""
+        if gain <= 0:
+            return SceneLights()
+        suns, near = self.suns.copy(), self.near.copy()
+        suns[:, lamps.IRRADIANCE] *= gain
+        near[:, lamps.INTENSITY] *= gain
+        return SceneLights(suns, near, self.notes)
+
     def __len__(self) -> int:
         return len(self.suns) + len(self.near)
 

@@ -18,6 +18,7 @@ from bpy.app.handlers import persistent
 from .._shared import errors, messages
 from ..logic import splat_attributes
 from ..logic.faults import GUARDS
+from ..logic.light_maps import LightMaps
 from . import pose_read, scene_light, world_read
 from .backend import BACKEND
 from .connection import CONNECTION
@@ -94,7 +95,7 @@ class Follower:
         for item in self.clouds(scene):
             request, light, key = self._request(item, depsgraph)
             if self.shown.setdefault(item.name, _Shown()).key != key:
-                cloud = BACKEND.cloud(settings(scene), request, light, lambda: False)
+                cloud = BACKEND.cloud(settings(scene), request, LightMaps(light), lambda: False)
                 splat_attributes.fill(item.data, cloud)
                 self.shown[item.name].key = key
 
@@ -148,10 +149,11 @@ class Follower:
         state = pose_read.read_avatar(evaluated, depsgraph, np.array(evaluated.matrix_world))
         (instance,) = pose_read.stack([[state]])
         world = world_read.read_world(scene.world, MAPS)
-        sent = scene_light.chosen_light(scene, depsgraph, world, MAPS)
+        lights = scene_light.chosen_lights(scene, [state.light], depsgraph, world, MAPS).alone()
+        sent = lights.picture
         digest, radiance, light = "", None, {}
         if sent is not None:
-            radiance, light = np.ascontiguousarray(sent.radiance, np.float16), sent.fields()
+            radiance, light = np.ascontiguousarray(sent.radiance, np.float16), lights.fields()
             digest = hashlib.sha256(radiance.tobytes()).hexdigest()
         request = messages.PoseGaussians(f"splats/{item.name}"[:80], instance, digest, **light)
         seen = hashlib.sha256()

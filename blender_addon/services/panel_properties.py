@@ -1,7 +1,11 @@
 """What panels remember between redraws. (No `from __future__ import annotations`: Blender evaluates these.)"""
 
+from typing import Any
+
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
+
+OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}
 
 
 class EffigyWindow(bpy.types.PropertyGroup):
@@ -17,14 +21,29 @@ class EffigyWindow(bpy.types.PropertyGroup):
     check_of: StringProperty(description="The capture it looked at")
 
 
-class EffigyRelight(bpy.types.PropertyGroup):
-    """On a Scene: light of the avatars' own, and their exposure."""
+def _lit_anew(self: Any, context: Any) -> None:
+    """Views and final pictures look again; Blender itself tells nobody where a script changed something."""
+    self.id_data.update_tag()
+
+
+class _Light:
+    """What shines on one avatar or on all: both groups below have these."""
 
     image: PointerProperty(
-        name="HDRI", description="Equirectangular picture that lights the avatars alone", type=bpy.types.Image
+        name="HDRI",
+        description="Equirectangular picture that lights avatars alone",
+        type=bpy.types.Image,
+        update=_lit_anew,
+        override=OVERRIDABLE,
     )
-    rotation: FloatProperty(name="Rotation", description="Turn of the HDRI about the vertical", subtype="ANGLE")
-    strength: FloatProperty(name="Strength", default=1.0, min=0.0, soft_max=5.0)
+    rotation: FloatProperty(
+        name="Rotation",
+        description="Turn of the HDRI about the vertical",
+        subtype="ANGLE",
+        update=_lit_anew,
+        override=OVERRIDABLE,
+    )
+    strength: FloatProperty(name="Strength", default=1.0, min=0.0, soft_max=5.0, update=_lit_anew, override=OVERRIDABLE)
     exposure: FloatProperty(
         name="Exposure",
         description="Makes the light on avatars brighter or darker, in stops, whichever light it is",
@@ -33,11 +52,37 @@ class EffigyRelight(bpy.types.PropertyGroup):
         max=10.0,
         soft_min=-3.0,
         soft_max=3.0,
+        update=_lit_anew,
+        override=OVERRIDABLE,
     )
     use_lamps: BoolProperty(
         name="Scene Lights",
         description="The scene's sun, point, spot and area lights shine on avatars beside the World or their own HDRI",
         default=True,
+        update=_lit_anew,
+        override=OVERRIDABLE,
+    )
+
+
+class EffigyRelight(_Light, bpy.types.PropertyGroup):
+    """On a Scene: what shines on its avatars, where they have no light of their own."""
+
+
+class EffigyAvatarLight(_Light, bpy.types.PropertyGroup):
+    """On an Object that is an avatar: a light of its own."""
+
+    light: EnumProperty(
+        name="Light",
+        description="What shines on this avatar",
+        items=[
+            ("SCENE", "As the Scene", "What shines on all avatars of the scene"),
+            ("WORLD", "World", "The World, with an exposure of the avatar's own"),
+            ("OWN", "Own HDRI", "A picture that lights this avatar alone"),
+            ("CAPTURED", "As Captured", "The light this avatar was captured in"),
+        ],
+        default="SCENE",
+        update=_lit_anew,
+        override=OVERRIDABLE,
     )
 
 
@@ -100,10 +145,11 @@ class EffigyEdit(bpy.types.PropertyGroup):
     seed: IntProperty(name="Seed", default=0, min=0)
 
 
-CLASSES = (EffigyWindow, EffigyRelight, EffigyExport, EffigyEdit)
+CLASSES = (EffigyWindow, EffigyRelight, EffigyAvatarLight, EffigyExport, EffigyEdit)
 PLACES = (
     (bpy.types.WindowManager, "effigy_panels", EffigyWindow),
     (bpy.types.Scene, "effigy_relight", EffigyRelight),
+    (bpy.types.Object, "effigy_light", EffigyAvatarLight),
     (bpy.types.Scene, "effigy_export", EffigyExport),
     (bpy.types.Scene, "effigy_edit", EffigyEdit),
 )

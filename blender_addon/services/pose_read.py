@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .._shared import messages
 from ..logic import rig_layout, visemes
+from . import scene_light
 from .rig_info import RigInfo, proxy_of, rig_of
 
 Float64 = NDArray[np.float64]
@@ -39,6 +40,7 @@ class AvatarState:
     expression: Float32
     holdout: bool = False
     names: MatteNames = MatteNames()
+    light: scene_light.OwnLight | None = None
 
 
 def read_avatars(depsgraph: Any, view_layer: Any = None) -> list[AvatarState]:
@@ -89,6 +91,7 @@ def read_avatar(evaluated: Any, depsgraph: Any, world_from_avatar: Float64, key:
         rotations.astype(np.float32),
         translation.astype(np.float32),
         _expressions(evaluated, rig, depsgraph),
+        light=scene_light.own_light(evaluated),
     )
 
 
@@ -117,6 +120,12 @@ def matte_names(samples: list[list[AvatarState]]) -> tuple[MatteNames, ...]:
     """What Cryptomatte calls the avatars of `stack`, in the same order."""
     common = set(_seen_at_each(samples))
     return tuple(state.names for state in samples[0] if state.key in common) if samples else ()
+
+
+def own_lights(samples: list[list[AvatarState]]) -> tuple[scene_light.OwnLight | None, ...]:
+    """The choices of light of the avatars of `stack`, in the same order, at the middle instant."""
+    common = set(_seen_at_each(samples))
+    return tuple(state.light for state in samples[len(samples) // 2] if state.key in common) if samples else ()
 
 
 def _seen_at_each(samples: list[list[AvatarState]]) -> list[tuple[Any, ...]]:

@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 
 from .._shared import errors
 from ..logic import world_maths
-from . import lamp_read
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
-MAX_CACHED_MAPS = 2
+MAX_CACHED_MAPS = 8  # as many as one picture can name
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,27 +47,15 @@ class World:
 
 @dataclass(frozen=True, eq=False)
 class SentLight:
-    """A map ready for the wire: radiance [H, W, 3] float16, then turned by rotation_rad and multiplied by strength;
-    and what shines beside it."""
+    """A map ready for the wire: radiance [H, W, 3] float16, then turned by rotation_rad and multiplied by strength."""
 
     radiance: NDArray[np.float16]
     rotation_rad: float
     strength: float
-    lights: lamp_read.SceneLights = field(default_factory=lamp_read.SceneLights)
-
-    def fields(self) -> dict[str, Any]:
-        """What requests say of it beside the map's digest."""
-        return {
-            "environment_rotation_rad": self.rotation_rad,
-            "environment_strength": self.strength,
-            "environment_lights": self.lights.suns,
-            "environment_lamps": self.lights.near,
-        }
 
     def stamp(self) -> tuple[Any, ...]:
         """Equal for equal light, as long as the map is kept."""
-        beside = (self.lights.suns.tobytes(), self.lights.near.tobytes())
-        return (id(self.radiance), self.rotation_rad, self.strength, *beside)
+        return (id(self.radiance), self.rotation_rad, self.strength)
 
 
 @dataclass

@@ -7,23 +7,28 @@ from bpy.props import EnumProperty, StringProperty
 
 from .._shared import errors
 from ..services import animation
+from ..services.rig_info import avatar_of
 
 _LIGHT_ITEMS: list[tuple[str, str, str]] = []
 """Blender keeps no reference to the texts of a dynamic list, so this module does."""
 
 
-def light_scene(scene: Any, path: str) -> None:
-    """Light the scene's avatars with an HDRI: their own where that is chosen, else the World's. Raises NotFound."""
+def light_scene(scene: Any, path: str, avatar: Any = None) -> None:
+    """Light avatars with an HDRI: the selected one alone where it has a light of its own; else all, with a picture of
+    their own where that is chosen, else by the World. Raises NotFound."""
     try:
         image = bpy.data.images.load(path, check_existing=True)
     except RuntimeError as error:
         raise errors.NotFound("The HDRI cannot be read", found=path, do="Choose an EXR or HDR picture") from error
+    if avatar is not None and avatar.effigy_light.light in ("OWN", "CAPTURED"):
+        avatar.effigy_light.image, avatar.effigy_light.light = image, "OWN"
+        return
     if scene.effigy.light == "OWN":
         scene.effigy_relight.image = image
         return
     if not _put_into_world(scene.world, image):
         animation.world_from_hdri(scene, path)
-    if scene.effigy.light == "CAPTURED":
+    if scene.effigy.light == "CAPTURED" and (avatar is None or avatar.effigy_light.light == "SCENE"):
         scene.effigy.light = "AUTO"
 
 
@@ -52,7 +57,7 @@ class EFFIGY_OT_studio_light(bpy.types.Operator):
 
     def execute(self, context: Any) -> set[str]:
         """Light the scene; a World of the user's own stays in the file."""
-        light_scene(context.scene, animation.studio_light_files()[self.light])
+        light_scene(context.scene, animation.studio_light_files()[self.light], avatar_of(context.object))
         return {"FINISHED"}
 
 
@@ -77,7 +82,7 @@ class EFFIGY_OT_open_hdri(bpy.types.Operator):
         """Light the scene."""
         if not self.filepath:
             raise errors.NotFound("No HDRI was chosen", do="Choose an EXR or HDR picture")
-        light_scene(context.scene, bpy.path.abspath(self.filepath))
+        light_scene(context.scene, bpy.path.abspath(self.filepath), avatar_of(context.object))
         return {"FINISHED"}
 
 

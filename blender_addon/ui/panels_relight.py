@@ -8,7 +8,7 @@ import bpy
 
 from .._shared import errors
 from ..logic.passes import SURFACE_PASSES
-from ..services import scene_light, world_read
+from ..services import world_read
 from ..services.connection import CONNECTION
 from ..services.rig_info import avatar_of
 from .drawing import wrapped
@@ -34,27 +34,46 @@ class EFFIGY_PT_relight(sidebar_part("relight"), bpy.types.Panel):
             note.enabled = holds
             text, icon = (SHADED, "MATERIAL") if holds else (ESTIMATE, "INFO")
             wrapped(note, context, text.format(avatar.name), icon=icon)
-        layout.prop(scene.effigy, "light", expand=False)
-        row = layout.row(align=True)
-        row.operator_menu_enum("effigy.studio_light", "light", text="Blender's HDRIs", icon="WORLD")
-        row.operator("effigy.open_hdri", text="", icon="FILE_FOLDER")
-        choice = scene.effigy.light
-        lit = self._draw_own(context) if choice == "OWN" else choice != "CAPTURED" and self._draw_world(context)
+        follows = avatar is None or avatar.effigy_light.light == "SCENE"
         column = layout.column()
         column.use_property_split = True
-        column.enabled = bool(lit)
-        column.prop(scene.effigy_relight, "exposure")
-        self._draw_lamps(context, column, bool(lit))
+        if avatar is not None:
+            column.prop(avatar.effigy_light, "light", text="This Avatar")
+        if not follows:
+            self._draw_light(context, avatar.effigy_light.light, avatar.effigy_light)
+            layout.separator()
+            column = layout.column()
+            column.use_property_split = True
+        column.prop(scene.effigy, "light", text="Scene" if follows else "Other Avatars")
+        if follows:
+            self._draw_light(context, scene.effigy.light, scene.effigy_relight)
         layout.prop(scene.render, "film_transparent", text="Transparent Background")
 
-    def _draw_lamps(self, context: Any, column: Any, lit: bool) -> None:
-        count = shining(context)
-        column.prop(context.scene.effigy_relight, "use_lamps", text=f"Scene Lights ({count})")
-        if count and not lit and context.scene.effigy.light == "AUTO":
-            wrapped(self.layout, context, "Choose World above to have them light the avatars", icon="LIGHT")
+    def _draw_light(self, context: Any, choice: str, own: Any) -> None:
+        """The controls of one choice of light: the scene's, or an avatar's own."""
+        row = self.layout.row(align=True)
+        row.operator_menu_enum("effigy.studio_light", "light", text="Blender's HDRIs", icon="WORLD")
+        row.operator("effigy.open_hdri", text="", icon="FILE_FOLDER")
+        lit = False
+        if choice != "CAPTURED":
+            lit = self._draw_own(context, own) if choice == "OWN" else self._draw_world(context, choice)
+        column = self.layout.column()
+        column.use_property_split = True
+        column.enabled = lit
+        column.prop(own, "exposure")
+        self._draw_lamps(context, column, choice, own, lit)
 
-    def _draw_own(self, context: Any) -> bool:
-        own = context.scene.effigy_relight
+    def _draw_lamps(self, context: Any, column: Any, choice: str, own: Any, lit: bool) -> None:
+        count, scene = shining(context), context.scene.effigy_relight
+        row = column.row()
+        row.enabled = own == scene or scene.use_lamps
+        row.prop(own, "use_lamps", text=f"Scene Lights ({count})")
+        if count and not lit and choice == "AUTO":
+            wrapped(self.layout, context, "Choose World above to have them light the avatars", icon="LIGHT")
+        if count and lit and own != scene and not scene.use_lamps:
+            wrapped(self.layout, context, "The scene's lights are switched off for all avatars", icon="LIGHT")
+
+    def _draw_own(self, context: Any, own: Any) -> bool:
         self.layout.template_ID(own, "image", open="image.open")
         if own.image is None:
             wrapped(self.layout, context, f"Choose an HDRI; until then {NOT_LIT}", icon="INFO")
@@ -65,18 +84,17 @@ class EFFIGY_PT_relight(sidebar_part("relight"), bpy.types.Panel):
         column.prop(own, "strength")
         return True
 
-    def _draw_world(self, context: Any) -> bool:
+    def _draw_world(self, context: Any, choice: str) -> bool:
         scene = context.scene
         try:
             world = world_read.read_world(scene.world, world_read.MapCache(load=False))
         except errors.EffigyError as error:
             wrapped(self.layout, context, str(error), icon="ERROR")
             return False
-        problem = scene_light.problem(scene, world)
-        if problem:
-            wrapped(self.layout, context, problem, icon="ERROR")
+        if world.problem:
+            wrapped(self.layout, context, world.problem, icon="ERROR")
             return False
-        if world.light is None or (scene.effigy.light == "AUTO" and not world.light.is_image):
+        if world.light is None or (choice == "AUTO" and not world.light.is_image):
             wrapped(self.layout, context, f"The World has no image: {NOT_LIT}, without lamps", icon="INFO")
             return False
         wrapped(self.layout, context, "The World lights the avatars; its rotation and strength can be keyed")

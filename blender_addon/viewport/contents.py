@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import bpy
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .._shared import errors, messages
 from ..logic import view_maths
 from ..logic.rig_layout import RigInfo
-from ..services import pose_read
+from ..services import pose_read, scene_light
 from ..services.rig_info import rig_of
 
 Float64 = NDArray[np.float64]
@@ -35,10 +35,11 @@ class Actor:
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """All avatars of a view layer and the light on them. problem: why there are none, in one sentence."""
+    """All avatars of a view layer and the light on them, own ones in their order. problem: why there are none, in one
+    sentence."""
 
     actors: tuple[Actor, ...] = ()
-    light: Any = None  # services.world_read.SentLight, None for the captured one
+    lights: scene_light.Lights = field(default_factory=scene_light.Lights)
     light_stamp: Any = None
     problem: str = ""
 
@@ -52,7 +53,7 @@ class Contents:
         self.reads = 0
 
     def of(self, scene: Any, view_layer: Any, choose_light: Any) -> Content:
-        """The present content. choose_light(depsgraph) -> SentLight or None."""
+        """The present content. choose_light(depsgraph, own lights of the avatars) -> scene_light.Lights."""
         key = (scene.name_full, view_layer.name)
         if key not in self._kept or key in self._changed:
             self._changed.discard(key)
@@ -82,11 +83,14 @@ class Contents:
             return Content()
         try:
             states = pose_read.read_avatars(depsgraph)
-            actors = tuple(_actor(state, view_layer) for state in states)
-            light = choose_light(depsgraph) if actors else None
+            if not states:
+                return Content()
+            lights = choose_light(depsgraph, [state.light for state in states])
+            stamp, own = lights.stamps()
+            actors = tuple(_actor(state, view_layer, lit) for state, lit in zip(states, own, strict=True))
         except errors.EffigyError as error:
             return Content(problem=str(error))
-        return Content(actors, light, None if light is None else light.stamp())
+        return Content(actors, lights, stamp)
 
 
 def _matters(changed: Any) -> bool:
@@ -96,7 +100,7 @@ def _matters(changed: Any) -> bool:
     return type(changed).__name__ in RELEVANT_DATA or isinstance(changed, (bpy.types.NodeTree, bpy.types.Light))
 
 
-def _actor(state: pose_read.AvatarState, view_layer: Any) -> Actor:
+def _actor(state: pose_read.AvatarState, view_layer: Any, lit: Any) -> Actor:
     name = state.key[1] if len(state.key) > 1 else state.key[0]
     rig_object = _object(state.key[0], view_layer)
     rig = rig_of(rig_object) if rig_object is not None else None
@@ -105,7 +109,7 @@ def _actor(state: pose_read.AvatarState, view_layer: Any) -> Actor:
     root, reach = (np.zeros(3), 2.0) if rig is None else _ball(rig)
     centre = matrix[:3, :3] @ (root + state.translation) + matrix[:3, 3]
     parts = (state.world_from_avatar, state.rotations, state.translation, state.expression)
-    stamp = hash((state.key, state.avatar_id, state.digest, *(part.tobytes() for part in parts)))
+    stamp = hash((state.key, state.avatar_id, state.digest, lit, *(part.tobytes() for part in parts)))
     return Actor(state, name, centre, reach * scale, stamp)
 
 

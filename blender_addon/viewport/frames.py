@@ -11,13 +11,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._shared import errors, messages
+from ..logic.light_maps import NO_MAPS, LightMaps, handed_over
 from ..logic.view_maths import ViewCamera, cropped
 
 RETRY_S = 0.2
@@ -33,7 +34,7 @@ PASS = "packed"
 class Wish:
     """What a view wants to show. scene: which scene's avatars; stamp: equal stamps mean equal pictures.
 
-    light: radiance [H, W, 3] float16 that lights it, None keeps the captured light. live: its avatars still learn.
+    maps: what lights it. live: its avatars still learn.
     """
 
     view: str
@@ -41,7 +42,7 @@ class Wish:
     stamp: tuple[Any, ...]
     camera: ViewCamera
     request: messages.RenderRequest
-    light: NDArray[np.float16] | None = None
+    maps: LightMaps = NO_MAPS
     live: bool = False
 
 
@@ -155,10 +156,7 @@ class FrameThread:
     def _answer(self, client: Any, wish: Wish, wanted_s: float) -> None:
         begin = time.monotonic()
         try:
-            request = wish.request
-            if wish.light is not None:
-                digest = client.put_environment(wish.light, cancelled=self._stop.is_set)
-                request = replace(request, environment=digest)
+            request = handed_over(client, wish.request, wish.maps, self._stop.is_set)
             frame = client.render(request, timeout_s=RENDER_TIMEOUT_S, cancelled=self._stop.is_set)
         except errors.Unreachable:
             self._put_back(wish, time.monotonic())

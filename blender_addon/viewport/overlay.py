@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import bpy
@@ -266,10 +267,10 @@ def wish_for(
     camera = view_maths.view_camera(view_from_world, clip_from_view, size_px, centres, reaches)
     if camera is None:
         return None
-    light = content.light
+    lights = content.lights.of([content.actors.index(actor) for actor in seen])
     request = messages.RenderRequest(
         view=view,
-        instances=tuple(contents.instance(actor) for actor in seen),
+        instances=lights.on([contents.instance(actor) for actor in seen]),
         width_px=camera.width_px,
         height_px=camera.height_px,
         K=camera.K[None],
@@ -278,19 +279,19 @@ def wish_for(
         far_m=camera.far_m,
         passes=(PASS,),
         orthographic=camera.orthographic,
-        **(light.fields() if light else {}),
+        **lights.fields(),
     )
     live = any(actor.state.avatar_id.startswith("live-") for actor in seen)
-    return Wish(view, scene.name_full, stamp, camera, request, light.radiance if light else None, live)
+    return Wish(view, scene.name_full, stamp, camera, request, lights.maps(), live)
 
 
-def choose_light(depsgraph: Any) -> Any:
-    """The light of a dependency graph's final renders, as it is sent; None for the captured one."""
+def choose_light(depsgraph: Any, own: Sequence[scene_light.OwnLight | None]) -> scene_light.Lights:
+    """The light of a dependency graph's final renders, as it is sent."""
     from .. import engine
 
     scene = depsgraph.scene_eval
     world = world_read.read_world(scene.world, engine.MAPS)
-    return scene_light.chosen_light(scene, depsgraph, world, engine.MAPS)
+    return scene_light.chosen_lights(scene, own, depsgraph, world, engine.MAPS)
 
 
 def _regions() -> list[Any]:

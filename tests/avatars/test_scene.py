@@ -15,9 +15,10 @@ from avatars.lighting import environment_irradiance
 from avatars.lighting.colour import linear_from_srgb, srgb_from_linear
 from avatars.rendering.gsplat_backend import why_unavailable
 from avatars.scene import SceneInstance, render_scene
+from shared import lamps
 from shared.errors import EffigyError
 from shared.packed import unpack
-from shared.types import PASS_CHANNELS, Camera, Environment
+from shared.types import CAPTURED, PASS_CHANNELS, Camera, Environment
 
 WIDTH, HEIGHT = 40, 30
 
@@ -200,6 +201,32 @@ def brightness(images: dict, columns: slice) -> float:
 
 
 LEFT, RIGHT = slice(15, 17), slice(23, 25)
+
+
+def test_an_avatar_in_a_light_of_its_own_looks_as_if_all_were_in_that_light() -> None:
+    even = environment_irradiance(Environment(np.ones((8, 16, 3), np.float32)))
+    left, right = ((Ball(captured_irradiance=even), (side, 0.0, 0.0)) for side in (-0.4, 0.4))
+    lamp = lamps.ball((0.0, -2.0, 0.0), (4.0, 4.0, 4.0))[None]
+    own = replace(sky(turn_rad=math.pi, strength=2.0), lamps=lamp)
+
+    def picture(light: Environment | None, left_light: object = None, right_light: object = None) -> np.ndarray:
+        scene = [
+            replace(instance(*left), light=left_light),
+            replace(instance(*right), light=right_light),
+        ]
+        return render_scene(scene, [camera()], light, ["combined"])["combined"].astype(np.float32)
+
+    on_left, on_right = slice(0, WIDTH // 2 - 2), slice(WIDTH // 2 + 2, WIDTH)
+    all_sky, all_own, as_captured = picture(sky()), picture(own), picture(None)
+    assert np.abs(all_sky - all_own)[:, on_right].max() > 0.1
+    for mixed, here, there in (
+        (picture(sky(), None, own), all_sky, all_own),
+        (picture(own, sky()), all_sky, all_own),
+        (picture(sky(), None, CAPTURED), all_sky, as_captured),
+        (picture(None, None, own), as_captured, all_own),
+    ):
+        np.testing.assert_allclose(mixed[:, on_left], here[:, on_left], atol=2e-3)
+        np.testing.assert_allclose(mixed[:, on_right], there[:, on_right], atol=2e-3)
 
 
 def test_the_light_of_the_capture_leaves_the_picture_as_it_was() -> None:

@@ -16,9 +16,11 @@ from PIL import Image
 from backend import cli_render
 from backend.cli import main
 from backend.launcher import RunningServer
+from shared import lamps
 from shared import messages as m
 from shared.client import BackendClient
 from shared.errors import BadMessage, Cancelled
+from shared.render_messages import KEPT_ENVIRONMENTS
 from tests.tiny import front_camera
 
 TIMEOUT_S = 60.0
@@ -92,9 +94,27 @@ def test_light_comes_from_the_environment_that_was_handed_over(client: BackendCl
     red, blue = mean((1.0, 0.1, 0.1)), mean((0.1, 0.1, 1.0))
     assert red[0] > 2 * red[2]
     assert blue[2] > blue[0]
-    for shade in range(6):  # more than are kept: the first is pushed out, and handed over again by the client
+    for shade in range(KEPT_ENVIRONMENTS + 1):  # the first is pushed out and handed over again by the client
         mean((0.5, 0.5, 0.1 * shade))
     assert np.allclose(mean((1.0, 0.1, 0.1)), red)
+
+
+def test_an_avatar_takes_the_light_that_the_picture_names_for_it(client: BackendClient, detail: m.AvatarDetail) -> None:
+    red, blue = (client.put_environment(np.tile(np.float32(colour), (4, 8, 1))) for colour in ((3, 1, 1), (1, 1, 3)))
+    lamp = lamps.ball((0, -1, 0), (2.0, 2.0, 2.0))[None]
+
+    def mean(own: m.InstanceLight | None, environment: str, beside: np.ndarray = lamp) -> np.ndarray:
+        request = request_for(detail, environment=environment, environment_lamps=beside, passes=("combined",))
+        request = replace(request, instances=(replace(request.instances[0], light=own),))
+        image = client.render(request, timeout_s=TIMEOUT_S).passes["combined"].astype(np.float32)
+        return image[image[..., 3] > 0.9][:, :3].mean(0)
+
+    captured, in_blue, unlamped = mean(None, ""), mean(None, blue), mean(None, blue, lamp[:0])
+    assert in_blue[2] > 1.5 * mean(None, red)[2]
+    np.testing.assert_allclose(mean(m.InstanceLight(blue), red), in_blue, rtol=1e-3)
+    np.testing.assert_allclose(mean(m.InstanceLight(), red), captured, rtol=1e-3)
+    np.testing.assert_allclose(mean(m.InstanceLight(blue, lamps_strength=0.0), red), unlamped, rtol=1e-3)
+    np.testing.assert_allclose(mean(m.InstanceLight(blue), ""), in_blue, rtol=1e-3)
 
 
 def test_orthographic_holdout_and_coverage_reach_the_renderer(client: BackendClient, detail: m.AvatarDetail) -> None:

@@ -141,6 +141,12 @@ def test_environments_are_checked(client: BackendClient) -> None:
     request: m.RenderRequest = samples()["RenderRequest"]
     with pytest.raises(NotFound):
         client.render(dataclasses.replace(request, environment="ab"), timeout_s=5)
+    own = dataclasses.replace(request.instances[0], light=m.InstanceLight("ab"))
+    with pytest.raises(NotFound):
+        client.render(dataclasses.replace(request, instances=(own,)), timeout_s=5)
+    many = tuple(dataclasses.replace(own, light=m.InstanceLight(f"{index}")) for index in range(9))
+    with pytest.raises(BadMessage, match="too many lights"):
+        client.render(dataclasses.replace(request, instances=many), timeout_s=5)
 
 
 def test_damaged_avatars_say_so_and_do_not_hide_the_others(server: RunningServer, client: BackendClient) -> None:

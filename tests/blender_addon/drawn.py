@@ -27,6 +27,9 @@ class Layout:
         assert icon in bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items
         self.texts.append(text)
 
+    def separator(self, **_) -> None:
+        pass
+
     def prop(self, data, name, **options) -> None:
         assert name in data.bl_rna.properties, (data, name)
         assert set(options) <= set(bpy.types.UILayout.bl_rna.functions["prop"].parameters.keys())

@@ -227,17 +227,17 @@ def test_lamps_join_the_light_that_is_chosen_but_never_the_captured_one(person: 
 
     scene.effigy.light = "WORLD"
     first = light()
-    assert len(first.light.lights) == 1
+    assert len(first.lights.beside) == 1
     lamp.rotation_euler.x += 0.3
     second = light()
     assert second.light_stamp != first.light_stamp
     scene.effigy_relight.exposure = 1.0
-    np.testing.assert_allclose(light().light.lights.suns[0, 3:6], 6.0)
+    np.testing.assert_allclose(light().lights.beside.suns[0, 3:6], 6.0)
     scene.effigy_relight.use_lamps = False
-    assert len(light().light.lights) == 0
+    assert len(light().lights.beside) == 0
     scene.effigy_relight.use_lamps = True
     scene.effigy.light = "CAPTURED"
-    assert light().light is None
+    assert light().lights.picture is None
     assert contents._matters(lamp.data)
     assert contents._matters(lamp)
 

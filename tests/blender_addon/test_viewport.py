@@ -149,9 +149,9 @@ def test_contents_follow_poses_light_and_visibility(scene_with_avatar) -> None:
     assert posed.actors[0].stamp != first.actors[0].stamp
     rig.location.x += 1
     assert content().actors[0].centre_m[0] == pytest.approx(first.actors[0].centre_m[0] + 1, abs=1e-5)
-    assert first.light is None
+    assert first.lights.picture is None
     animation.world_from_hdri(bpy.context.scene, animation.studio_light_files()["city"])
-    assert content().light is not None
+    assert content().lights.picture is not None
     rig.hide_set(True)
     assert content().actors == ()
     rig.hide_set(False)

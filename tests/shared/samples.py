@@ -82,7 +82,7 @@ def samples() -> dict[str, Any]:
         m.PutEnvironment("ef" * 32, np.full((2, 4, 3), 0.5, np.float16)),
         m.RenderRequest(
             "final",
-            (instance(), instance("bob")),
+            (instance(), dataclasses.replace(instance("bob"), light=m.InstanceLight("", 0.5, 2.0, 0.25))),
             64,
             48,
             np.eye(3)[None],
