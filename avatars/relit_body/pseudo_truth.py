@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ FORMAT, VERSION = "effigy-pseudo-truth", 1
 DESCRIPTION, POSES, FOLDER, COLOUR = "pseudo_truth.json", "poses.npz", "images", "pbr_rgb"
 MAPS = ("pbr_albedo", "normal", "pbr_roughness", "pbr_metallic")
 MAX_BYTES = 1 << 28
+WRITERS, PNG_LEVEL = 8, 2
 
 
 def render_pseudo_truth(
@@ -94,18 +97,33 @@ def render_pseudo_truth(
     }
     _begin(folder, document, rows)
     device = teacher.canonical_rotations.device
-    for row in range(len(cameras)):
-        if not (folder / FOLDER / f"{row:04d}-{COLOUR}.png").is_file():
+    missing = [row for row in range(len(cameras)) if not (folder / FOLDER / f"{row:04d}-{COLOUR}.png").is_file()]
+    done = len(cameras) - len(missing)
+    tell(done, len(cameras))
+    # Packing and syncing files takes as long as rendering does on a fast device: threads do it meanwhile.
+    under_way: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(WRITERS) as writers:
+        for row in missing:
             if not wanted():
-                raise Cancelled(f"Stopped after {row} of {len(cameras)} pictures; the same command goes on")
+                break
             found = teacher.images(
                 torch.from_numpy(rows.rotations[row : row + 1]).to(device),
                 torch.from_numpy(rows.translations[row : row + 1]).to(device),
                 torch.zeros(1, len(capture.expression_names), device=device),
                 CameraBatch.from_cameras([cameras[row]], device),
             )
-            write_row(folder / FOLDER, row, found, cameras[row])
-        tell(row + 1, len(cameras))
+            maps = row_maps(found, cameras[row])
+            under_way.append(writers.submit(write_maps, folder / FOLDER, row, maps))
+            while under_way and (len(under_way) > 2 * WRITERS or under_way[0].done()):
+                under_way.popleft().result()
+                done += 1
+                tell(done, len(cameras))
+        for writing in under_way:
+            writing.result()
+            done += 1
+            tell(done, len(cameras))
+    if done < len(cameras):
+        raise Cancelled(f"Stopped after {done} of {len(cameras)} pictures; the same command goes on")
     return len(cameras)
 
 
@@ -139,30 +157,36 @@ def _begin(folder: Path, document: dict[str, Any], rows: _Rows) -> None:
     write_atomically(path, json.dumps(document, indent=1).encode())
 
 
-def write_row(folder: Path, row: int, images: TeacherImages, camera: Camera) -> None:
-    """One picture's files; the coloured one last, as the sign that all are there."""
-    alpha = images.alpha[0].float().clamp(0, 1).cpu()
-    back = torch.from_numpy(camera.camera_from_world()[:3, :3]).float()
-    normals = images.normals[0].float().cpu() @ back.T * torch.tensor((1.0, -1.0, -1.0))
+def row_maps(images: TeacherImages, camera: Camera) -> dict[str, NDArray[Any]]:
+    """What is stored of the first picture, by name: uint8 maps and "depth" (float16 m). Packed where the picture is."""
+    device = images.alpha.device
+    alpha = images.alpha[0].float()[..., None]
+    back = torch.from_numpy(camera.camera_from_world()[:3, :3]).float().to(device)
+    normals = images.normals[0].float() @ back.T * torch.tensor((1.0, -1.0, -1.0), device=device)
     maps = {
-        "pbr_albedo": srgb_from_linear(images.albedo[0].float().cpu()),
+        "pbr_albedo": srgb_from_linear(images.albedo[0].float()),
         "normal": normals * 0.5 + 0.5,
-        "pbr_roughness": images.roughness[0].float().cpu(),
-        "pbr_metallic": images.metallic[0].float().cpu(),
+        "pbr_roughness": images.roughness[0].float()[..., None],
+        "pbr_metallic": images.metallic[0].float()[..., None],
+        COLOUR: torch.cat((images.radiance[0].float(), alpha), -1),
     }
+    whole = (torch.cat(tuple(maps.values()), -1).clamp(0, 1) * 255 + 0.5).to(torch.uint8).cpu().numpy()
+    ends = np.cumsum([value.shape[-1] for value in maps.values()])[:-1]
+    packed = dict(zip(maps, np.split(whole, ends, axis=-1), strict=True))
+    return {"depth": images.depth_m[0].half().cpu().numpy(), **packed}
+
+
+def write_maps(folder: Path, row: int, maps: Mapping[str, NDArray[Any]]) -> None:
+    """The files of `row_maps`, in its order."""
     for name, value in maps.items():
-        write_atomically(folder / f"{row:04d}-{name}.png", _png(value))
-    depth = io.BytesIO()
-    np.save(depth, images.depth_m[0].float().cpu().numpy().astype(np.float16))
-    write_atomically(folder / f"{row:04d}-depth.npy", depth.getvalue())
-    colour = torch.cat((images.radiance[0].float().cpu(), alpha[..., None]), -1)
-    write_atomically(folder / f"{row:04d}-{COLOUR}.png", _png(colour))
-
-
-def _png(values: Tensor) -> bytes:
-    content = io.BytesIO()
-    Image.fromarray((values.clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()).save(content, format="PNG")
-    return content.getvalue()
+        content = io.BytesIO()
+        if name == "depth":
+            np.save(content, value)
+        else:
+            picture = value[..., 0] if value.shape[-1] == 1 else value
+            Image.fromarray(np.ascontiguousarray(picture)).save(content, format="PNG", compress_level=PNG_LEVEL)
+        suffix = "npy" if name == "depth" else "png"
+        write_atomically(folder / f"{row:04d}-{name}.{suffix}", content.getvalue())
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 
 from avatars.lighting.latlong import columns_rows, looked_up, pixel_directions
+from avatars.lighting.lobes import Lobes, lobes_of
 from avatars.relit_field.networks import evenly_spread
 from avatars.relit_field.settings import LightSettings
 from shared.types import Environment
+
+if TYPE_CHECKING:
+    from avatars.relit_field.sky import Sky
 
 ENVIRONMENT_HEIGHT = 256
 
@@ -51,13 +56,18 @@ class PictureLight(nn.Module):
 
 
 class KnownLight(nn.Module):
-    """Radiance of an environment that is given: a teacher under another light."""
+    """Radiance of an environment that is given: a teacher under another light.
+
+    beside: its suns and lamps; sky: where the map is bright, once somebody asked (`sky.sky_of`).
+    """
 
     texels: Tensor
 
     def __init__(self, environment: Environment) -> None:
         super().__init__()
         self.rotation_rad = environment.rotation_rad
+        self.beside: Lobes | None = lobes_of(environment)
+        self.sky: Sky | None = None
         radiance = torch.from_numpy(environment.radiance.copy()) * environment.strength
         self.register_buffer("texels", radiance, persistent=False)
 

@@ -13,6 +13,7 @@ from avatars.relit_field.body import PosedBody
 from avatars.relit_field.fields import Materials
 from avatars.relit_field.light import Light
 from avatars.relit_field.march import Person, Traced
+from avatars.relit_field.posed_distance import posed_distance
 from avatars.relit_field.rays import Rays, Samples, uniform
 from avatars.relit_field.settings import TeacherConfig
 from avatars.relit_field.shading import Shaded, shade
@@ -118,7 +119,9 @@ def _shaded(
     chosen = hit[order[: config.light.rays]].sort().values
     part, rows = rays_of(traced, chosen)
     materials = person.fields.materials(part.canonical, part.geometry.features, levels)
-    found = shade(person, pose, part, materials, light, config.light, generator, levels)
+    cell_m = config.light.training_cell_m
+    lattice = posed_distance(person, pose, levels, cell_m) if cell_m > 0 else None
+    found = shade(person, pose, part, materials, light, config.light, generator, levels, lattice)
     opacity = part.opacity.detach().clamp(0, 1)
     pixels = shown(found.radiance * opacity[:, None], opacity, background)
     error = (pixels - target[chosen]).abs()[found.met]

@@ -11,16 +11,18 @@ from torch.nn.functional import normalize
 from avatars.lighting.colour import srgb_from_linear
 from avatars.relit_body.teacher import TeacherImages
 from avatars.relit_field.body import PosedBody
+from avatars.relit_field.fields import Materials
 from avatars.relit_field.light import Light
 from avatars.relit_field.march import Person, Traced
-from avatars.relit_field.objective import met_radiance
-from avatars.relit_field.rays import pixel_rays
+from avatars.relit_field.objective import met_radiance, rays_of
+from avatars.relit_field.posed_distance import posed_distance
+from avatars.relit_field.rays import Rays, pixel_rays
 from avatars.relit_field.settings import TeacherConfig
 from avatars.relit_field.shading import shade
 from avatars.rendering.cameras import CameraBatch
 
 RAYS_AT_ONCE = {"cpu": 4096, "cuda": 1 << 17}
-SHADED_AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 20}
+SHADED_AT_ONCE = {"cpu": 1 << 17, "cuda": 1 << 22}
 """Secondary rays under way at a time."""
 FAINT = 0.02
 """Rays with less opacity than this are empty."""
@@ -37,27 +39,33 @@ def picture(
     seed: int = 0,
     samples: int = 0,
     maps: bool = True,
+    lattice: bool = True,
 ) -> TeacherImages:
     """One picture [1, H, W, ...] through one camera, without gradients; the same for the same seed.
 
     light: shade with it, None for the radiance field. samples: light directions a pixel in place of the configured
-    ones, 0 for those. maps: without them materials are 0, which saves time.
+    ones, 0 for those. maps: without them materials are 0, which saves time. lattice: False asks the fields along whole
+    rays, as training does, which takes many times as long; a lattice of the pose leaves out where nothing shows.
     """
     width, height = camera.width_px, camera.height_px
     device = camera.K.device
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     pixels = torch.stack((x, y), -1).reshape(-1, 2).to(device)
     rays = pixel_rays(camera, pixels, pose.low, pose.high)
+    distances = posed_distance(person, pose, levels, config.light.cell_m) if lattice else None
+    if distances is not None:
+        rays = Rays(
+            rays.origins, rays.directions, *distances.spans(rays.origins, rays.directions, rays.near_m, rays.far_m)
+        )
     hit = torch.nonzero(rays.far_m > rays.near_m)[:, 0]
     found = torch.zeros(len(pixels), 13, device=device)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seed)
     settings = config.light
     if samples:
         rows = max(1, round((samples / 2) ** 0.5))
         settings = replace(settings, rows=rows, columns=max(1, samples // rows))
-    at_once = RAYS_AT_ONCE[device.type]
-    if light is not None:
-        at_once = min(at_once, max(1, SHADED_AT_ONCE[device.type] // (settings.rows * settings.columns)))
+    shaded_at_once = max(1, SHADED_AT_ONCE[device.type] // (settings.rows * settings.columns))
+    at_once = RAYS_AT_ONCE[device.type] if distances is not None else min(RAYS_AT_ONCE[device.type], shaded_at_once)
     forward = camera.camera_from_world[0, 2, :3]
     with torch.no_grad():
         for begun in range(0, len(hit), at_once):
@@ -66,12 +74,17 @@ def picture(
             materials = (
                 person.fields.materials(traced.canonical, traced.geometry.features, levels) if maps or light else None
             )
+            alpha = traced.opacity.clamp(0, 1)
             if light is None:
                 colours = _field_colour(person, traced, levels)
             else:
                 assert materials is not None
-                colours = met_radiance(shade(person, pose, traced, materials, light, settings, generator, levels))
-            alpha = traced.opacity.clamp(0, 1)
+                colours = torch.zeros(len(some), 3, device=device)
+                for chosen in torch.nonzero(alpha > FAINT)[:, 0].split(shaded_at_once):
+                    part, samples_of = rays_of(traced, chosen)
+                    stuff = Materials(*(value[samples_of] for value in vars(materials).values()))
+                    lit = shade(person, pose, part, stuff, light, settings, generator, levels, distances)
+                    colours[chosen] = met_radiance(lit)
             solid = alpha[:, None].clamp_min(FAINT)
             depth = traced.over(traced.samples.t_m[:, None]) / solid * (rays.directions[some] @ forward)[:, None]
             parts = [srgb_from_linear(colours.clamp(0, 1)), alpha[:, None], _normals(traced), depth]

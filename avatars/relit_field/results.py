@@ -61,7 +61,7 @@ def write_teacher(
     per_image = measure(trainer, run.held_out, rows, metric_names(run.held_out))
     metrics: dict[str, Any] = {key: round(float(values.mean()), 4) for key, values in per_image.items()}
     metrics |= {**facts, "peak_rss_mib": peak_rss_mib(), "measured_images": len(rows)}
-    columns, maps = [], None
+    columns, maps, wrong = [], None, []
     for row in rows[:SHEET_COLUMNS]:
         run.tell("Rendering held-out frames")
         model, truth = picture(trainer, run.held_out, row)
@@ -77,7 +77,9 @@ def write_teacher(
             over = found.radiance * found.alpha[..., None] + 1 - found.alpha[..., None]
             shaded.append(float(psnr(over.clamp(0, 1), batch.target())[0]))
         maps = found if maps is None else maps
-        metrics |= {k: v for k, v in truth_errors(capture, run.held_out_images[row], found).items() if row == rows[0]}
+        wrong.append(truth_errors(capture, run.held_out_images[row], found))
+    for key in sorted(set().union(*wrong)):
+        metrics[key] = round(float(np.mean([errors[key] for errors in wrong if key in errors])), 3)
     if shaded:
         metrics["psnr_db_shaded"] = round(float(np.mean(shaded)), 4)
     metrics["curve"] = [{"images": i, "seconds": round(s, 1), "psnr_db": round(db, 3)} for i, s, db in run.curves.psnr]
@@ -100,7 +102,8 @@ def write_teacher(
 
 
 def truth_errors(capture: Capture, index: int, found: TeacherImages) -> dict[str, float]:
-    """Against ground truth where a capture has it: mean normal error in degrees, albedo PSNR after one scale a channel.
+    """Against ground truth where a capture has it: mean normal error in degrees, albedo PSNR after one scale a channel,
+    mean absolute error of roughness and metallic.
 
     Source: method page H (RANA's evaluation).
     """
@@ -116,6 +119,11 @@ def truth_errors(capture: Capture, index: int, found: TeacherImages) -> dict[str
         scale = (ours * truth).sum(0) / np.maximum((ours * ours).sum(0), 1e-9)
         wrong = float(((ours * scale).clip(0, 1) - truth).__pow__(2).mean())
         errors["albedo_psnr_db"] = round(float(-10 * np.log10(max(wrong, 1e-10))), 3)
+    for name in ("roughness", "metallic"):
+        truth = capture.aov(index, name, (width, height))
+        if truth is not None and covered.any():
+            ours = getattr(found, name)[0].cpu().numpy()[covered]
+            errors[f"{name}_error"] = round(float(np.abs(ours - truth[covered][:, 0]).mean()), 4)
     return errors
 
 

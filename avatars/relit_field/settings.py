@@ -91,8 +91,11 @@ class MarchSettings:
 
 @dataclass(frozen=True)
 class LightSettings:
-    """Physically based shading. rows x columns directions a ray, stratified; rays: how many of a step's are shaded.
+    """Physically based shading. rows x columns directions a ray; rays: how many of a step's are shaded.
 
+    sampling: 'importance' draws directions by light, cosine and gloss together, 'even' stratifies the sphere as
+    published. cell_m: in pictures, what is in a light's way is asked of a lattice of the pose with such cells;
+    training_cell_m: the same in training, which makes a lattice a step; 0: of the fields, as published.
     far_m: how far a secondary ray looks, in coarse steps and then fine ones. lobes of the learned light, or with kind
     'latlong' a picture of height rows.
     """
@@ -105,6 +108,9 @@ class LightSettings:
     rays: int = 128
     rows: int = 16
     columns: int = 32
+    sampling: Literal["importance", "even"] = "importance"
+    cell_m: float = 0.01
+    training_cell_m: float = 0.02
     far_m: float = 1.5
     coarse_steps: int = 64
     fine_steps: int = 4
@@ -198,6 +204,8 @@ def check_teacher(config: TeacherConfig) -> None:
         ("light.rays", config.light.rays, 1, 1 << 20),
         ("light.rows", config.light.rows, 1, 1024),
         ("light.columns", config.light.columns, 1, 1024),
+        ("light.cell_m", config.light.cell_m, 0.002, 0.2),
+        ("light.training_cell_m", config.light.training_cell_m or 0.02, 0.002, 0.2),
         ("mesh_resolution", config.mesh_resolution, 8, 1024),
     ):
         if not low <= value <= high + 1e-9:

@@ -1,11 +1,13 @@
 """Physically based shading of traced rays: one light direction a scattering place, seen or blocked, with one bounce.
 
-Scattering places are drawn along each ray by its weights, directions are stratified over the sphere (method page C.3).
+Scattering places are drawn along each ray by its weights. Directions are drawn where light comes from and where the
+surface sends it (`sky`), or stratified over the sphere as published (method page C.3).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,11 +18,15 @@ from avatars.lighting.brdf import brdf
 from avatars.relit_field.body import PosedBody
 from avatars.relit_field.compositing import drawn
 from avatars.relit_field.fields import Materials, laplace_density
-from avatars.relit_field.light import Light
+from avatars.relit_field.light import KnownLight, Light
 from avatars.relit_field.march import Person, Traced
+from avatars.relit_field.posed_distance import PosedDistance
 from avatars.relit_field.rays import uniform
 from avatars.relit_field.settings import LightSettings
+from avatars.relit_field.sky import Directions, importance, sky_of
 
+SUN_SAMPLES = 4
+"""So many directions within each sun or lamp beside a map."""
 AWAY_STEPS = 0.5
 """Secondary rays begin so many of their steps off the surface."""
 
@@ -44,6 +50,15 @@ def sphere_directions(rays: int, rows: int, columns: int, generator: torch.Gener
     return torch.stack((radius * turn.cos(), radius * turn.sin(), z), -1).flatten(1, 2)
 
 
+def even(rays: int, settings: LightSettings, generator: torch.Generator, device: torch.device) -> Directions:
+    """Directions as published: stratified over the sphere, in no order along a ray."""
+    count = settings.rows * settings.columns
+    directions = sphere_directions(rays, settings.rows, settings.columns, generator, device)
+    order = torch.argsort(uniform((rays, count), generator, device), dim=1)
+    where = (order + uniform((rays, count), generator, device)) / count
+    return Directions(directions, where.new_full((rays, count), 4 * math.pi / count), where)
+
+
 def shade(
     person: Person,
     pose: PosedBody,
@@ -53,32 +68,91 @@ def shade(
     settings: LightSettings,
     generator: torch.Generator,
     levels: int | None,
+    lattice: PosedDistance | None = None,
 ) -> Shaded:
-    """Outgoing radiance of all rays of `traced`; differentiable in the materials of its samples, normals and light."""
-    rays, count = len(traced.rays), settings.rows * settings.columns
-    device = traced.weights.device
-    directions = sphere_directions(rays, settings.rows, settings.columns, generator, device)
-    order = torch.argsort(uniform((rays, count), generator, device), dim=1)
-    stratified = (order + uniform((rays, count), generator, device)) / count
-    index, met = drawn(traced.weights, traced.samples.ray, rays, stratified)
+    """Outgoing radiance of all rays of `traced`; differentiable in the materials of its samples, normals and light.
+
+    lattice: distances of the pose, which say what is in a light's way; without them the fields are asked.
+    """
+    rays, device = len(traced.rays), traced.weights.device
+    if settings.sampling == "even":
+        chosen = even(rays, settings, generator, device)
+    else:
+        chosen = importance(*_surfaces(traced, materials), sky_of(light), settings.rows * settings.columns, generator)
+    index, met = drawn(traced.weights, traced.samples.ray, rays, chosen.where)
     if not bool(met.any()):
         nothing = traced.weights.new_zeros(rays)
         return Shaded(nothing[:, None].expand(-1, 3), nothing, met)
-    facing_light = (traced.normals.detach()[index] * directions).sum(-1) > 1e-4
+    facing_light = (traced.normals.detach()[index] * chosen.to_light).sum(-1) > 1e-4
     ray, column = torch.nonzero(facing_light & met[:, None], as_tuple=True)
-    place, to_light = index[ray, column], directions[ray, column]
+    place, to_light = index[ray, column], chosen.to_light[ray, column]
     origins = traced.rays.at(ray, traced.samples.t_m[place])
-    incoming, open_sky = incoming_radiance(person, pose, origins, to_light, light, settings, levels)
+    incoming, open_sky = incoming_radiance(person, pose, origins, to_light, light, settings, levels, lattice)
+    lit = _reflected(traced, materials, ray, place, to_light) * incoming * chosen.weight[ray, column][:, None]
+    radiance = lit.new_zeros(rays, 3).index_add(0, ray, lit)
+    solid = chosen.weight[ray, column]
+    over = lit.new_zeros(rays).index_add(0, ray, solid)
+    seen = lit.new_zeros(rays).index_add(0, ray, open_sky * solid)
+    if isinstance(light, KnownLight) and light.beside is not None:
+        radiance = radiance + _suns(person, pose, traced, materials, light, settings, generator, levels, lattice)
+    return Shaded(radiance, seen / over.clamp_min(1e-9), met)
+
+
+def _surfaces(traced: Traced, materials: Materials) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean normal [R, 3] that faces the eye, direction to the eye [R, 3] and mean roughness [R] of each ray."""
+    with torch.no_grad():
+        mean = traced.over(torch.cat((traced.normals, materials.roughness), -1))
+        to_eye = -traced.rays.directions
+        normals = normalize(mean[:, :3], dim=-1, eps=1e-6)
+        normals = torch.where(mean[:, :3].square().sum(-1, keepdim=True) > 1e-12, normals, to_eye)
+        return facing(normals, to_eye), to_eye, mean[:, 3] / traced.opacity.clamp_min(1e-3)
+
+
+def _reflected(traced: Traced, materials: Materials, ray: Tensor, place: Tensor, to_light: Tensor) -> Tensor:
+    """BRDF times cosine [N, 3] at samples [N] of rays [N] for light from [N, 3]."""
     to_eye = -traced.rays.directions[ray]
     columns = (traced.normals, materials.albedo, materials.roughness, materials.metallic)
     normal, *stuff = torch.cat(columns, -1).index_select(0, place).split((3, 3, 1, 1), -1)
-    cosine = (normal * to_light).sum(-1, keepdim=True)
     diffuse, specular = brdf(facing(normal, to_eye), to_eye, to_light, *stuff)
-    lit = (diffuse + specular) * incoming * cosine * (4 * math.pi / count)
-    radiance = lit.new_zeros(rays, 3).index_add(0, ray, lit)
-    over = lit.new_zeros(rays).index_add(0, ray, torch.ones_like(open_sky))
-    seen = lit.new_zeros(rays).index_add(0, ray, open_sky)
-    return Shaded(radiance, seen / over.clamp_min(1), met)
+    return (diffuse + specular) * (normal * to_light).sum(-1, keepdim=True)
+
+
+def _suns(
+    person: Person,
+    pose: PosedBody,
+    traced: Traced,
+    materials: Materials,
+    light: KnownLight,
+    settings: LightSettings,
+    generator: torch.Generator,
+    levels: int | None,
+    lattice: PosedDistance | None,
+) -> Tensor:
+    """Radiance [R, 3] of the suns and lamps beside a map, each asked about at SUN_SAMPLES places within its disc."""
+    assert light.beside is not None
+    rays, device = len(traced.rays), traced.weights.device
+    points = uniform((rays, SUN_SAMPLES, 3), generator, device)
+    index, met = drawn(traced.weights, traced.samples.ray, rays, points[..., 0])
+    ray, sample = torch.nonzero(met[:, None].expand(-1, SUN_SAMPLES), as_tuple=True)
+    place, points = index[ray, sample], points[ray, sample]
+    origins = traced.rays.at(ray, traced.samples.t_m[place])
+    lobes = light.beside.to(device).at(origins)
+    axes = lobes.directions.expand(len(ray), -1, 3)
+    z = 1 - points[:, None, 1] * (1 - lobes.half_angle_rad.cos().expand(len(ray), -1))
+    turn, radius = 2 * math.pi * points[:, None, 2], (1 - z * z).clamp_min(0).sqrt()
+    helper = torch.zeros_like(axes).scatter_(-1, axes.abs().argmin(-1, keepdim=True), 1.0)
+    side = normalize(torch.linalg.cross(axes, helper), dim=-1)
+    up = torch.linalg.cross(axes, side)
+    to_light = z[..., None] * axes + radius[..., None] * (turn.cos()[..., None] * side + turn.sin()[..., None] * up)
+    each = to_light.shape[1]
+    ray, place = ray.repeat_interleave(each), place.repeat_interleave(each)
+    origins, to_light = origins.repeat_interleave(each, 0), to_light.flatten(0, 1)
+    risen = torch.nonzero((traced.normals.detach()[place] * to_light).sum(-1) > 1e-4)[:, 0]
+    ray, place, to_light = ray[risen], place[risen], to_light[risen]
+    passed, _ = _passed(person, pose, origins[risen], to_light, settings, levels, lattice)
+    power = lobes.irradiance.expand(-1 if lobes.irradiance.dim() == 3 else len(axes), each, 3)
+    lit = _reflected(traced, materials, ray, place, to_light) * power.flatten(0, 1)[risen] * passed[:, None]
+    return lit.new_zeros(rays, 3).index_add(0, ray, lit / SUN_SAMPLES)
 
 
 def facing(normals: Tensor, to_eye: Tensor) -> Tensor:
@@ -95,23 +169,46 @@ def incoming_radiance(
     light: Light,
     settings: LightSettings,
     levels: int | None,
+    lattice: PosedDistance | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Radiance [N, 3] that reaches places [N, 3] from directions [N, 3], and how much of the light passes [N] in 0..1.
 
     The light where it is seen, the radiance field where the person is in the way (not differentiated).
     """
-    passed, _, canonical = visibility(person, pose, origins, directions, settings, levels)
+    passed, canonical = _passed(person, pose, origins, directions, settings, levels, lattice)
     incoming = light.radiance(directions) * passed[:, None]
     blocked = torch.nonzero(passed < 0.999)[:, 0]
     if settings.bounce and len(blocked):
         with torch.no_grad():
-            places = canonical[blocked]
+            places, along = canonical(blocked), directions[blocked]
             geometry = person.fields.geometry(places, levels)
             normals = normalize(person.body.turned(pose, places, geometry.gradient), dim=-1, eps=1e-6)
-            along = directions[blocked]
             reflected = person.fields.radiance(places, geometry.features, normals, along, levels)
         incoming = incoming.index_add(0, blocked, reflected * (1 - passed[blocked, None]))
     return incoming, passed
+
+
+def _passed(
+    person: Person,
+    pose: PosedBody,
+    origins: Tensor,
+    directions: Tensor,
+    settings: LightSettings,
+    levels: int | None,
+    lattice: PosedDistance | None,
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """How much light passes [N], and what gives the canonical places [K, 3] that rays [K] first enter at."""
+    if lattice is None:
+        passed, _, canonical = visibility(person, pose, origins, directions, settings, levels)
+        return passed, lambda rows: canonical[rows]
+    step = settings.far_m / settings.coarse_steps
+    found = lattice.blocked(origins, directions, AWAY_STEPS * step, settings.far_m, 2 * step)
+
+    def canonical_of(rows: Tensor) -> Tensor:
+        places = origins[rows] + found.where_m[rows, None] * directions[rows]
+        return person.body.canonical(pose, places, person.fields, levels)[0]
+
+    return found.passed, canonical_of
 
 
 def visibility(
