@@ -25,7 +25,10 @@ WARM_UP = 8
 
 @dataclass(frozen=True)
 class TeacherRow:
-    """One stage: a step of training, or a picture. operations: of torch, forwards and backwards; table: the profiler's, empty where not asked for."""
+    """One stage: a step of training, or a picture.
+
+    operations: of torch, forwards and backwards; table: the profiler's, empty where not asked for.
+    """
 
     stage: str
     milliseconds: float
