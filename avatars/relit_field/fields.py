@@ -17,6 +17,8 @@ from avatars.relit_field.settings import FieldSettings
 
 ALBEDO, ROUGHNESS = (0.77, 0.03), (0.9, 0.09)
 """Scale and offset of the sigmoid: albedo in 0.03..0.8, roughness in 0.09..0.99; metallic in 0..1."""
+METAL_START = -2.5
+"""Of metallic before the sigmoid: a person is no metal until the light says so."""
 SMALLEST_BETA_M = 1e-4
 
 
@@ -56,6 +58,8 @@ class Fields(nn.Module):
         )
         self.colour = ColourNetwork(3 + encoded + features + 3 + 16, settings.width, settings.colour_layers, generator)
         self.material = LipschitzNetwork(3 + encoded + features, settings.width, settings.colour_layers, 5, generator)
+        with torch.no_grad():
+            self.material.b[-1][4] += METAL_START
         self.beta = nn.Parameter(torch.tensor(settings.beta))
 
     def unit(self, places: Tensor) -> Tensor:

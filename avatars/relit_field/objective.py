@@ -130,8 +130,9 @@ def _shaded(
         terms["smoothness"] = weights.smoothness * _smoothness(
             person, part, materials, weights.jitter_m, levels, generator
         )
-    if weights.prior > 0 and len(rows):
-        terms["prior"] = weights.prior * (1 - materials.roughness + materials.metallic).mean()
+    if weights.prior + weights.metal_prior > 0 and len(rows):
+        smooth, metal = (1 - materials.roughness).mean(), materials.metallic.mean()
+        terms["prior"] = weights.prior * smooth + weights.metal_prior * metal
     if step >= weights.lipschitz_from:
         terms["lipschitz"] = weights.lipschitz * person.fields.material.bound()
     return terms

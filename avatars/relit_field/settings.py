@@ -122,7 +122,7 @@ class TeacherLosses:
     """Weights (C.4). curvature falls to 0 at curvature_until and looks curvature_step half boxes along the surface.
 
     Angles below 1.4e-3 rad have no slope, so with the published step only sharp bends count. lipschitz counts from
-    lipschitz_from on. prior: how much rough and unmetallic surfaces are preferred.
+    lipschitz_from on. prior, metal_prior: how much rough and unmetallic surfaces are preferred.
     """
 
     radiance: float = 1.0
@@ -136,6 +136,7 @@ class TeacherLosses:
     lipschitz_from: int = 12500
     smoothness: float = 0.01
     prior: float = 0.0
+    metal_prior: float = 0.0
     jitter_m: float = 0.01
     grid_decay: float = 1e-4
 
