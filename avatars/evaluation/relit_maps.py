@@ -15,7 +15,7 @@ from avatars.avatar import Avatar
 from avatars.captures.capture import Capture
 from avatars.evaluation.frames import check_same_rig
 from avatars.lighting.colour import srgb_from_linear
-from avatars.relit_body.teacher import Teacher
+from avatars.relit_body.teacher import Teacher, in_poses_of
 from avatars.relit_body.teachers import check_teacher
 from avatars.relit_field.storage import FieldTeacher, open_teacher
 from avatars.rendering.cameras import CameraBatch
@@ -132,7 +132,7 @@ class TeacherSubject:
 
     def __init__(self, name: str, teacher: Teacher, capture: Capture, device: str, samples: int = 0) -> None:
         check_teacher(teacher, capture)
-        self.name, self.teacher, self.capture = name, teacher, capture
+        self.name, self.teacher, self.capture = name, teacher, in_poses_of(teacher, capture)
         self.device, self.samples = device, samples
         self.lit: dict[Path | None, Teacher] = {None: teacher}
 

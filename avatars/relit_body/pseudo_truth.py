@@ -29,7 +29,7 @@ from avatars.captures.capture import Capture, scaled_camera
 from avatars.files import write_atomically
 from avatars.lighting.colour import linear_from_srgb, srgb_from_linear
 from avatars.relit_body.pose_set import PoseSet
-from avatars.relit_body.teacher import Teacher, TeacherImages
+from avatars.relit_body.teacher import Teacher, TeacherImages, in_poses_of
 from avatars.rendering.cameras import CameraBatch
 from shared.errors import BadCapture, Cancelled
 from shared.npz import read_npy, read_npz
@@ -67,6 +67,7 @@ def render_pseudo_truth(
             expected=f"{capture.template.template_id} {capture.template.preset}".strip(),
             do="Give the capture it was trained on",
         )
+    capture = in_poses_of(teacher, capture)
     images = capture.split("train") if training else ()
     size = capture.train_size(longest_px)
     cameras = [capture.camera_of(index, size) for index in images]

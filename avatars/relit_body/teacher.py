@@ -7,10 +7,11 @@ expression. Images are in the world axes of the cameras and poses they were aske
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from avatars.captures.capture import Capture
 from avatars.rendering.cameras import CameraBatch
 from avatars.templates.opening import TemplateReference
 from shared.types import Environment
@@ -71,6 +72,19 @@ class Teacher(Protocol):
         self, rotations: Tensor, translations: Tensor, expressions: Tensor, cameras: CameraBatch
     ) -> TeacherImages:
         """Pictures of poses [B, J, 3] rad, [B, 3] m, [B, E] through B cameras."""
+
+
+@runtime_checkable
+class CorrectsPoses(Protocol):
+    """A teacher that has learned where a recording's poses were wrong."""
+
+    def recorded(self, capture: Capture) -> Capture:
+        """The capture in the poses it was corrected to; another one as it is."""
+
+
+def in_poses_of(teacher: Teacher, capture: Capture) -> Capture:
+    """The capture in the poses in which the teacher fits its pictures."""
+    return teacher.recorded(capture) if isinstance(teacher, CorrectsPoses) else capture
 
 
 class PseudoTruth(Protocol):

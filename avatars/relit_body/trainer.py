@@ -37,7 +37,7 @@ from avatars.relit_body.objective import (
 from avatars.relit_body.person import Person
 from avatars.relit_body.surfels import PARAMETERS
 from avatars.relit_body.taught import LiveTruth, Pose, TaughtPictures
-from avatars.relit_body.teacher import TeacherImages
+from avatars.relit_body.teacher import TeacherImages, in_poses_of
 from avatars.relit_body.teachers import find_teacher, find_truth
 from avatars.rendering import CameraBatch, Rasterised, SurfelImage, rasterise_surfels
 from avatars.training.config import TrainConfig
@@ -56,6 +56,7 @@ class RelitBodyTrainer:
         self.config, self.wanted, self.device = config, config.relit, torch.device(device)
         relit = self.wanted
         self.teacher = find_teacher(relit.teacher, capture, device)
+        capture = in_poses_of(self.teacher, capture)
         self.truth = find_truth(relit, self.teacher, capture, config.seed, device)
         self.vertices, self.faces = self.teacher.mesh()
         person = Person(capture.template, self.teacher.canonical_rotations)

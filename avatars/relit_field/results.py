@@ -56,7 +56,8 @@ def write_teacher(
         training={"preset": run.config.description},
         provenance=dict(capture.provenance) | {"subject": capture.subject, "synthetic": capture.synthetic},
     )
-    teacher = FieldTeacher(trainer.model, about)
+    teacher = FieldTeacher(trainer.model, about, poses=trainer.corrections())
+    motion = teacher.recorded(capture).motion
     rows = curve_subset(len(run.held_out_images), config.evaluated_images)
     per_image = measure(trainer, run.held_out, rows, metric_names(run.held_out))
     metrics: dict[str, Any] = {key: round(float(values.mean()), 4) for key, values in per_image.items()}
@@ -70,9 +71,8 @@ def write_teacher(
     for row in rows:
         batch = white_batch(run.held_out, [row])
         frame = int(batch.frames[0])
-        found = teacher.images(
-            trainer.rotations[frame][None], trainer.translations[frame][None], torch.zeros(1, 0), batch.cameras
-        )
+        pose = [torch.from_numpy(np.array(part[frame : frame + 1])) for part in (motion.rotations, motion.translations)]
+        found = teacher.images(*pose, torch.zeros(1, 0), batch.cameras)
         if teacher.shaded:
             over = found.radiance * found.alpha[..., None] + 1 - found.alpha[..., None]
             shaded.append(float(psnr(over.clamp(0, 1), batch.target())[0]))
@@ -97,7 +97,8 @@ def write_teacher(
 
     report_folder.parent.mkdir(parents=True, exist_ok=True)
     write_folder_atomically(report_folder, fill)
-    save_teacher(avatar_folder.with_suffix(".teacher"), trainer.model, about, preview_of(maps))
+    folder = avatar_folder.with_suffix(".teacher")
+    save_teacher(folder, trainer.model, about, preview_of(maps), teacher.poses)
     return metrics
 
 

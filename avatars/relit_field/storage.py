@@ -17,9 +17,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from avatars.captures.capture import Capture
 from avatars.files import sha256_of, write_folder_atomically
 from avatars.lighting.environment_files import write_exr
 from avatars.relit_body.teacher import TeacherImages, TeacherPoints
+from avatars.relit_field.corrected_poses import CorrectedPoses
 from avatars.relit_field.light import KnownLight, environment_of
 from avatars.relit_field.model import TeacherModel
 from avatars.relit_field.picture import picture
@@ -45,7 +47,10 @@ MAX_JSON_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class AboutTeacher:
-    """What is stored beside the numbers. step: how far it was trained; size_px: longest side it was measured at."""
+    """What is stored beside the numbers. step: how far it was trained; size_px: longest side it was measured at.
+
+    recording, joints: digest of the recording and names of the joints whose poses were corrected, both empty if none.
+    """
 
     name: str
     licence: str
@@ -53,18 +58,27 @@ class AboutTeacher:
     size_px: int
     training: Mapping[str, Any]
     provenance: Mapping[str, Any]
+    recording: str = ""
+    joints: tuple[str, ...] = ()
 
 
 class FieldTeacher:
     """A trained field as a `Teacher`. shaded: pictures are physically based where it was trained for that.
 
-    samples: light directions a pixel, 0 for as many as in training. light: another light than the learned one.
+    samples: light directions a pixel, 0 for as many as in training. light: another light than the learned one. poses:
+    of its recording, where it corrected them.
     """
 
     def __init__(
-        self, model: TeacherModel, about: AboutTeacher, *, samples: int = 0, light: Environment | None = None
+        self,
+        model: TeacherModel,
+        about: AboutTeacher,
+        *,
+        samples: int = 0,
+        light: Environment | None = None,
+        poses: CorrectedPoses | None = None,
     ) -> None:
-        self.model, self.about, self.samples = model, about, samples
+        self.model, self.about, self.samples, self.poses = model, about, samples, poses
         self.canonical_rotations: Tensor = model.person.body.rotations
         self.levels = model.person.fields.shape_grid.open_levels(about.step)
         self.shaded = about.step > model.config.light.starts_at or light is not None
@@ -73,6 +87,10 @@ class FieldTeacher:
     def template(self) -> TemplateReference:
         """The template its poses are of, with preset and shape."""
         return self.model.reference
+
+    def recorded(self, capture: Capture) -> Capture:
+        """The capture in the poses this teacher corrected it to; as it is where it did not."""
+        return capture if self.poses is None else self.poses.of(capture)
 
     def environment(self) -> Environment:
         """The light as a picture, world axes."""
@@ -118,15 +136,20 @@ class FieldTeacher:
         return TeacherImages(*(torch.cat([getattr(image, name) for image in found]) for name in names))
 
 
-def save_teacher(folder: Path, model: TeacherModel, about: AboutTeacher, preview: np.ndarray) -> None:
+def save_teacher(
+    folder: Path, model: TeacherModel, about: AboutTeacher, preview: np.ndarray, poses: CorrectedPoses | None = None
+) -> None:
     """Write a teacher's folder, whole or not at all. preview: [H, W, 4] uint8. Raises EnvironmentFailed."""
     import trimesh
 
-    person = model.person
+    person, tensors = model.person, model.tensors()
+    if poses is not None:
+        about = dataclasses.replace(about, recording=poses.digest, joints=poses.joints)
+        tensors |= {name: torch.from_numpy(value) for name, value in poses.tensors().items()}
     levels = person.fields.shape_grid.open_levels(about.step)
 
     def fill(place: Path) -> None:
-        save_file({name: value.cpu().contiguous() for name, value in model.tensors().items()}, str(place / WEIGHTS))
+        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, str(place / WEIGHTS))
         try:
             vertices, faces = field_mesh(person.fields, person.body, model.config.mesh_resolution, levels)
             trimesh.Trimesh(vertices, faces, process=False).export(str(place / MESH))
@@ -165,16 +188,25 @@ def open_teacher(
     try:
         config = from_mapping(TeacherConfig, document["config"], DESCRIPTION)
         check_teacher(config)
-        fields = [field.name for field in dataclasses.fields(AboutTeacher)]
-        about = AboutTeacher(**{name: document[name] for name in fields})
+        about = _about(document)
         reference = TemplateReference.from_json(document["template"])
         if sha256_of(folder / WEIGHTS) != document["sha256"]:
             raise ValueError("the digest of its weights is another")
         model = TeacherModel(_without_start(config), reference, torch.device(device))
-        model.restore(load_file(str(folder / WEIGHTS)))
+        tensors = load_file(str(folder / WEIGHTS))
+        model.restore(tensors)
+        poses = CorrectedPoses.stored(about.recording, about.joints, tensors)
     except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError, BadConfig) as error:
         raise BadAvatar(f"teacher {folder.name} is damaged", found=str(error)[:160], do="Train it again") from error
-    return FieldTeacher(model, about, samples=samples, light=light)
+    return FieldTeacher(model, about, samples=samples, light=light, poses=poses)
+
+
+def _about(document: Mapping[str, Any]) -> AboutTeacher:
+    """Raises KeyError for a missing entry; teachers of before poses were kept have none."""
+    given = {"recording": "", "joints": (), **document}
+    found = {field.name: given[field.name] for field in dataclasses.fields(AboutTeacher)}
+    found["joints"] = tuple(str(name) for name in found["joints"])
+    return AboutTeacher(**found)
 
 
 def _without_start(config: TeacherConfig) -> TeacherConfig:

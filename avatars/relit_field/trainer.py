@@ -12,6 +12,7 @@ from torch import Tensor
 from avatars.avatar import Avatar
 from avatars.captures.capture import Capture
 from avatars.relit_field.body import PosedBody
+from avatars.relit_field.corrected_poses import CorrectedPoses
 from avatars.relit_field.inverse_skinning import PART_JOINTS
 from avatars.relit_field.model import TeacherModel
 from avatars.relit_field.objective import losses
@@ -42,7 +43,8 @@ class TeacherTrainer:
         self.poses: dict[int, PosedBody] = {}
         self.at, self.since_refresh = 0.0, 0
         names = self.model.person.body.template.arrays.joint_names
-        turning = [names.index(name) for name in PART_JOINTS if name in names]
+        self.turned_joints = tuple(name for name in PART_JOINTS if name in names)
+        turning = [names.index(name) for name in self.turned_joints]
         self.turning = torch.tensor(turning, device=self.device)
         self.turns = torch.nn.Parameter(torch.zeros(len(self.rotations), len(turning), 3, device=self.device))
         self.shifts = torch.nn.Parameter(torch.zeros(len(self.rotations), 3, device=self.device))
@@ -88,6 +90,13 @@ class TeacherTrainer:
     def corrects(self) -> bool:
         """Whether poses are corrected at this point of the schedule."""
         return self.config.teacher.poses.correct and self.at >= self.config.teacher.poses.starts_at
+
+    def corrections(self) -> CorrectedPoses | None:
+        """What was found of the recording's poses; None where that is not learned."""
+        if not self.config.teacher.poses.correct:
+            return None
+        turns, shifts = (value.detach().cpu().numpy() for value in (self.turns, self.shifts))
+        return CorrectedPoses(self.capture.numbers_digest(), self.turned_joints, turns.copy(), shifts.copy())
 
     def losses(self, batch: Batch, at: float) -> dict[str, Tensor]:
         """Named terms of a batch, already weighted: the means over its pictures."""

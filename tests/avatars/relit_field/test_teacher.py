@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from avatars.captures.capture import Capture
 from avatars.captures.opening import open_capture
 from avatars.relit_body.pose_set import PELVIS_M, poses_of_motion, varied_poses
 from avatars.relit_body.pseudo_truth import open_pseudo_truth, render_pseudo_truth
-from avatars.relit_body.teacher import PseudoTruth, Teacher
+from avatars.relit_body.taught import check_truth
+from avatars.relit_body.teacher import PseudoTruth, Teacher, in_poses_of
 from avatars.relit_body.teachers import find_teacher
 from avatars.relit_field.storage import FieldTeacher, open_teacher
 from avatars.relit_field.trainer import TeacherTrainer
@@ -50,6 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["training_mode=teacher", "implicit_branch.mode=train", "implicit_branch/dataset=peoplesnapshot/person"]
     words += ["implicit_branch.trainer.max_steps=12", "implicit_branch.tag=ada"]
     options = ["--preset", TINY, "--data", str(place / "load"), "--output", str(place / "out"), "--device", "cpu"]
+    options += [text for key, value in CORRECTING.items() for text in ("--set", f"{key}={value}")]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("backend.devices.usable_cores", lambda: 1)  # tiny tensors: threads would only wait
         assert main(["relight", "teacher", *options, *words]) == 0
@@ -108,6 +111,26 @@ def test_a_run_stopped_in_the_middle_ends_with_the_same_numbers(capture: Capture
     assert 0 < float(moved.max()) < 0.02
     trained = [capture.images[index].frame for index in capture.split("train")]
     assert not moved[[frame for frame in range(len(moved)) if frame not in trained]].any()
+
+
+def test_corrected_poses_go_with_the_teacher(teacher: FieldTeacher, capture: Capture, tmp_path: Path) -> None:
+    trained = sorted({capture.images[index].frame for index in capture.split("train")})
+    corrected = in_poses_of(teacher, capture)
+    moved = np.abs(corrected.motion.translations - capture.motion.translations).max(1)
+    turned = np.abs(corrected.motion.rotations - capture.motion.rotations).max((1, 2))
+    assert (moved[trained] > 0).all()
+    assert (turned[trained] > 0).all()
+    assert max(moved.max(), turned.max()) < 0.02
+    rest = [frame for frame in range(len(moved)) if frame not in trained]
+    assert not moved[rest].any()
+    render_pseudo_truth(teacher, capture, None, tmp_path / "truth", longest_px=8)
+    truth = open_pseudo_truth(tmp_path / "truth")
+    frame = capture.images[capture.split("train")[0]].frame
+    np.testing.assert_array_equal(truth.pose(torch.tensor([0]))[0][0].numpy(), corrected.motion.rotations[frame])
+    check_truth(truth, corrected)
+    motion = replace(capture.motion, translations=capture.motion.translations + np.float32(1))
+    other = replace(capture, motion=motion)
+    assert in_poses_of(teacher, other) is other  # another recording of the person
 
 
 def test_it_answers_as_a_teacher(teacher: FieldTeacher, capture: Capture) -> None:
