@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from avatars.files import sha256_of, write_atomically, write_folder_atomically
 from avatars.templates.opening import TemplateReference
+from shared.edit_messages import EditNote
 from shared.errors import BadAvatar, EffigyError
 from shared.messages import AvatarSummary
 
@@ -200,6 +201,27 @@ def describe_avatar(folder: Path) -> AvatarSummary:
         licence=document["licence"],
         problem=problem,
         relightable=document.get("relightable") is True,
+        edit=edit_note(document),
+    )
+
+
+def edit_note(document: Mapping[str, Any]) -> EditNote | None:
+    """What an edited version's avatar.json says of its parent and the words; None where it was not edited."""
+    edit = document.get("edit")
+    if not isinstance(edit, dict):
+        return None
+    parent, settings = edit.get("parent"), edit.get("settings")
+    parent = parent if isinstance(parent, dict) else {}
+    settings = settings if isinstance(settings, dict) else {}
+    seed = edit.get("seed")
+    return EditNote(
+        str(parent.get("avatar_id") or "")[:80],
+        str(parent.get("digest") or "")[:64],
+        str(edit.get("prompt") or "")[:400],
+        str(edit.get("editor") or "")[:80],
+        str(settings.get("region") or "")[:80],
+        seed if isinstance(seed, int) and 0 <= seed < 2**63 else 0,
+        str(edit.get("made") or "")[:40],
     )
 
 

@@ -21,12 +21,14 @@ from shared.messages import JobInfo
 REMOVED = "removed"
 STATES = ("queued", "running", "paused", "done", "failed", "cancelled", REMOVED)
 ENDED = ("done", "failed", "cancelled")
+QUEUED_KINDS = ("train", "edit")
+"""Kinds that wait for their turn in one queue and go on from their checkpoints."""
 COMPACT_ABOVE_LINES = 2_000
 
 
 @dataclass(frozen=True)
 class JobRecord:
-    """A job as it is kept. kind: 'train', 'online', 'check', 'import' or 'export'.
+    """A job as it is kept. kind: 'train', 'edit', 'online', 'check', 'import' or 'export'.
 
     crashes: restarts of its worker since it was last started by hand. rank: smaller ones of the queue begin earlier.
     """
@@ -98,7 +100,7 @@ class Journal:
         self.records: dict[str, JobRecord] = {}
         lines = self._replay()
         for record in list(self.records.values()):
-            if record.state == "running" and record.kind == "train":
+            if record.state == "running" and record.kind in QUEUED_KINDS:
                 self.records[record.job_id] = replace(record, state="queued", message="Resumes after a restart")
         if lines > COMPACT_ABOVE_LINES:
             self._compact()

@@ -1,7 +1,8 @@
-"""Training jobs on the server's side: one at a time, in a process of its own, brought back after a crash.
+"""Trainings and edits on the server's side: one at a time, in a process of its own, brought back after a crash.
 
 The journal is the truth about states; what moves quickly (step, losses, ETA, preview) is kept in memory only and comes
-back from the worker. Every job has the folder jobs/ID, where the worker keeps checkpoints, report and log.
+back from the worker. Every job has the folder jobs/ID, where the worker keeps checkpoints, report and log; what an edit
+was asked for is kept there, too.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from backend.edit_requests import put_request, read_request
 from backend.job_table import JobTable
-from backend.jobs import ENDED, JobRecord, Journal, new_job_id, now_text
+from backend.jobs import ENDED, QUEUED_KINDS, JobRecord, Journal, new_job_id, now_text
 from backend.workers import Worker
-from shared.errors import BadMessage, nearest
+from shared.edit_messages import StartEdit
+from shared.errors import BadMessage, EffigyError, nearest
 from shared.messages import ChangeJob, Failure, JobInfo, JobPreview, StartTraining
 
 RESTART_AFTER_S = (1.0, 2.0, 4.0)
@@ -54,8 +58,8 @@ class TrainingJobs(JobTable):
         text = live.message or record.message
         return replace(live, state=record.state, message=text, created=record.created, place=place)
 
-    def start(self, asked: StartTraining) -> JobInfo:
-        """Queue a job; the same key again is the same job."""
+    def start(self, asked: StartTraining | StartEdit) -> JobInfo:
+        """Queue a job; the same key again is the same job. Raises EnvironmentFailed."""
         known = self.journal.by_key(asked.key)
         if known is not None:
             return self.info(known.job_id)
@@ -64,11 +68,14 @@ class TrainingJobs(JobTable):
             asked.key,
             asked.name,
             asked.capture,
-            asked.preset,
+            asked.editor if isinstance(asked, StartEdit) else asked.preset,
             dict(asked.overrides),
             created=now_text(),
+            kind="edit" if isinstance(asked, StartEdit) else "train",
             rank=1 + max((self.journal.records[job_id].rank for job_id in self._waiting()), default=0),
         )
+        if isinstance(asked, StartEdit):
+            put_request(self._folder(record.job_id), asked)
         self._put(record)
         return self.info(record.job_id)
 
@@ -102,12 +109,23 @@ class TrainingJobs(JobTable):
         if self.worker is None:
             return
         record = self._record(self._running)
-        self._send(
-            self.worker,
-            StartTraining(record.job_id, record.name, record.capture, record.preset, dict(record.overrides)),
-        )
+        try:
+            self._send(self.worker, self._order(record))
+        except EffigyError as error:
+            self._told_end_at_s = time.monotonic()
+            self.worker.process.kill()
+            self._put(replace(record, state="failed", message=str(error)))
+            return
         if self._wanted:
             self._want(self._wanted)
+
+    def _order(self, record: JobRecord) -> StartTraining | StartEdit:
+        if record.kind == "edit":
+            return read_request(self._folder(record.job_id), record.job_id)
+        return StartTraining(record.job_id, record.name, record.capture, record.preset, dict(record.overrides))
+
+    def _folder(self, job_id: str) -> Path:
+        return self.journal.path.parent / job_id
 
     def received(self, message: Any) -> None:
         """Progress, a preview, an end, or a failure the user can mend."""
@@ -163,7 +181,7 @@ class TrainingJobs(JobTable):
     def active(self) -> bool:
         """Whether a job runs or waits."""
         jobs = self.journal.records.values()
-        return any(record.state in ("queued", "running") for record in jobs if record.kind in ("train", "online"))
+        return any(record.state in ("queued", "running") for record in jobs if record.kind in (*QUEUED_KINDS, "online"))
 
     def stop(self, grace_s: float) -> None:
         """End the worker for the server's end, with up to grace_s for a last checkpoint. The job stays 'running' in
@@ -216,4 +234,4 @@ class TrainingJobs(JobTable):
 
 
 def _waits(record: JobRecord) -> bool:
-    return record.kind == "train" and record.state == "queued"
+    return record.kind in QUEUED_KINDS and record.state == "queued"

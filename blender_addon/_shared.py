@@ -11,13 +11,36 @@ from pathlib import Path
 from types import ModuleType
 
 if (Path(__file__).parent / "shared").is_dir():
-    from .shared import camera_files, desk_messages, errors, lamps, messages, motions, rotations, template, types
+    from .shared import (
+        camera_files,
+        desk_messages,
+        edit_messages,
+        errors,
+        lamps,
+        messages,
+        motions,
+        rotations,
+        template,
+        types,
+    )
 else:
-    from shared import camera_files, desk_messages, errors, lamps, messages, motions, rotations, template, types
+    from shared import (
+        camera_files,
+        desk_messages,
+        edit_messages,
+        errors,
+        lamps,
+        messages,
+        motions,
+        rotations,
+        template,
+        types,
+    )
 
 __all__ = [
     "camera_files",
     "desk_messages",
+    "edit_messages",
     "errors",
     "lamps",
     "messages",

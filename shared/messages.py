@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .desk_messages import DESK_MESSAGES, Finding
+from .edit_messages import EDIT_MESSAGES, EditNote
 from .errors import ERRORS_BY_CODE, EffigyError
 from .motion_messages import GetMotion, MotionReply
 from .render_messages import (
@@ -43,7 +44,7 @@ __all__ = [  # what is defined elsewhere and used from here; the rest of this pa
     "Superseded",
 ]
 
-PROTOCOL_VERSION = 8
+PROTOCOL_VERSION = 9
 Array = NDArray[Any]
 
 
@@ -117,6 +118,7 @@ class AvatarSummary:
 
     metrics: held-out values such as psnr_db, ssim. digest: sha-256 over the avatar's weights and description.
     relightable: it holds materials, which any light is shaded on; without, new light on its colours is an estimate.
+    edit: what it was edited from and by which words, None for an avatar that was not edited.
     """
 
     avatar_id: str
@@ -129,6 +131,7 @@ class AvatarSummary:
     licence: str = ""
     problem: str = ""
     relightable: bool = False
+    edit: EditNote | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,8 +216,8 @@ class PresetList:
 
 @dataclass(frozen=True, eq=False)
 class JobInfo:
-    """State of a job. kind: train, online, check, import or export. state: queued, running, paused, done, failed or
-    cancelled; removed where it is listed no more.
+    """State of a job. kind: train, edit, online, check, import or export. state: queued, running, paused, done, failed
+    or cancelled; removed where it is listed no more.
 
     avatar_id: what came of it; while a live training runs or is paused, the avatar that can be rendered meanwhile.
     report_folder: of a training its report, of an export what was written. place: in the queue, from 1; 0 out of it.
@@ -322,6 +325,7 @@ MESSAGES: dict[str, type[Any]] = {
         TrackEnds,
         JobEvent,
         *DESK_MESSAGES,
+        *EDIT_MESSAGES,
     )
 }
 """Message name on the wire -> dataclass. The one place that says what may be sent."""

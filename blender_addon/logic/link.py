@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .._shared import desk_messages, errors, messages
+from .._shared import desk_messages, edit_messages, errors, messages
 
 PING_EVERY_S = 2.0
 PING_TIMEOUT_S = 3.0
@@ -30,7 +30,10 @@ LIVE = "live-"
 
 @dataclass(frozen=True, eq=False)
 class LinkState:
-    """What the panels show. status: 'connecting', 'connected' or 'lost'; problem: why not, in one sentence."""
+    """What the panels show. status: 'connecting', 'connected' or 'lost'; problem: why not, in one sentence.
+
+    editors: avatar id -> who can edit it, for the avatars that `Link.want_editors` named.
+    """
 
     address: str
     status: str = "connecting"
@@ -45,6 +48,7 @@ class LinkState:
     health: desk_messages.Status | None = None
     infos: Mapping[str, desk_messages.AvatarInfo] = field(default_factory=dict)
     trash: tuple[messages.AvatarSummary, ...] = ()
+    editors: Mapping[str, edit_messages.EditorList] = field(default_factory=dict)
     version: int = 0
 
     @property
@@ -106,6 +110,7 @@ class Link:
         self._stop = threading.Event()
         self._refresh = threading.Event()
         self._sequence = 0
+        self._editors_of = ""
         self._thread = threading.Thread(target=self._run, name="effigy-link", daemon=True)
         self._thread.start()
 
@@ -123,6 +128,10 @@ class Link:
     def refresh(self) -> None:
         """Ask for avatars, jobs and presets anew."""
         self._refresh.set()
+
+    def want_editors(self, avatar_id: str) -> None:
+        """Ask who can edit this avatar, unless that is known; called while the Edit part is drawn."""
+        self._editors_of = avatar_id
 
     def close(self) -> None:
         """End the thread and drop the connection; unanswered tickets fail."""
@@ -185,6 +194,7 @@ class Link:
                 self._fetch_infos(client)
                 next_preview = now + PREVIEW_EVERY_S
             self._answer(client)
+            self._fetch_editors(client)
             self._follow(client.events(EVENT_WAIT_S))
 
     def _answer(self, client: Any) -> None:
@@ -219,7 +229,7 @@ class Link:
         jobs = ask(messages.ListJobs(), timeout_s=30.0, cancelled=self._stop.is_set).jobs
         presets = ask(messages.ListPresets(), timeout_s=30.0, cancelled=self._stop.is_set)
         trash = ask(desk_messages.ListTrash(), timeout_s=30.0, cancelled=self._stop.is_set).avatars
-        self._set(avatars=avatars, jobs=jobs, presets=presets, trash=trash)
+        self._set(avatars=avatars, jobs=jobs, presets=presets, trash=trash, editors={})
         self._fetch_infos(client)
 
     def _follow(self, events: list[messages.JobEvent]) -> None:
@@ -243,7 +253,7 @@ class Link:
             preview = self._quietly(client, messages.GetJobPreview(job.job_id))
             if preview is not None and preview.image.size:
                 self._set(previews={**self._state.previews, job.job_id: preview})
-            if job.kind in ("train", "online"):
+            if job.kind in ("train", "edit", "online"):
                 curve = self._quietly(client, desk_messages.GetJobCurve(job.job_id))
                 if curve is not None:
                     self._set(curves={**self._state.curves, job.job_id: curve})
@@ -266,6 +276,18 @@ class Link:
                 infos[avatar_id] = info
         if infos != self._state.infos:
             self._set(infos=infos)
+
+    def _fetch_editors(self, client: Any) -> None:
+        wanted = self._editors_of
+        if not wanted or wanted in self._state.editors or not self._state.can("edit") or wanted.startswith(LIVE):
+            return
+        try:
+            found = client.request(edit_messages.ListEditors(wanted), timeout_s=30.0, cancelled=self._stop.is_set)
+        except errors.Unreachable:
+            raise
+        except errors.EffigyError:  # an avatar that is gone or damaged: the panel then shows no editor
+            found = edit_messages.EditorList(())
+        self._set(editors={**self._state.editors, wanted: found})
 
     def _quietly(self, client: Any, question: Any) -> Any:
         """The answer, or None where there is none any more: what was listed a moment ago may be gone."""

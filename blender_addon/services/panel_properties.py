@@ -5,7 +5,18 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
 
+from .connection import CONNECTION
+from .rig_info import avatar_of
+
 OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}
+
+
+def _wipe_moved(self: Any, context: Any) -> None:
+    """Draw the views again."""
+    for window in context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "VIEW_3D":
+                area.tag_redraw()
 
 
 class EffigyWindow(bpy.types.PropertyGroup):
@@ -19,6 +30,20 @@ class EffigyWindow(bpy.types.PropertyGroup):
     trash_open: BoolProperty(name="Trash", description="Show what was thrown away", default=False)
     check_job: StringProperty(description="The newest check of the chosen capture")
     check_of: StringProperty(description="The capture it looked at")
+    edit_problem: StringProperty(description="Why the last edit could not begin")
+    wipe: BoolProperty(name="Before and After", description="Compare two versions in the 3D views", update=_wipe_moved)
+    wipe_at: FloatProperty(
+        name="Line",
+        description="Left of it the earlier version, right of it the edited one",
+        default=0.5,
+        min=0.0,
+        max=1.0,
+        subtype="FACTOR",
+        update=_wipe_moved,
+    )
+    wipe_armature: StringProperty(description="Object of the avatar that is compared")
+    wipe_before: StringProperty(description="The version on the left")
+    wipe_after: StringProperty(description="The version on the right")
 
 
 def _lit_anew(self: Any, context: Any) -> None:
@@ -127,22 +152,77 @@ class EffigyExport(bpy.types.PropertyGroup):
     )
 
 
-class EffigyEdit(bpy.types.PropertyGroup):
-    """On a Scene: the edit by text that the Edit part describes."""
+def _regions(self: Any, context: Any, typed: str) -> list[str]:
+    """Suggestions: the regions of the selected avatar."""
+    avatar, state = avatar_of(context.object), CONNECTION.state
+    known = state.editors.get(avatar.data.effigy.avatar_id) if avatar is not None and state is not None else None
+    return list(known.regions) if known is not None else []
 
-    prompt: StringProperty(name="Prompt", description="What is to change, in words, such as: a moustache")
-    strength: FloatProperty(name="Strength", default=0.75, min=0.0, max=1.0, subtype="FACTOR")
-    guidance: FloatProperty(name="Guidance", description="How closely to follow the words", default=7.5, min=1, max=20)
-    region: EnumProperty(
-        name="Region",
+
+def _captures(self: Any, context: Any, typed: str) -> list[str]:
+    """Suggestions: the captures that come with the backend."""
+    state = CONNECTION.state
+    return list(state.presets.captures) if state is not None and state.presets is not None else []
+
+
+def _words_changed(self: Any, context: Any) -> None:
+    """What was wrong with other words says nothing of these."""
+    context.window_manager.effigy_panels.edit_problem = ""
+
+
+class EffigyEdit(bpy.types.PropertyGroup):
+    """On a Scene: the edit by words that the Edit part describes."""
+
+    prompt: StringProperty(
+        name="Prompt", description="What is to change, in words, such as: a bronze statue", update=_words_changed
+    )
+    editor: StringProperty(name="Editor", description="What changes the pictures", default="built_in")
+    strength: FloatProperty(
+        name="Strength", description="How far the edit goes", default=0.8, min=0.0, max=1.0, subtype="FACTOR"
+    )
+    text_guidance: FloatProperty(
+        name="Text Guidance", description="How closely to follow the words", default=7.5, min=1, max=30, soft_max=15
+    )
+    image_guidance: FloatProperty(
+        name="Image Guidance", description="How closely to keep to the pictures", default=1.5, min=1, max=10, soft_max=3
+    )
+    where: EnumProperty(
+        name="Where",
         items=[
-            ("ALL", "Everywhere", "The whole avatar"),
-            ("FACE", "Face", "The face without hair"),
-            ("HAIR", "Hair", "Hair and beard"),
-            ("CLOTHES", "Clothes", "Clothes"),
+            ("EVERYWHERE", "Everywhere", "The whole avatar"),
+            ("REGION", "Region", "One part of the avatar"),
+            ("PAINTED", "Painted", "Where a vertex group of the proxy mesh has weight, as much as it has"),
         ],
     )
-    seed: IntProperty(name="Seed", default=0, min=0)
+    region_name: StringProperty(
+        name="Region", description="The part that may change", search=_regions, search_options={"SORT"}
+    )
+    group: StringProperty(name="Group", description="Vertex group of the proxy mesh; paint it in Weight Paint mode")
+    seed: IntProperty(name="Seed", description="The same seed, words and settings give the same edit", default=0, min=0)
+    name: StringProperty(name="Name", description="Of the new version; empty takes the avatar's name and the words")
+    capture: StringProperty(
+        name="Recording",
+        description="The capture that the avatar was trained on: its photographs guide the edit. Empty takes pictures "
+        "of the unedited avatar",
+        search=_captures,
+        search_options={"SUGGESTION"},
+    )
+    wabe: EnumProperty(
+        name="Hidden Parts",
+        description="How parts that a picture hides (teeth behind lips, eyes behind lids) are kept from changing",
+        items=[
+            ("exact", "Exact", "Every contribution weighs as much as it is seen (WABE)"),
+            ("mask", "Masked", "Gaussians that are mostly hidden learn little; faster"),
+            ("off", "Off", "Hidden parts change with what hides them"),
+        ],
+        default="exact",
+    )
+    adversarial: BoolProperty(
+        name="Adversarial Term",
+        description="A small network learns to tell pictures of the avatar from edited ones; calms what flickers",
+        default=False,
+    )
+    iterations: IntProperty(name="Steps", description="0 takes the backend's own number", default=0, min=0, max=1000000)
 
 
 CLASSES = (EffigyWindow, EffigyRelight, EffigyAvatarLight, EffigyExport, EffigyEdit)

@@ -8,6 +8,7 @@ from . import (
     drops,
     operators_backend,
     operators_camera,
+    operators_edit,
     operators_export,
     operators_library,
     operators_log,
@@ -37,6 +38,7 @@ from .safely import shielded
 PAGES = (
     operators_backend,
     operators_camera,
+    operators_edit,
     operators_export,
     operators_library,
     operators_log,

@@ -26,7 +26,6 @@ STATE_ICONS = {
     "cancelled": "X",
 }
 FINDING_ICONS = {"ok": "CHECKMARK", "doubtful": "QUESTION", "bad": "ERROR"}
-KINDS = {"train": "Training", "online": "Live training", "check": "Check", "import": "Import", "export": "Export"}
 
 
 class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
@@ -129,7 +128,7 @@ class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
             self._draw_pictures(box, state, job)
 
     def _draw_buttons(self, row: Any, job: messages.JobInfo, last_place: int) -> None:
-        live, trains = job.kind == "online", job.kind in ("train", "online")
+        live, trains = job.kind == "online", job.kind in ("train", "edit", "online")
         for action, icon, states in (
             ("up", "TRIA_UP", ("queued",) if job.place > 1 else ()),
             ("down", "TRIA_DOWN", ("queued",) if 0 < job.place < last_place else ()),

@@ -21,32 +21,16 @@ from ..services import scene_light, world_read
 from ..services.backend import new_client
 from ..services.connection import CONNECTION
 from ..services.preferences import settings
-from . import backdrop, banner, contents, plan, proxies, shaders
+from . import backdrop, banner, contents, plan, proxies, shaders, wipe
 from .backdrop import Backdrop
-from .bones import Bones
 from .frames import PASS, FrameThread, Wish
-from .painter import Painter
+from .view import View
 
 TICK_S = 1 / 60
 IDLE_TICK_S = 0.25
 CHECK_LINK_S = 0.25
 KEPT_TIMES = 500
 WIREFRAME_FADE = 0.5
-
-
-class View:
-    """One region of a 3D view. number: of the picture it shows, -1 for none; showing: the avatars in it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.plan = plan.Plan()
-        self.painter = Painter()
-        self.bones = Bones()
-        self.number = -1
-        self.shading = ""
-        self.has_avatars = self.sharp = False
-        self.showing: frozenset[str] = frozenset()
-        self.problem = ""
 
 
 class Overlay:
@@ -95,7 +79,7 @@ class Overlay:
     def draw(self, context: Any, *, test_depth: bool, gain: float = 1.0, fade: float = 1.0) -> None:
         """Ask for and draw the avatars of one view into the bound framebuffer."""
         begin = time.perf_counter()
-        region, matrices = context.region, context.region_data
+        region = context.region
         view = self._view(region)
         view.shading = context.space_data.shading.type
         content = self.contents.of(context.scene, context.view_layer, choose_light)
@@ -106,20 +90,53 @@ class Overlay:
             view.showing = frozenset()
             return
         size = (region.width, region.height)
+        new = [
+            self._draw_part(part, context, content, actors, size, columns, (test_depth, gain, fade))
+            for part, actors, columns in self._parts(view, context, seen, size)
+        ]
+        if all(one is None for one in new):
+            view.showing = frozenset()
+            return
+        if not self._engine_draws(context.scene, context.space_data):  # Blender draws bones over the engine's view
+            view.bones.draw(context, content, [actor.shown for actor in seen])
+        view.showing = frozenset(actor.state.key[0] for actor in seen)
+        self.times["new" if any(new) else "idle"].append((time.perf_counter() - begin) * 1000)
+
+    def _parts(
+        self, view: View, context: Any, seen: list[contents.Actor], size: tuple[int, int]
+    ) -> list[tuple[View, list[contents.Actor], wipe.Columns | None]]:
+        """The whole view; where two versions are compared, each of its two sides with the version shown there."""
+        compared = wipe.wanted(context)
+        if compared is None or not wipe.concerns(compared, seen):
+            return [(view, seen, None)]
+        column = compared.column(size[0])
+        sides = ((view.beside(), compared.before, (0, column)), (view, compared.after, (column, size[0])))
+        return [(part, wipe.as_version(seen, compared.armature, shown), columns) for part, shown, columns in sides]
+
+    def _draw_part(
+        self,
+        view: View,
+        context: Any,
+        content: contents.Content,
+        seen: list[contents.Actor],
+        size: tuple[int, int],
+        columns: wipe.Columns | None,
+        how: tuple[bool, float, float],
+    ) -> bool | None:
+        """Ask for a picture and draw the newest; whether it is a new one, None where there is none yet."""
+        matrices = context.region_data
         self._ask(view, context.scene, content, seen, matrices, size)
         picture = self.thread.picture(view.name)
         if picture is None or picture.wish.scene != context.scene.name_full:
-            view.showing = frozenset()
-            return
+            return None
         new = picture.number != view.number
-        view.sharp = view.painter.draw(
-            picture, matrices.view_matrix, matrices.window_matrix, size, test_depth=test_depth, gain=gain, fade=fade
-        )
-        if not self._engine_draws(context.scene, context.space_data):  # Blender draws bones over the engine's view
-            view.bones.draw(context, content, [actor.shown for actor in seen])
+        test_depth, gain, fade = how
+        with wipe.only(columns, size[1]):
+            view.sharp = view.painter.draw(
+                picture, matrices.view_matrix, matrices.window_matrix, size, test_depth=test_depth, gain=gain, fade=fade
+            )
         view.number = picture.number
-        view.showing = frozenset(actor.state.key[0] for actor in seen)
-        self.times["new" if new else "idle"].append((time.perf_counter() - begin) * 1000)
+        return new
 
     def _view(self, region: Any) -> View:
         name = f"view/{region.as_pointer():x}"
@@ -159,6 +176,9 @@ class Overlay:
             return
         view = self.views.get(f"view/{context.region.as_pointer():x}")
         if view is not None:
+            compared = wipe.wanted(context)
+            if compared is not None and compared.armature in view.showing:
+                wipe.draw_line(context, compared)
             text = self.problem(view)
             if text:
                 banner.draw(context, text)
@@ -189,7 +209,7 @@ class Overlay:
             proxies.update(self)
         for region in _regions():
             view = self.views.get(f"view/{region.as_pointer():x}")
-            if view is not None and (news or view.plan.refinement_is_due(now)):
+            if view is not None and (news or view.refinement_is_due(now)):
                 region.tag_redraw()
         return TICK_S
 
@@ -215,22 +235,19 @@ class Overlay:
         if thread is not None:
             thread.close()
         for view in self.views.values():
-            view.plan.again()
-            view.number, view.showing = -1, frozenset()
+            view.forget_picture()
 
     def _forget_views(self) -> None:
         there = {f"view/{region.as_pointer():x}" for region in _regions()}
-        gone = [name for name in self.views if name not in there]
-        for name in gone:
-            del self.views[name]
+        gone = [self.views.pop(name) for name in set(self.views) - there]
         if gone and self.thread is not None:
-            self.thread.forget(gone)
+            self.thread.forget(name for view in gone for name in view.names())
 
     def forget_contents(self) -> None:
         """Another file or undo: references and pictures may be wrong."""
         self.contents.clear()
         for view in self.views.values():
-            view.plan.again()
+            view.again()
 
 
 OVERLAY = Overlay()

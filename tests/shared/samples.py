@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from shared import desk_messages as d
+from shared import edit_messages as e
 from shared import lamps
 from shared import messages as m
 from shared.types import ProxyMesh, Rig
@@ -54,7 +55,9 @@ def instance(avatar_id: str = "anna") -> m.AvatarInstance:
 def samples() -> dict[str, Any]:
     """Message name -> a message."""
     summary = m.AvatarSummary("anna", "Anna", "rgb_head", "cd" * 32, "effigy_human", "2026-01-01", {"psnr_db": 31.5})
-    summary = dataclasses.replace(summary, relightable=True)
+    note = e.EditNote("ann", "cd" * 32, "bronze", "built_in", "skin", 3, "2026-01-02")
+    summary = dataclasses.replace(summary, relightable=True, edit=note)
+    look = e.Look("Bronze", "bronze", "dark gold metal")
     job = m.JobInfo("j1", "train", "Anna", "running", 3, 10, 2.5, {"l1": 0.25}, 2.8, "Größe ✓", "2026-01-01")
     job = dataclasses.replace(job, place=2, findings=(d.Finding("masks", "ok", "8 of 8"),))
     memory = m.PixelMemory(42, 7, "ab" * 16, 8192, 4096, 3, ("float16", "float32"), ((2, 3, 4), (2, 3, 1)))
@@ -152,6 +155,9 @@ def samples() -> dict[str, Any]:
         ),
         d.GetJobCurve("j1"),
         d.JobCurve("j1", ("l1",), np.arange(2), np.array([[0.5], [0.25]], np.float32)),
+        e.ListEditors("anna"),
+        e.EditorList((e.EditorInfo("built_in", "Built in", "Apache-2.0", looks=(look,)),), ("skin", "hair")),
+        e.StartEdit("k6", "Anna, bronze", "anna", "cd" * 32, "bronze", "built_in", weights=np.ones(4, np.float32)),
     )
     return {type(message).__name__: message for message in every}
 
