@@ -63,6 +63,8 @@ class JobRecord:
             created=self.created,
             report_folder=self.report_folder,
             avatar_id=self.avatar_id,
+            capture=self.capture if self.kind == "train" else "",
+            preset=self.preset if self.kind == "train" else "",
         )
 
     def ended(self, told: JobInfo) -> JobRecord:

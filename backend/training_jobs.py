@@ -55,8 +55,9 @@ class TrainingJobs(JobTable):
         place = self._waiting().index(job_id) + 1 if _waits(record) else 0
         if live is None:
             return replace(record.info(), place=place)
-        text = live.message or record.message
-        return replace(live, state=record.state, message=text, created=record.created, place=place)
+        told = record.info()
+        kept = {name: getattr(told, name) for name in ("state", "created", "capture", "preset")}
+        return replace(live, **kept, message=live.message or record.message, place=place)
 
     def start(self, asked: StartTraining | StartEdit) -> JobInfo:
         """Queue a job; the same key again is the same job. Raises EnvironmentFailed."""

@@ -54,6 +54,7 @@ def test_only_what_is_over_leaves_the_list(tmp_path: Path) -> None:
     told: list[JobInfo] = []
     jobs = table(tmp_path / "j.jsonl", told)
     job = jobs.start(StartTraining("k", "Anna", "demo_head", "demo_cpu"))
+    assert (job.capture, job.preset) == ("demo_head", "demo_cpu"), "so that it can be asked again, changed"
     with pytest.raises(BadMessage, match=r"not over.*Cancel it first"):
         jobs.remove(job.job_id)
     jobs.change(ChangeJob(job.job_id, "cancel"))
