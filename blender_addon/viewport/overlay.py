@@ -79,8 +79,7 @@ class Overlay:
     def draw(self, context: Any, *, test_depth: bool, gain: float = 1.0, fade: float = 1.0) -> None:
         """Ask for and draw the avatars of one view into the bound framebuffer."""
         begin = time.perf_counter()
-        region = context.region
-        view = self._view(region)
+        view, region = self._view(context.region), context.region
         view.shading = context.space_data.shading.type
         content = self.contents.of(context.scene, context.view_layer, choose_light)
         view.problem = content.problem
@@ -91,8 +90,8 @@ class Overlay:
             return
         size = (region.width, region.height)
         new = [
-            self._draw_part(part, context, content, actors, size, columns, (test_depth, gain, fade))
-            for part, actors, columns in self._parts(view, context, seen, size)
+            self._draw_part(part, context, *shown, size, columns, (test_depth, gain, fade))
+            for part, shown, columns in self._parts(view, context, content, seen, size)
         ]
         if all(one is None for one in new):
             view.showing = frozenset()
@@ -103,15 +102,16 @@ class Overlay:
         self.times["new" if any(new) else "idle"].append((time.perf_counter() - begin) * 1000)
 
     def _parts(
-        self, view: View, context: Any, seen: list[contents.Actor], size: tuple[int, int]
-    ) -> list[tuple[View, list[contents.Actor], wipe.Columns | None]]:
+        self, view: View, context: Any, content: contents.Content, seen: list[contents.Actor], size: tuple[int, int]
+    ) -> list[tuple[View, tuple[contents.Content, list[contents.Actor]], wipe.Columns | None]]:
         """The whole view; where two versions are compared, each of its two sides with the version shown there."""
         compared = wipe.wanted(context)
         if compared is None or not wipe.concerns(compared, seen):
-            return [(view, seen, None)]
+            view.alone(self.thread)
+            return [(view, (content, seen), None)]
         column = compared.column(size[0])
         sides = ((view.beside(), compared.before, (0, column)), (view, compared.after, (column, size[0])))
-        return [(part, wipe.as_version(seen, compared.armature, shown), columns) for part, shown, columns in sides]
+        return [(part, wipe.side(content, seen, compared.armature, name), columns) for part, name, columns in sides]
 
     def _draw_part(
         self,

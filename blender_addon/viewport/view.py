@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .bones import Bones
+from .frames import FrameThread
 from .painter import Painter
 from .plan import Plan
 
@@ -32,6 +33,12 @@ class View:
         if self.other is None:
             self.other = View(self.name + BESIDE)
         return self.other
+
+    def alone(self, thread: FrameThread) -> None:
+        """Nothing is compared any more."""
+        if self.other is not None:
+            thread.forget((self.other.name,))
+            self.other = None
 
     def names(self) -> tuple[str, ...]:
         """By which the frame thread knows its pictures."""

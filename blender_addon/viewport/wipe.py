@@ -14,7 +14,7 @@ import blf
 import gpu
 from gpu_extras.batch import batch_for_shader
 
-from .contents import Actor
+from .contents import Actor, Content
 
 LINE_PX, TEXT_PX, MARGIN_PX = 2.0, 13.0, 10
 WORDS = ("Before", "After")
@@ -60,6 +60,12 @@ def as_version(seen: list[Actor], armature: str, avatar_id: str) -> list[Actor]:
         else actor
         for actor in seen
     ]
+
+
+def side(content: Content, seen: list[Actor], armature: str, avatar_id: str) -> tuple[Content, list[Actor]]:
+    """The content of a view, and what is seen of it, with the compared avatar as one version."""
+    actors = as_version(list(content.actors), armature, avatar_id)
+    return replace(content, actors=tuple(actors)), [actors[content.actors.index(actor)] for actor in seen]
 
 
 @contextmanager

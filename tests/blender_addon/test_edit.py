@@ -25,6 +25,9 @@ def summary(avatar_id: str, parent: str = "", created: str = "2026") -> messages
     return messages.AvatarSummary(avatar_id, avatar_id, "rgb_head", avatar_id * 4, "t", created, edit=note)
 
 
+EYE = np.array([[1, 0, 0, 0], [0, 0, 1, -1.6], [0, -1, 0, -2.0], [0, 0, 0, 1]], float)
+"""View from world of an eye two metres before an avatar."""
+WINDOW = np.array([[2.2, 0, 0, 0], [0, 2.2, 0, 0], [0, 0, -1, -0.02], [0, 0, -1, 0]], float)
 FAMILY = [summary("d", "b", "5"), summary("a"), summary("c", "a", "4"), summary("b", "a", "3"), summary("x")]
 
 
@@ -136,11 +139,15 @@ def _check_sides(bpy) -> None:
     """The two wishes of a view differ in the compared avatar alone, and its line is where it is put."""
     bpy.context.view_layer.update()
     scene, layer = bpy.context.scene, bpy.context.view_layer
-    seen = list(contents.Contents().of(scene, layer, overlay.choose_light).actors)
+    content = contents.Contents().of(scene, layer, overlay.choose_light)
+    seen = list(content.actors)
     compared = wipe.wanted(bpy.context)
     assert wipe.concerns(compared, seen)
     assert not wipe.concerns(compared, [])
-    before, after = (wipe.as_version(seen, compared.armature, one) for one in (compared.before, compared.after))
+    sides = [wipe.side(content, seen, compared.armature, one) for one in (compared.before, compared.after)]
+    (_, before), (_, after) = sides
+    wishes = [overlay.wish_for("v", scene, *one, EYE, WINDOW, (32, 32), stamp=()) for one in sides]
+    assert [wish.request.instances[0].avatar_id for wish in wishes] == ["tiny", "tiny_green"]
     assert [actor.state.avatar_id for actor in (*before, *after)] == ["tiny", "tiny_green"]
     assert before == seen, "the version that is shown is as pinned as it was"
     assert (after[0].state.digest, after[0].stamp != seen[0].stamp) == ("", True)

@@ -8,6 +8,7 @@ With CHILD, an edited version that the library has already, nothing is edited: v
 import bpy
 from mathutils import Euler, Vector
 from panels import add_avatar
+from stage import near
 
 NONSENSE, WORDS, STEPS = "zzqq", "bronze", 40
 
@@ -61,7 +62,7 @@ def compare(w, rig, after):
     with w.override():
         bpy.ops.effigy.show_version(avatar_id=after)
     yield from w.wait_for(lambda: rig.data.effigy.avatar_id == after, "the version to be kept", 30)
-    yield from settled()
+    yield from w.wait_for(lambda: near(cheeks()[0], w.results["after"][0]), "its picture", 30)
     w.results["kept"], w.results["keys"] = cheeks(), len(rig.animation_data.action.fcurves)
     w.only_panels("EFFIGY_PT_edit")
     yield from w.redraw()
@@ -69,7 +70,7 @@ def compare(w, rig, after):
     w.grab("edit_kept")
     yield from w.click_button("effigy.revert_version")
     yield from w.wait_for(lambda: rig.data.effigy.avatar_id == before, "the version to be taken back", 30)
-    yield from settled()
+    yield from w.wait_for(lambda: near(cheeks()[0], w.results["before"][0]), "its picture", 30)
     w.results["reverted"] = cheeks()
 
 
