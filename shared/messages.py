@@ -44,7 +44,7 @@ __all__ = [  # what is defined elsewhere and used from here; the rest of this pa
     "Superseded",
 ]
 
-PROTOCOL_VERSION = 9
+PROTOCOL_VERSION = 10
 Array = NDArray[Any]
 
 
@@ -221,6 +221,7 @@ class JobInfo:
 
     avatar_id: what came of it; while a live training runs or is paused, the avatar that can be rendered meanwhile.
     report_folder: of a training its report, of an export what was written. place: in the queue, from 1; 0 out of it.
+    capture, preset: what a training was asked to train from and how.
     """
 
     job_id: str
@@ -238,6 +239,8 @@ class JobInfo:
     avatar_id: str = ""
     place: int = 0
     findings: tuple[Finding, ...] = ()
+    capture: str = ""
+    preset: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -145,6 +145,71 @@ class EFFIGY_OT_change_job(AskingOperator, bpy.types.Operator):
         self.report({"INFO"}, f"{reply.name}: asked to {self.action}, now {reply.state}")
 
 
+MENDING = {
+    "resume": "Go on from the job's checkpoint",
+    "again": "Train the same avatar from the same capture with this preset, as a new job",
+    "form": "Put what this job was asked into the form above, to be changed and trained again",
+    "check": "Put this job's capture into the form above and check it",
+}
+
+
+class EFFIGY_OT_mend_job(_Connected, bpy.types.Operator):
+    """Try what may help this training"""
+
+    bl_idname = "effigy.mend_job"
+    bl_label = "Mend Training"
+
+    job_id: StringProperty(options={"SKIP_SAVE"})
+    action: StringProperty(options={"SKIP_SAVE"})
+    preset: StringProperty(options={"SKIP_SAVE"})
+
+    @classmethod
+    def description(cls, context: Any, properties: Any) -> str:
+        """The button's own tooltip."""
+        return MENDING.get(properties.action, cls.__doc__)
+
+    def execute(self, context: Any) -> set[str]:
+        """Fill the form, where that is all; else ask the backend."""
+        if self.action != "form":
+            return super().execute(context)
+        self._fill(context, self._job())
+        return {"FINISHED"}
+
+    def message(self, context: Any) -> Any:
+        """What is asked."""
+        if self.action == "resume":
+            return messages.ChangeJob(self.job_id, "resume")
+        job = self._job()
+        self._fill(context, job)
+        if self.action == "check":
+            return desk_messages.StartCheck(uuid.uuid4().hex, self.capture(context))
+        return messages.StartTraining(uuid.uuid4().hex, job.name, job.capture, self.preset)
+
+    def answered(self, context: Any, reply: Any) -> None:
+        """Tell what happens now."""
+        if self.action == "check":
+            window = context.window_manager.effigy_panels
+            window.check_job, window.check_of = reply.job_id, chosen_capture(context.scene.effigy.training)
+        else:
+            self.report({"INFO"}, f"Training {reply.name} is {reply.state}")
+
+    def _job(self) -> messages.JobInfo:
+        state = CONNECTION.state
+        found = next((job for job in state.jobs if job.job_id == self.job_id), None) if state is not None else None
+        if found is None:
+            raise errors.NotFound("The job is listed no more", do="Start a new training")
+        return found
+
+    def _fill(self, context: Any, job: messages.JobInfo) -> None:
+        training = context.scene.effigy.training
+        known = CONNECTION.state.presets.captures if CONNECTION.state.presets is not None else {}
+        if job.capture in known:
+            training.source, training.capture = "EMBEDDED", job.capture
+        else:
+            training.source, training.folder = "FOLDER", job.capture
+        training.name, training.preset = job.name, self.preset or job.preset
+
+
 class EFFIGY_OT_open_folder(bpy.types.Operator):
     """Open the folder in the system's file browser"""
 
@@ -167,5 +232,6 @@ CLASSES = (
     EFFIGY_OT_start_training,
     EFFIGY_OT_start_live,
     EFFIGY_OT_change_job,
+    EFFIGY_OT_mend_job,
     EFFIGY_OT_open_folder,
 )

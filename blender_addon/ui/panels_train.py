@@ -9,6 +9,7 @@ import bpy
 from .._shared import messages
 from ..logic import curve_image
 from ..logic.link import UNFINISHED, LinkState
+from ..logic.remedies import job_remedies
 from ..services.connection import CONNECTION
 from ..services.pictures import PICTURES, folded
 from ..services.synthesis import SYNTHESIS
@@ -121,11 +122,20 @@ class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
         if job.losses and job.state in UNFINISHED:
             wrapped(box, context, f"{numbers(job.losses)}; {job.images_per_s:.1f} images/s")
         if job.message and job.message.lower() != job.state:
-            wrapped(box, context, job.message)
+            wrapped(box, context, job.message, icon="ERROR" if job.state == "failed" else "NONE")
+        if job.state == "failed" and job.kind == "train":
+            self._draw_remedies(box, state, job)
         for finding in job.findings:
             wrapped(box, context, finding.found, icon="INFO")
         if job.state in UNFINISHED:
             self._draw_pictures(box, state, job)
+
+    def _draw_remedies(self, box: Any, state: LinkState, job: messages.JobInfo) -> None:
+        offered = state.presets.presets if state.presets is not None else {}
+        row = box.row(align=True)
+        for remedy in job_remedies(job.message, job.preset, offered):
+            button = row.operator("effigy.mend_job", text=remedy.label, icon="MODIFIER")
+            button.job_id, button.action, button.preset = job.job_id, remedy.action, remedy.preset
 
     def _draw_buttons(self, row: Any, job: messages.JobInfo, last_place: int) -> None:
         live, trains = job.kind == "online", job.kind in ("train", "edit", "online")

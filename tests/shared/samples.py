@@ -59,7 +59,9 @@ def samples() -> dict[str, Any]:
     summary = dataclasses.replace(summary, relightable=True, edit=note)
     look = e.Look("Bronze", "bronze", "dark gold metal")
     job = m.JobInfo("j1", "train", "Anna", "running", 3, 10, 2.5, {"l1": 0.25}, 2.8, "Größe ✓", "2026-01-01")
-    job = dataclasses.replace(job, place=2, findings=(d.Finding("masks", "ok", "8 of 8"),))
+    job = dataclasses.replace(
+        job, place=2, findings=(d.Finding("masks", "ok", "8 of 8"),), capture="demo", preset="tiny"
+    )
     memory = m.PixelMemory(42, 7, "ab" * 16, 8192, 4096, 3, ("float16", "float32"), ((2, 3, 4), (2, 3, 1)))
     version = m.PROTOCOL_VERSION
     every = (

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ import pytest
 from PIL import Image
 
 from tests.windows.conftest import Open
-from tests.windows.session import start_backend, stop_backend
+from tests.windows.session import running_backend, start_backend, stop_backend
 
 SCRIPTS = Path(__file__).parent / "scripts"
+LIGHTS = ("captured", "sunset", "city", "point_left", "point_right", "area_and_sun", "lamps_off", "own_captured")
 
 
 class MortalBackend:
@@ -54,6 +56,37 @@ def mortal_backend(tmp_path: Path) -> MortalBackend:
     made = MortalBackend(home)
     yield made
     made.close()
+
+
+@pytest.fixture
+def lit_backend(tmp_path: Path) -> Iterator[str]:
+    """With 'painted', a person of painted materials."""
+    from avatars.avatar_folder import About, save_avatar
+    from tests.avatars.relit_files import painted_avatar
+
+    home = tmp_path / "lit"
+    (home / "library").mkdir(parents=True)
+    preview = np.full((8, 8, 4), 128, np.uint8)
+    save_avatar(home / "library" / "painted.avatar", painted_avatar(8000, 4), About("Painted"), preview)
+    with running_backend(home) as address:
+        yield address
+
+
+@pytest.mark.timeout(300)
+def test_lamps_and_hdris_light_a_person_from_where_they_are(open_blender: Open, lit_backend: str) -> None:
+    blender = open_blender()
+    if blender.version != "4.3":
+        pytest.skip("what is sent is the same in every version")
+    found = blender.run(SCRIPTS / "relit.py", "painted", address=lit_backend, timeout_s=250)
+    assert found.pop("faults") == []
+    lit = {name: np.array(found[name], float) for name in LIGHTS}
+    left, right = (lit["point_left"][side].mean() / lit["point_right"][side].mean() for side in (0, 1))
+    assert left > 1.1, "its right side, on the left of the view, is nearer to the first lamp"
+    assert right < 1 / 1.1
+    for name in ("sunset", "city", "point_left", "area_and_sun"):
+        assert lit[name].mean() > 2 * lit["lamps_off"].mean()
+    assert np.abs(lit["sunset"] / lit["sunset"].mean() - lit["city"] / lit["city"].mean()).max() > 0.03, "another hue"
+    np.testing.assert_allclose(lit["own_captured"], lit["captured"], atol=3)
 
 
 @pytest.mark.timeout(400)
