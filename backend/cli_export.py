@@ -54,8 +54,8 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "export",
         help="write an avatar, a posed frame or a sequence as files of other projects",
         description="rgbavatar and gaussian-avatars write a folder with the whole avatar; ply and spz write splats of "
-        "one posed frame into a file, or of --frames A:B into a folder; avatar copies Effigy's own NAME.avatar folder, "
-        "half as large with --half-deltas.",
+        "one posed frame into a file, or of --frames A:B into a folder; mesh writes a rigged, textured mesh (as effigy "
+        "mesh does); avatar copies Effigy's own NAME.avatar folder, half as large with --half-deltas.",
     )
     parser.add_argument("avatar", metavar="AVATAR", help="an id of the library, or a NAME.avatar folder")
     parser.add_argument("--format", required=True, choices=FORMATS)
@@ -99,7 +99,7 @@ def export_command(arguments: argparse.Namespace) -> int:
     splats = arguments.format in SPLATS
     check_export(arguments)
     library, avatar_id = avatar_place(arguments.avatar, (arguments.home or default_home()).expanduser() / "library")
-    device = prepare_device(arguments.device if splats else "cpu")
+    device = prepare_device(arguments.device if splats or arguments.format == "mesh" else "cpu")
     folder = Library(library).path(avatar_id)
     motion, frames = None, [arguments.frame]
     if arguments.format != "avatar":
@@ -148,8 +148,8 @@ def check_export(arguments: argparse.Namespace) -> None:
         raise BadConfig("--half-deltas belongs to avatar", found=f"--format {arguments.format}")
     if arguments.format == "avatar" and not arguments.output.name.endswith(SUFFIX):
         raise BadConfig("--output is no avatar's name", found=arguments.output.name, expected=f"NAME{SUFFIX}")
-    if arguments.format == "avatar" and (arguments.motion or arguments.frames):
-        raise BadConfig("--motion and --frames belong to other formats", found="--format avatar")
+    if arguments.format in ("avatar", "mesh") and (arguments.motion or arguments.frames):
+        raise BadConfig("--motion and --frames belong to other formats", found=f"--format {arguments.format}")
     if arguments.frames and not splats:
         raise BadConfig("--frames belongs to ply and spz", do="Give --frame, the pose the avatar is frozen at")
     if arguments.axes != "z-up" and arguments.format != "ply":

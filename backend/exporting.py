@@ -17,7 +17,7 @@ from shared.desk_messages import StartExport
 from shared.errors import BadConfig, EnvironmentFailed, nearest
 from shared.types import Camera, Motion
 
-FORMATS = ("rgbavatar", "gaussian-avatars", "ply", "spz", "avatar")
+FORMATS = ("rgbavatar", "gaussian-avatars", "ply", "spz", "mesh", "avatar")
 SPLATS = ("ply", "spz")
 """Formats that hold posed splats, one frame a file; the others hold the whole avatar in a folder."""
 AXES = ("z-up", "y-up", "y-down")
@@ -98,6 +98,13 @@ def write_export(
     if plan.form == "avatar":
         _make_parent(plan.output)
         export_avatar_folder(folder, plan.output, half_deltas=plan.half_deltas)
+        return []
+    if plan.form == "mesh":
+        from avatars.surface.asset import MeshSettings
+        from backend.meshes import write_mesh
+
+        _make_parent(plan.output)
+        write_mesh(folder, plan.output, MeshSettings(), device, lambda what, done, of: on_progress(done, of))
         return []
     avatar = load_avatar(folder, device)
     rig, moving = avatar.rig(), plan.motion or rest_motion(avatar)

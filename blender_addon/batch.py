@@ -21,7 +21,7 @@ from ._shared import errors
 from .engine import EffigyEngine
 from .logic import frames as frame_lists
 from .services import frame_files
-from .services.rig_info import avatar_of
+from .services.rig_info import is_drawn
 
 COMMAND = "effigy_render"
 TRIES = 3
@@ -103,7 +103,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _avatars(scene: Any) -> str:
     """The scene's avatars and the content they are pinned to."""
-    found = sorted({(o.data.effigy.avatar_id, o.data.effigy.digest) for o in scene.objects if avatar_of(o) is o})
+    found = sorted({(o.data.effigy.avatar_id, o.data.effigy.digest) for o in scene.objects if is_drawn(o)})
     named = ", ".join(f"{avatar} ({digest[:12] or 'any version'})" for avatar, digest in found)
     return f"Avatars: {named or 'none'}"
 

@@ -149,8 +149,9 @@ class StartExport:
     """Ask to write an avatar, or posed frames of it, to `output` on the backend's machine; answered by its JobInfo.
 
     format: 'ply' and 'spz' write posed splats, one file, or with `sequence` one file a frame into a folder; 'avatar',
-    'rgbavatar' and 'gaussian-avatars' a folder with the whole avatar. digest pins its content, empty accepts any.
-    rotations: [T, J, 3] rad; translations: [T, 3] m; expressions: [T, E]; T = 0 is the pose of the capture.
+    'rgbavatar' and 'gaussian-avatars' a folder with the whole avatar, 'mesh' one with a rigged mesh. digest pins its
+    content, empty accepts any. rotations: [T, J, 3] rad; translations: [T, 3] m; expressions: [T, E]; T = 0 is the pose
+    of the capture.
     """
 
     key: str

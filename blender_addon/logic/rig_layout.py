@@ -38,7 +38,8 @@ UPWARD_REGIONS = (HANDS,)
 class RigInfo:
     """The parts of a Rig that read-out and panels use. parents: [J] int32; rest_joints: [J, 3] m.
 
-    floor_m: z of the soles at rest in the armature's axes, None for rigs without feet.
+    floor_m: z of the soles at rest in the armature's axes, None for rigs without feet. canonical: [J, 3] rad, the pose
+    of the template that the armature's rest pose is; None for the template's own rest.
     """
 
     joint_names: tuple[str, ...]
@@ -47,6 +48,38 @@ class RigInfo:
     expression_names: tuple[str, ...]
     rest_pose: NDArray[np.float32]
     floor_m: float | None = None
+    canonical: NDArray[np.float32] | None = None
+
+    def bone_heads(self) -> Float64:
+        """Where the bones begin in the armature's rest pose, [J, 3] m."""
+        joints = self.rest_joints.astype(np.float64)
+        if self.canonical is None:
+            return joints
+        placed: Float64 = template.joint_transforms(self.canonical, joints, self.parents)[1][:, :3, 3]
+        return placed
+
+    def from_bones(self, axis_angles: ArrayLike) -> Float64:
+        """The template's rotations [..., J, 3] rad of those relative to the armature's rest pose."""
+        if self.canonical is None:
+            return np.asarray(axis_angles, np.float64)
+        own, above = self._canonical_turns()
+        turned = np.swapaxes(above, -1, -2) @ template.rotation_matrices(axis_angles) @ above @ own
+        return rotations.axis_angles_from_matrices(turned)
+
+    def to_bones(self, axis_angles: ArrayLike) -> Float64:
+        """Inverse of `from_bones`: joint j turns by C R_j c_j^-1 C^-1, c its canonical turn and C its parent's."""
+        if self.canonical is None:
+            return np.asarray(axis_angles, np.float64)
+        own, above = self._canonical_turns()
+        local = template.rotation_matrices(axis_angles) @ np.swapaxes(own, -1, -2)
+        return rotations.axis_angles_from_matrices(above @ local @ np.swapaxes(above, -1, -2))
+
+    def _canonical_turns(self) -> tuple[Float64, Float64]:
+        """(c [J, 3, 3] of each joint relative to its parent, C [J, 3, 3] of the parent in model axes)."""
+        assert self.canonical is not None
+        whole = template.joint_transforms(self.canonical, self.rest_joints, self.parents)[1][:, :3, :3]
+        above = np.where((self.parents >= 0)[:, None, None], whole[np.maximum(self.parents, 0)], np.eye(3))
+        return template.rotation_matrices(self.canonical.astype(np.float64)), above
 
 
 def bone_tails(joint_names: tuple[str, ...], parents: ArrayLike, rest_joints: ArrayLike) -> Float64:

@@ -16,7 +16,7 @@ from .rig_info import rig_of
 
 Float32 = NDArray[np.float32]
 MAX_FRAMES = 20_000
-MESH_ENDINGS = {"MESH": ".glb", "FBX": ".fbx"}
+MESH_ENDINGS = {"MESH": ".glb", "FBX": ".fbx", "USD": ".usdc"}
 
 
 def no_poses() -> tuple[Float32, Float32, Float32]:
@@ -62,7 +62,7 @@ def read_poses(
 
 
 def export_mesh(context: Any, armature: Any, form: str, path: Path) -> Path:
-    """Write armature, skinned proxy mesh and animation as 'MESH' (glTF binary) or 'FBX'; returns the file's path.
+    """Write armature, skinned mesh and animation as 'MESH' (glTF binary), 'FBX' or 'USD'; returns the file's path.
 
     Selection and visibility are put back. Raises EnvironmentFailed where the exporter is off or refuses.
     """
@@ -83,8 +83,16 @@ def export_mesh(context: Any, armature: Any, form: str, path: Path) -> Path:
         layer.objects.active = armature
         if form == "MESH":
             bpy.ops.export_scene.gltf(filepath=str(path), use_selection=True, export_format="GLB", export_morph=True)
+        elif form == "USD":
+            bpy.ops.wm.usd_export(filepath=str(path), selected_objects_only=True, export_animation=True)
         else:
-            bpy.ops.export_scene.fbx(filepath=str(path), use_selection=True, object_types={"ARMATURE", "MESH"})
+            bpy.ops.export_scene.fbx(
+                filepath=str(path),
+                use_selection=True,
+                object_types={"ARMATURE", "MESH"},
+                path_mode="COPY",
+                embed_textures=True,
+            )
     except (AttributeError, RuntimeError, OSError) as error:
         raise errors.EnvironmentFailed(
             "Blender's exporter did not write the mesh",

@@ -27,7 +27,8 @@ def key_motion(armature_object: Any, fitted: FittedMotion, start: int) -> Iterat
     rig, motion = rig_of(armature_object), fitted.motion
     bones, data = armature_object.pose.bones, armature_object.data
     rest = np.array([data.bones[name].matrix_local for name in rig.joint_names])
-    quaternions, locations = rig_layout.bones_from_pose(motion.rotations, motion.translations, rest, rig.parents)
+    turns = rig.to_bones(motion.rotations)
+    quaternions, locations = rig_layout.bones_from_pose(turns, motion.translations, rest, rig.parents)
     quaternions = rotations.continuous(quaternions)
     total = len(fitted.joints) + len(fitted.expressions)
     unlock_expressions(armature_object)

@@ -126,8 +126,9 @@ class EffigyExport(bpy.types.PropertyGroup):
                 "GaussianAvatars",
                 "The whole avatar as a model folder of GaussianAvatars; FLAME only",
             ),
-            ("MESH", "Proxy Mesh (glTF)", "Armature, skinned proxy mesh and animation by Blender's own exporter"),
-            ("FBX", "Proxy Mesh (FBX)", "Armature, skinned proxy mesh and animation by Blender's own exporter"),
+            ("MESH", "Mesh (glTF)", "Armature, skinned mesh and animation by Blender's own exporter"),
+            ("FBX", "Mesh (FBX)", "Armature, skinned mesh and animation by Blender's own exporter"),
+            ("USD", "Mesh (USD)", "Armature, skinned mesh and animation by Blender's own exporter"),
         ],
         default="ply",
     )

@@ -44,7 +44,7 @@ class AvatarState:
 
 
 def read_avatars(depsgraph: Any, view_layer: Any = None) -> list[AvatarState]:
-    """All avatars a depsgraph shows, also those inside instanced collections, in a fixed order.
+    """All avatars a depsgraph shows that the backend draws, also those inside instanced collections, in a fixed order.
 
     view_layer: whose holdout and indirect-only collections count; an avatar that is only seen indirectly is left out.
     Raises BadAvatar for an armature that is mirrored, unevenly scaled or whose rest pose was edited.
@@ -52,7 +52,7 @@ def read_avatars(depsgraph: Any, view_layer: Any = None) -> list[AvatarState]:
     found = []
     for instance in depsgraph.object_instances:
         evaluated = instance.object
-        if evaluated.type != "ARMATURE" or not evaluated.data.effigy.avatar_id:
+        if evaluated.type != "ARMATURE" or not evaluated.data.effigy.avatar_id or evaluated.data.effigy.mesh_only:
             continue
         # An instance is only valid inside this loop: everything is copied out of it.
         key: tuple[Any, ...] = (evaluated.original.name_full,)
@@ -81,14 +81,14 @@ def read_avatar(evaluated: Any, depsgraph: Any, world_from_avatar: Float64, key:
     rig = rig_of(evaluated)
     name = evaluated.original.name
     posed, rest = _bone_matrices(evaluated, rig, name)
-    rig_layout.check_rest(rest, rig.rest_joints, rig.joint_names, name)
+    rig_layout.check_rest(rest, rig.bone_heads(), rig.joint_names, name)
     rotations, translation = rig_layout.pose_from_bones(posed, rest, rig.parents)
     return AvatarState(
         key,
         evaluated.data.effigy.avatar_id,
         evaluated.data.effigy.digest,
         rig_layout.rigid_with_uniform_scale(world_from_avatar, name),
-        rotations.astype(np.float32),
+        rig.from_bones(rotations).astype(np.float32),
         translation.astype(np.float32),
         _expressions(evaluated, rig, depsgraph),
         light=scene_light.own_light(evaluated),

@@ -18,7 +18,7 @@ def set_pose(armature_object: Any, rotations: ArrayLike, translation: ArrayLike 
     rig = rig_of(armature_object)
     bones = armature_object.pose.bones
     rest = np.array([armature_object.data.bones[name].matrix_local for name in rig.joint_names])
-    quaternions, location = rig_layout.bones_from_pose(rotations, translation, rest, rig.parents)
+    quaternions, location = rig_layout.bones_from_pose(rig.to_bones(rotations), translation, rest, rig.parents)
     for name, parent, quaternion in zip(rig.joint_names, rig.parents, quaternions, strict=True):
         bone = bones[name]
         if bone.rotation_mode != "QUATERNION":

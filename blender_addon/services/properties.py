@@ -23,6 +23,9 @@ class EffigyAvatar(bpy.types.PropertyGroup):
         name="Digest", description="Content of the avatar this armature was made for; empty accepts any"
     )
     avatar_name: StringProperty(name="Name")
+    mesh_only: BoolProperty(
+        name="Mesh Only", description="An ordinary mesh stands for the person; the backend draws nothing here"
+    )
     relightable: BoolProperty(
         name="Relightable",
         description="The avatar holds materials, so that any light is shaded on it; others only estimate new light",

@@ -23,15 +23,30 @@ def add_avatar(context: Any, detail: messages.AvatarDetail) -> Any:
 
     A body's object has its origin between the soles, a head's where its template has it.
     """
-    if context.object is not None and context.object.mode != "OBJECT":
-        bpy.ops.object.mode_set(mode="OBJECT")
     name = detail.summary.name or detail.summary.avatar_id
-    armature = bpy.data.armatures.new(name)
+    rig_object = new_armature(context, name)
+    armature = rig_object.data
     armature.effigy.avatar_id = detail.summary.avatar_id
     armature.effigy.digest = detail.summary.digest
     armature.effigy.avatar_name = name
     armature.effigy.relightable = detail.summary.relightable
     armature.effigy.rig = rig_to_json(detail.rig, detail.rest_pose, _floor_m(detail))
+    make_bones(rig_object, detail.rig)
+    rig_shapes.assign_collections(armature)
+    rig_shapes.set_shapes(rig_object, detail.rig.joint_names, context.scene)
+    proxy = rig_proxy.make_proxy(name, detail.proxy, detail.rig)
+    context.collection.objects.link(proxy)
+    rig_proxy.bind(proxy, rig_object, detail.proxy, detail.rig)
+    turn_jaw_by_visemes(rig_object, proxy)
+    pose_write.set_captured_pose(rig_object)
+    return rig_object
+
+
+def new_armature(context: Any, name: str) -> Any:
+    """An armature object without bones, in the scene, selected and active."""
+    if context.object is not None and context.object.mode != "OBJECT":
+        bpy.ops.object.mode_set(mode="OBJECT")
+    armature = bpy.data.armatures.new(name)
     rig_object = bpy.data.objects.new(name, armature)
     rig_object.show_in_front = True
     armature.display_type = "STICK"  # thin enough to see the face behind
@@ -40,14 +55,6 @@ def add_avatar(context: Any, detail: messages.AvatarDetail) -> Any:
         selected.select_set(False)
     context.view_layer.objects.active = rig_object
     rig_object.select_set(True)
-    _make_bones(rig_object, detail.rig)
-    rig_shapes.assign_collections(armature)
-    rig_shapes.set_shapes(rig_object, detail.rig.joint_names, context.scene)
-    proxy = rig_proxy.make_proxy(name, detail.proxy, detail.rig)
-    context.collection.objects.link(proxy)
-    rig_proxy.bind(proxy, rig_object, detail.proxy, detail.rig)
-    _turn_jaw_by_visemes(rig_object, proxy)
-    pose_write.set_captured_pose(rig_object)
     return rig_object
 
 
@@ -57,7 +64,8 @@ def _floor_m(detail: messages.AvatarDetail) -> float | None:
     return float(detail.proxy.vertices[:, 2].min()) if has_feet and len(detail.proxy.vertices) else None
 
 
-def _make_bones(rig_object: Any, rig: types.Rig) -> None:
+def make_bones(rig_object: Any, rig: types.Rig) -> None:
+    """Bones of the rig's joints along the limbs, their channels, limits and the carrier of the visemes."""
     tails = rig_layout.bone_tails(rig.joint_names, rig.parents, rig.rest_joints)
     bpy.ops.object.mode_set(mode="EDIT")
     try:
@@ -93,7 +101,8 @@ def _add_viseme_bone(bones: Any) -> None:
     carrier.parent, jaw.parent = jaw.parent, carrier
 
 
-def _turn_jaw_by_visemes(rig_object: Any, proxy: Any) -> None:
+def turn_jaw_by_visemes(rig_object: Any, proxy: Any) -> None:
+    """Let the shape keys of visemes open the jaw through its carrier, where the rig has one."""
     carrier = rig_object.pose.bones.get(VISEME_BONE)
     if carrier is None:
         return

@@ -13,8 +13,16 @@ from .._shared import errors, types
 from ..logic.rig_layout import RigInfo
 
 
-def rig_to_json(rig: types.Rig, rest_pose: NDArray[Any], floor_m: float | None = None) -> str:
-    """The text stored on the armature. rest_pose: [J, 3] rad, the pose the avatar was captured in."""
+def rig_to_json(
+    rig: types.Rig,
+    rest_pose: NDArray[Any],
+    floor_m: float | None = None,
+    canonical: NDArray[Any] | None = None,
+) -> str:
+    """The text stored on the armature. rest_pose: [J, 3] rad, the pose the avatar was captured in.
+
+    canonical: [J, 3] rad, the pose that is the armature's rest pose, where that is not the template's.
+    """
     return json.dumps(
         {
             "joints": rig.joint_names,
@@ -23,6 +31,7 @@ def rig_to_json(rig: types.Rig, rest_pose: NDArray[Any], floor_m: float | None =
             "expressions": rig.expression_names,
             "rest_pose": np.round(np.asarray(rest_pose, dtype=float), 7).tolist(),
             "floor": floor_m,
+            "canonical": None if canonical is None else np.round(np.asarray(canonical, dtype=float), 7).tolist(),
         }
     )
 
@@ -39,6 +48,7 @@ def rig_from_json(text: str) -> RigInfo:
             tuple(stored["expressions"]),
             np.asarray(stored["rest_pose"], np.float32),
             None if stored.get("floor") is None else float(stored["floor"]),
+            None if stored.get("canonical") is None else np.asarray(stored["canonical"], np.float32),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise errors.BadAvatar(
@@ -57,6 +67,11 @@ def proxy_of(armature_object: Any) -> Any | None:
     """The proxy mesh object of an avatar's armature, None where it was deleted."""
     original = armature_object.original
     return next((child for child in original.children if child.type == "MESH" and child.data.effigy_proxy), None)
+
+
+def is_drawn(any_object: Any) -> bool:
+    """Whether the backend draws an avatar where this object is: an armature that no ordinary mesh stands for."""
+    return rig_of(any_object) is not None and not any_object.data.effigy.mesh_only
 
 
 def avatar_of(any_object: Any) -> Any | None:
