@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
+from avatars.relit_field.fused import fused
+
 SOFTNESS = 100.0
 
 
@@ -65,17 +67,25 @@ class DistanceNetwork(nn.Module):
     def with_slope(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """[P, features] of [P, 3 + grid], and the distance's slope in the inputs [P, 3 + grid], by the chain rule: one
         gradient of it is a gradient of normals."""
-        weights = [g * v / v.norm(dim=1, keepdim=True).clamp_min(1e-12) for v, g in zip(self.v, self.g, strict=True)]
-        found, bent = inputs, []
-        for number, (weight, b) in enumerate(zip(weights, self.b, strict=True)):
-            found = linear(found, weight, b)
-            if number < len(weights) - 1:
-                bent.append(torch.sigmoid(SOFTNESS * found))
-                found = softplus(found, beta=SOFTNESS)
-        slope = weights[-1][:1].expand(len(inputs), -1)
-        for weight, share in zip(reversed(weights[:-1]), reversed(bent), strict=True):
-            slope = (slope * share) @ weight
-        return found, slope
+        found: tuple[Tensor, Tensor] = _with_slope(inputs, tuple(self.v), tuple(self.g), tuple(self.b))
+        return found
+
+
+@fused
+def _with_slope(
+    inputs: Tensor, directions: tuple[Tensor, ...], lengths: tuple[Tensor, ...], biases: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor]:
+    weights = [g * v / v.norm(dim=1, keepdim=True).clamp_min(1e-12) for v, g in zip(directions, lengths, strict=True)]
+    found, bent = inputs, []
+    for number, (weight, b) in enumerate(zip(weights, biases, strict=True)):
+        found = linear(found, weight, b)
+        if number < len(weights) - 1:
+            bent.append(torch.sigmoid(SOFTNESS * found))
+            found = softplus(found, beta=SOFTNESS)
+    slope = weights[-1][:1].expand(len(inputs), -1)
+    for weight, share in zip(reversed(weights[:-1]), reversed(bent), strict=True):
+        slope = (slope * share) @ weight
+    return found, slope
 
 
 def evenly_spread(count: int) -> Tensor:
@@ -118,16 +128,24 @@ class LipschitzNetwork(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[P, outputs] of [P, inputs], before any squashing."""
-        found = inputs
-        for number, (w, b, c) in enumerate(zip(self.w, self.b, self.c, strict=True)):
-            held = w * (softplus(c) / w.abs().sum(1, keepdim=True).clamp_min(1e-12)).clamp(max=1)
-            found = linear(found, held, b)
-            found = torch.relu(found) if number < len(self.w) - 1 else found
+        found: Tensor = _held(inputs, tuple(self.w), tuple(self.b), tuple(self.c))
         return found
 
     def bound(self) -> Tensor:
         """The product of the layers' bounds: no output changes by more than this when inputs change by 1."""
         return torch.stack([softplus(c) for c in self.c]).prod()
+
+
+@fused
+def _held(
+    inputs: Tensor, weights: tuple[Tensor, ...], biases: tuple[Tensor, ...], bounds: tuple[Tensor, ...]
+) -> Tensor:
+    found = inputs
+    for number, (w, b, c) in enumerate(zip(weights, biases, bounds, strict=True)):
+        held = w * (softplus(c) / w.abs().sum(1, keepdim=True).clamp_min(1e-12)).clamp(max=1)
+        found = linear(found, held, b)
+        found = torch.relu(found) if number < len(weights) - 1 else found
+    return found
 
 
 def _inverse_softplus(value: Tensor) -> Tensor:
@@ -178,6 +196,12 @@ def sphere_harmonics_16(directions: Tensor) -> Tensor:
 
     All products of three coordinates, then one matrix: few operations, which is what a GPU's host has to hand out.
     """
+    found: Tensor = _products(directions, _harmonics(directions.device, directions.dtype))
+    return found
+
+
+@fused
+def _products(directions: Tensor, factors: Tensor) -> Tensor:
     one = torch.cat((torch.ones_like(directions[:, :1]), directions), -1)
     two = (one[:, :, None] * one[:, None]).flatten(1)
-    return (two[:, :, None] * one[:, None]).flatten(1) @ _harmonics(directions.device, directions.dtype)
+    return (two[:, :, None] * one[:, None]).flatten(1) @ factors

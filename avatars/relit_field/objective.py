@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -118,6 +119,10 @@ def _shaded(
     order = torch.argsort(uniform((len(hit),), generator, hit.device))
     chosen = hit[order[: config.light.rays]].sort().values
     part, rows = rays_of(traced, chosen)
+    if not config.light.bends:
+        geometry = part.geometry
+        kept = replace(geometry, features=geometry.features.detach(), gradient=geometry.gradient.detach())
+        part = replace(part, geometry=kept, normals=part.normals.detach())
     materials = person.fields.materials(part.canonical, part.geometry.features, levels)
     cell_m = config.light.training_cell_m
     lattice = posed_distance(person, pose, levels, cell_m) if cell_m > 0 else None

@@ -24,6 +24,8 @@ from avatars.rendering.cameras import CameraBatch
 RAYS_AT_ONCE = {"cpu": 4096, "cuda": 1 << 17}
 SHADED_AT_ONCE = {"cpu": 1 << 17, "cuda": 1 << 22}
 """Secondary rays under way at a time."""
+LEAST_SAMPLES = 64
+"""Light directions a pixel where training is content with fewer."""
 FAINT = 0.02
 """Rays with less opacity than this are empty."""
 
@@ -44,7 +46,7 @@ def picture(
     """One picture [1, H, W, ...] through one camera, without gradients; the same for the same seed.
 
     light: shade with it, None for the radiance field. samples: light directions a pixel in place of the configured
-    ones, 0 for those. maps: without them materials are 0, which saves time. lattice: False asks the fields along whole
+    ones, 0 for those (at least LEAST_SAMPLES). maps: without them materials are 0, which saves time. lattice: False asks the fields along whole
     rays, as training does, which takes many times as long; a lattice of the pose leaves out where nothing shows.
     """
     width, height = camera.width_px, camera.height_px
@@ -61,7 +63,8 @@ def picture(
     found = torch.zeros(len(pixels), 13, device=device)
     generator = torch.Generator(device).manual_seed(seed)
     settings = config.light
-    if samples:
+    samples = samples or max(LEAST_SAMPLES, settings.rows * settings.columns)
+    if samples != settings.rows * settings.columns:
         rows = max(1, round((samples / 2) ** 0.5))
         settings = replace(settings, rows=rows, columns=max(1, samples // rows))
     shaded_at_once = max(1, SHADED_AT_ONCE[device.type] // (settings.rows * settings.columns))

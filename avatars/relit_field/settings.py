@@ -62,7 +62,7 @@ class ArticulationSettings:
     parts: int = 3
     guide: int = 32
     guide_vertices: int = 2000
-    iterations: int = 10
+    iterations: int = 20
     converged_m: float = 1e-5
     accepted_m: float = 1e-3
     near_template_m: float = 0.12
@@ -97,7 +97,7 @@ class LightSettings:
     published. cell_m: in pictures, what is in a light's way is asked of a lattice of the pose with such cells;
     training_cell_m: the same in training, which makes a lattice a step; 0: of the fields, as published.
     far_m: how far a secondary ray looks, in coarse steps and then fine ones. lobes of the learned light, or with kind
-    'latlong' a picture of height rows.
+    'latlong' a picture of height rows. bends: whether what shading wants reaches the shape as well as the materials.
     """
 
     kind: Literal["lobes", "latlong"] = "lobes"
@@ -115,6 +115,7 @@ class LightSettings:
     coarse_steps: int = 64
     fine_steps: int = 4
     bounce: bool = True
+    bends: bool = True
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,8 @@ class PoseSettings:
 @dataclass(frozen=True)
 class TeacherConfig:
     """An implicit teacher. mesh_resolution: cells along the longest side of its mesh. evaluated_images: how many
-    held-out pictures it is measured on."""
+    held-out pictures it is measured on. fused: torch compiles the networks and the shading of training (about a minute
+    at the start), for long runs on a CUDA device."""
 
     fields: FieldSettings = field(default_factory=FieldSettings)
     articulation: ArticulationSettings = field(default_factory=ArticulationSettings)
@@ -180,6 +182,7 @@ class TeacherConfig:
     poses: PoseSettings = field(default_factory=PoseSettings)
     mesh_resolution: int = 512
     evaluated_images: int = 4
+    fused: bool = False
 
 
 def check_teacher(config: TeacherConfig) -> None:

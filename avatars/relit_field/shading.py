@@ -18,6 +18,7 @@ from avatars.lighting.brdf import brdf
 from avatars.relit_field.body import PosedBody
 from avatars.relit_field.compositing import drawn
 from avatars.relit_field.fields import Materials, laplace_density
+from avatars.relit_field.fused import fused
 from avatars.relit_field.light import KnownLight, Light
 from avatars.relit_field.march import Person, Traced
 from avatars.relit_field.posed_distance import PosedDistance
@@ -113,7 +114,15 @@ def _reflected(traced: Traced, materials: Materials, ray: Tensor, place: Tensor,
     to_eye = -traced.rays.directions[ray]
     columns = (traced.normals, materials.albedo, materials.roughness, materials.metallic)
     normal, *stuff = torch.cat(columns, -1).index_select(0, place).split((3, 3, 1, 1), -1)
-    diffuse, specular = brdf(facing(normal, to_eye), to_eye, to_light, *stuff)
+    found: Tensor = _sent_back(normal, to_eye, to_light, *stuff)
+    return found
+
+
+@fused
+def _sent_back(
+    normal: Tensor, to_eye: Tensor, to_light: Tensor, albedo: Tensor, roughness: Tensor, metallic: Tensor
+) -> Tensor:
+    diffuse, specular = brdf(facing(normal, to_eye), to_eye, to_light, albedo, roughness, metallic)
     return (diffuse + specular) * (normal * to_light).sum(-1, keepdim=True)
 
 

@@ -16,6 +16,7 @@ from torch.nn.functional import avg_pool2d, normalize, pad
 
 from avatars.lighting.brdf import SMOOTHEST, ggx, smith_lambda, visible_half_vectors
 from avatars.lighting.latlong import columns_rows, pixel_directions, row_solid_angles
+from avatars.relit_field.fused import fused
 from avatars.relit_field.light import KnownLight, Light
 from avatars.relit_field.rays import uniform
 
@@ -127,29 +128,51 @@ def importance(
     Without gradients.
     """
     with torch.no_grad():
-        rays, device = len(normals), normals.device
         parts = shares(count)
-        shift = uniform((rays, 1, 3), generator, device)
-        sets = [(_points(part, device) + shift).frac() for part in parts]
-        frame = _frame(normals, to_eye)
-        alpha = roughness.clamp_min(SMOOTHEST).square()[:, None]
-        n_dot_v = (normals * to_eye).sum(-1).clamp(1e-3, 1)[:, None]
-        radius, turn = sets[1][..., 0].sqrt(), 2 * math.pi * sets[1][..., 1]
-        up = (1 - radius.square()).clamp_min(0).sqrt()
-        diffuse = torch.stack((radius * turn.cos(), radius * turn.sin(), up), -1)
-        half = visible_half_vectors(sets[2][..., :2], n_dot_v, alpha)
-        eye = torch.cat(((1 - n_dot_v.square()).clamp_min(0).sqrt(), torch.zeros_like(n_dot_v), n_dot_v), -1)[:, None]
-        mirrored = 2 * (eye * half).sum(-1, keepdim=True) * half - eye
-        local = torch.cat((diffuse, mirrored), 1) @ frame
-        to_light = normalize(torch.cat((sky.drawn(sets[0][..., :2]), local), 1), dim=-1)
-        cosine = (to_light @ normals[..., None])[..., 0]
-        middle = normalize(to_light + to_eye[:, None], dim=-1)
-        n_dot_h = (middle @ normals[..., None])[..., 0]
-        gloss = ggx(n_dot_h, alpha) / (4 * n_dot_v * (1 + smith_lambda(n_dot_v, alpha)))
-        gloss = torch.where(n_dot_h > 0, gloss, torch.zeros_like(gloss))
-        density = parts[0] * sky.at(to_light) + parts[1] * cosine.clamp_min(0) / math.pi + parts[2] * gloss
-        weight = 1 / density.clamp_min(1e-6)
-        return Directions(to_light, weight, torch.cat([part[..., 2] for part in sets], 1))
+        shift = uniform((len(normals), 1, 3), generator, normals.device)
+        points = torch.cat([_points(part, normals.device) for part in parts])
+        found = _importance(
+            normals, to_eye, roughness, points, shift, sky.density, sky.reached, sky.height, sky.rotation_rad, *parts
+        )
+        return Directions(*found)
+
+
+@fused
+def _importance(
+    normals: Tensor,
+    to_eye: Tensor,
+    roughness: Tensor,
+    points: Tensor,
+    shift: Tensor,
+    density: Tensor,
+    reached: Tensor,
+    height: int,
+    rotation_rad: float,
+    by_sky: int,
+    by_cosine: int,
+    by_gloss: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    sky = Sky(density, reached, height, rotation_rad)
+    moved = (points + shift).frac()
+    of_sky, of_cosine, of_gloss = moved[..., :2].split((by_sky, by_cosine, by_gloss), 1)
+    frame = _frame(normals, to_eye)
+    alpha = roughness.clamp_min(SMOOTHEST).square()[:, None]
+    n_dot_v = (normals * to_eye).sum(-1).clamp(1e-3, 1)[:, None]
+    radius, turn = of_cosine[..., 0].sqrt(), 2 * math.pi * of_cosine[..., 1]
+    up = (1 - radius.square()).clamp_min(0).sqrt()
+    diffuse = torch.stack((radius * turn.cos(), radius * turn.sin(), up), -1)
+    half = visible_half_vectors(of_gloss, n_dot_v, alpha)
+    eye = torch.cat(((1 - n_dot_v.square()).clamp_min(0).sqrt(), torch.zeros_like(n_dot_v), n_dot_v), -1)[:, None]
+    mirrored = 2 * (eye * half).sum(-1, keepdim=True) * half - eye
+    local = torch.cat((diffuse, mirrored), 1) @ frame
+    to_light = normalize(torch.cat((sky.drawn(of_sky), local), 1), dim=-1)
+    cosine = (to_light @ normals[..., None])[..., 0]
+    middle = normalize(to_light + to_eye[:, None], dim=-1)
+    n_dot_h = (middle @ normals[..., None])[..., 0]
+    gloss = ggx(n_dot_h, alpha) / (4 * n_dot_v * (1 + smith_lambda(n_dot_v, alpha)))
+    gloss = torch.where(n_dot_h > 0, gloss, torch.zeros_like(gloss))
+    total = by_sky * sky.at(to_light) + by_cosine * cosine.clamp_min(0) / math.pi + by_gloss * gloss
+    return to_light, 1 / total.clamp_min(1e-6), moved[..., 2]
 
 
 def _frame(normals: Tensor, to_eye: Tensor) -> Tensor:

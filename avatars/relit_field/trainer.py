@@ -13,6 +13,7 @@ from avatars.avatar import Avatar
 from avatars.captures.capture import Capture
 from avatars.relit_field.body import PosedBody
 from avatars.relit_field.corrected_poses import CorrectedPoses
+from avatars.relit_field.fused import fusing
 from avatars.relit_field.inverse_skinning import PART_JOINTS
 from avatars.relit_field.model import TeacherModel
 from avatars.relit_field.objective import losses
@@ -108,18 +109,19 @@ class TeacherTrainer:
             pose = self.posed(frame)
             pixels = choose_pixels(alphas[number], self.config.teacher.march, self.generator)
             rays = pixel_rays(batch.cameras.one(number), pixels.flip(1) + 0.5, pose.low, pose.high)
-            terms = losses(
-                self.model.person,
-                self.model.light,
-                pose,
-                rays,
-                targets[number][pixels[:, 0], pixels[:, 1]],
-                alphas[number][pixels[:, 0], pixels[:, 1]],
-                batch.backgrounds[number],
-                self.config.teacher,
-                at,
-                self.generator,
-            )
+            with fusing(self.config.teacher.fused):
+                terms = losses(
+                    self.model.person,
+                    self.model.light,
+                    pose,
+                    rays,
+                    targets[number][pixels[:, 0], pixels[:, 1]],
+                    alphas[number][pixels[:, 0], pixels[:, 1]],
+                    batch.backgrounds[number],
+                    self.config.teacher,
+                    at,
+                    self.generator,
+                )
             if self.corrects():
                 far = self.turns[frame].square().mean() + self.shifts[frame].square().mean()
                 terms["poses"] = self.config.teacher.poses.weight * far

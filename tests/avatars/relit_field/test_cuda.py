@@ -6,12 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from avatars.captures.opening import open_capture
 from avatars.relit_field.body import CanonicalBody
+from avatars.relit_field.fields import Fields
+from avatars.relit_field.fused import fusing
 from avatars.relit_field.hash_grid import HashGrid
 from avatars.relit_field.inverse_skinning import canonical_roots, roots_plainly
-from avatars.relit_field.settings import GridSettings
+from avatars.relit_field.light import LobeLight
+from avatars.relit_field.settings import FieldSettings, GridSettings, LightSettings
+from avatars.relit_field.shading import _sent_back
+from avatars.relit_field.sky import importance, sky_of
 from avatars.relit_field.trainer import TeacherTrainer
 from avatars.templates.opening import reference_of
 from avatars.training.config import load_config
@@ -59,6 +65,31 @@ def test_places_are_those_of_the_plain_method() -> None:
     assert float(sure.any(1).float().mean()) > 0.98
     assert float((found.places - plain).norm(dim=-1)[sure].max()) < 1e-3
     assert canonical_roots(posed[:0], pose.blend, pose.inverse, pose.guide, body.settings).places.shape[0] == 0
+
+
+def test_compiled_functions_say_the_same() -> None:
+    """Values and slopes of networks, reflection and drawn directions, with torch's compiler and without."""
+    generator = torch.Generator().manual_seed(0)
+    fields = Fields(FieldSettings(grid=GridSettings(levels=4, table_log2=12)), torch.zeros(3), 1.0, generator).to(CUDA)
+    places = (torch.rand(700, 3, generator=generator) - 0.5).to(CUDA)
+    sky = sky_of(LobeLight(LightSettings(lobes=8), generator).to(CUDA))
+    normals = normalize(places, dim=-1)
+
+    def answers(wanted: bool) -> list[torch.Tensor]:
+        with fusing(wanted):
+            geometry = fields.geometry(places)
+            stuff = fields.materials(places, geometry.features)
+            rough = 0.3 + 0.6 * stuff.roughness
+            lit = _sent_back(normals, normals, normals, stuff.albedo, rough, stuff.metallic)
+            seen = fields.radiance(places, geometry.features, normals, normals)
+            slopes = torch.autograd.grad(
+                lit.sum() + seen.sum() + geometry.gradient.sum(), list(fields.parameters())[:6]
+            )
+            drawn = importance(normals, normals, rough[:, 0].detach(), sky, 32, torch.Generator(CUDA).manual_seed(1))
+        return [geometry.gradient, lit, seen, drawn.to_light, *slopes]
+
+    for ours, plain in zip(answers(True), answers(False), strict=True):
+        assert float((ours - plain).abs().max()) < 2e-3 * float(plain.abs().max()) + 1e-5
 
 
 def test_it_trains_and_goes_on(tmp_path: Path) -> None:
