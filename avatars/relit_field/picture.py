@@ -46,8 +46,9 @@ def picture(
     """One picture [1, H, W, ...] through one camera, without gradients; the same for the same seed.
 
     light: shade with it, None for the radiance field. samples: light directions a pixel in place of the configured
-    ones, 0 for those (at least LEAST_SAMPLES). maps: without them materials are 0, which saves time. lattice: False asks the fields along whole
-    rays, as training does, which takes many times as long; a lattice of the pose leaves out where nothing shows.
+    ones, 0 for those (at least LEAST_SAMPLES). maps: without them materials are 0, which saves time. lattice: False
+    asks the fields along whole rays, as training does, which takes many times as long; a lattice of the pose leaves
+    out where nothing shows.
     """
     width, height = camera.width_px, camera.height_px
     device = camera.K.device

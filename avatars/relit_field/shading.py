@@ -114,14 +114,15 @@ def _reflected(traced: Traced, materials: Materials, ray: Tensor, place: Tensor,
     to_eye = -traced.rays.directions[ray]
     columns = (traced.normals, materials.albedo, materials.roughness, materials.metallic)
     normal, *stuff = torch.cat(columns, -1).index_select(0, place).split((3, 3, 1, 1), -1)
-    found: Tensor = _sent_back(normal, to_eye, to_light, *stuff)
+    found: Tensor = sent_back(normal, to_eye, to_light, *stuff)
     return found
 
 
 @fused
-def _sent_back(
+def sent_back(
     normal: Tensor, to_eye: Tensor, to_light: Tensor, albedo: Tensor, roughness: Tensor, metallic: Tensor
 ) -> Tensor:
+    """BRDF times cosine [N, 3] of surfaces [N]; a normal that looks away from the eye is bent for the BRDF alone."""
     diffuse, specular = brdf(facing(normal, to_eye), to_eye, to_light, albedo, roughness, metallic)
     return (diffuse + specular) * (normal * to_light).sum(-1, keepdim=True)
 

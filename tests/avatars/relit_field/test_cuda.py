@@ -16,7 +16,7 @@ from avatars.relit_field.hash_grid import HashGrid
 from avatars.relit_field.inverse_skinning import canonical_roots, roots_plainly
 from avatars.relit_field.light import LobeLight
 from avatars.relit_field.settings import FieldSettings, GridSettings, LightSettings
-from avatars.relit_field.shading import _sent_back
+from avatars.relit_field.shading import sent_back
 from avatars.relit_field.sky import importance, sky_of
 from avatars.relit_field.trainer import TeacherTrainer
 from avatars.templates.opening import reference_of
@@ -80,11 +80,10 @@ def test_compiled_functions_say_the_same() -> None:
             geometry = fields.geometry(places)
             stuff = fields.materials(places, geometry.features)
             rough = 0.3 + 0.6 * stuff.roughness
-            lit = _sent_back(normals, normals, normals, stuff.albedo, rough, stuff.metallic)
+            lit = sent_back(normals, normals, normals, stuff.albedo, rough, stuff.metallic)
             seen = fields.radiance(places, geometry.features, normals, normals)
-            slopes = torch.autograd.grad(
-                lit.sum() + seen.sum() + geometry.gradient.sum(), list(fields.parameters())[:6]
-            )
+            learned = [*fields.shape.parameters(), *fields.material.w, *fields.colour.w]
+            slopes = torch.autograd.grad(lit.sum() + seen.sum() + geometry.gradient.sum(), learned)
             drawn = importance(normals, normals, rough[:, 0].detach(), sky, 32, torch.Generator(CUDA).manual_seed(1))
         return [geometry.gradient, lit, seen, drawn.to_light, *slopes]
 
