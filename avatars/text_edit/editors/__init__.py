@@ -7,6 +7,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Protocol
 
 from avatars.text_edit.config import EditorSettings
+from avatars.text_edit.editors.facts import EditorFacts, check_prompt, editor_facts
 from shared.errors import BadConfig, nearest
 
 if TYPE_CHECKING:
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
     from avatars.text_edit.views import Views
 
-TABLE: Mapping[str, str] = {}
+__all__ = ["TABLE", "Editor", "EditorFacts", "check_prompt", "editor_facts", "open_editor"]
+TABLE: Mapping[str, str] = {
+    "built_in": "avatars.text_edit.editors.built_in:make_built_in",
+}
 """Name -> module:function that makes the editor for a device."""
 
 
@@ -23,13 +27,14 @@ class Editor(Protocol):
     """Changes pictures as a prompt says.
 
     rounds: 'interval' for one that edits single pictures between steps with partial noise, 'rounds' for one that wants
-    to edit the whole set at once, a few times in a run.
+    to edit the whole set at once, a few times in a run. deterministic: gives the same picture for the same view.
     """
 
     name: str
     licence: str
     needs_maps: bool
     rounds: str
+    deterministic: bool
 
     def prepare(self, prompt: str, settings: EditorSettings) -> None:
         """Understand a prompt. Raises BadConfig with one sentence where it cannot."""
