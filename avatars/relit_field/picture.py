@@ -68,8 +68,13 @@ def picture(
     if samples != settings.rows * settings.columns:
         rows = max(1, round((samples / 2) ** 0.5))
         settings = replace(settings, rows=rows, columns=max(1, samples // rows))
-    shaded_at_once = max(1, SHADED_AT_ONCE[device.type] // (settings.rows * settings.columns))
-    at_once = RAYS_AT_ONCE[device.type] if distances is not None else min(RAYS_AT_ONCE[device.type], shaded_at_once)
+    at_once, shaded_at_once = (
+        RAYS_AT_ONCE[device.type],
+        SHADED_AT_ONCE[device.type] // (settings.rows * settings.columns),
+    )
+    if distances is None:  # each secondary ray is then many places in the fields
+        shaded_at_once //= 8
+        at_once = min(at_once, max(1, shaded_at_once))
     forward = camera.camera_from_world[0, 2, :3]
     with torch.no_grad():
         for begun in range(0, len(hit), at_once):
@@ -84,7 +89,7 @@ def picture(
             else:
                 assert materials is not None
                 colours = torch.zeros(len(some), 3, device=device)
-                for chosen in torch.nonzero(alpha > FAINT)[:, 0].split(shaded_at_once):
+                for chosen in torch.nonzero(alpha > FAINT)[:, 0].split(max(1, shaded_at_once)):
                     part, samples_of = rays_of(traced, chosen)
                     stuff = Materials(*(value[samples_of] for value in vars(materials).values()))
                     lit = shade(person, pose, part, stuff, light, settings, generator, levels, distances)
