@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["TABLE", "Editor", "EditorFacts", "check_prompt", "editor_facts", "open_editor"]
 TABLE: Mapping[str, str] = {
     "built_in": "avatars.text_edit.editors.built_in:make_built_in",
+    "ip2p": "avatars.text_edit.editors.ip2p:make_ip2p",
+    "flux_kontext": "avatars.text_edit.editors.instruct:make_flux_kontext",
+    "qwen_edit": "avatars.text_edit.editors.instruct:make_qwen_edit",
+    "sdxl": "avatars.text_edit.editors.instruct:make_sdxl",
 }
 """Name -> module:function that makes the editor for a device."""
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from avatars.text_edit.editors.prompt import parse_prompt
 from avatars.text_edit.editors.vocabulary import Look, looks
+from avatars.text_edit.editors.weights import MODELS, find_weights, lacking_library
+from shared.errors import EffigyError
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,20 @@ BUILT_IN = "built_in"
 
 
 def editor_facts() -> tuple[EditorFacts, ...]:
-    """Every editor and whether it can be used here."""
-    own = EditorFacts(
-        BUILT_IN, "Built-in looks (no weights needed)", "Apache-2.0 (part of Effigy)", "", False, False, looks()
-    )
-    return (own,)
+    """Every editor and whether it can be used here. Looks at files alone."""
+    title, licence = "Built-in looks (no weights needed)", "Apache-2.0 (part of Effigy)"
+    return (EditorFacts(BUILT_IN, title, licence, "", False, False, looks()), *map(model_facts, MODELS))
+
+
+def model_facts(name: str) -> EditorFacts:
+    """What is known of one diffusion editor of `weights.MODELS`."""
+    model, problem, licence, folder = MODELS[name], lacking_library(), MODELS[name].licence, ""
+    try:
+        found = find_weights(name)
+        licence, folder = found.licence, str(found.folder)
+    except EffigyError as error:
+        problem = problem or str(error)
+    return EditorFacts(name, model.title, licence, problem, True, model.image_guidance, (), folder)
 
 
 def check_prompt(editor: str, prompt: str) -> None:

@@ -1,0 +1,198 @@
+"""Editors that start from pure noise beside the picture: FLUX Kontext, Qwen-Image-Edit, SDXL InstructPix2Pix.
+
+They cannot take a little noise at a time, so the loop gives them the whole set of pictures a few times (`rounds`); the
+first edit of a run goes along as a reference where the model takes several pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avatars.text_edit.config import EditorSettings
+from avatars.text_edit.editors.ip2p import load_pipeline
+from avatars.text_edit.editors.pictures import blended, fitted, resized
+from avatars.text_edit.editors.weights import MODELS, Found, find_weights
+from avatars.text_edit.views import Views
+from shared.errors import EnvironmentFailed
+
+MULTIPLE = 16
+Call = Callable[[Any, Tensor, Tensor | None, str, EditorSettings, float, torch.Generator], Any]
+
+
+def _kontext(
+    pipe: Any,
+    image: Tensor,
+    reference: Tensor | None,
+    prompt: str,
+    settings: EditorSettings,
+    guidance: float,
+    generator: torch.Generator,
+) -> Any:
+    high, wide = image.shape[2:]
+    return pipe(
+        image=image,
+        prompt=prompt,
+        height=high,
+        width=wide,
+        max_area=high * wide,
+        _auto_resize=False,
+        guidance_scale=guidance,
+        num_inference_steps=settings.steps,
+        generator=generator,
+        output_type="pt",
+    )
+
+
+def _qwen(
+    pipe: Any,
+    image: Tensor,
+    reference: Tensor | None,
+    prompt: str,
+    settings: EditorSettings,
+    guidance: float,
+    generator: torch.Generator,
+) -> Any:
+    high, wide = image.shape[2:]
+    return pipe(
+        image=image,
+        prompt=prompt,
+        negative_prompt=" ",
+        height=high,
+        width=wide,
+        true_cfg_scale=guidance,
+        num_inference_steps=settings.steps,
+        generator=generator,
+        output_type="pt",
+    )
+
+
+def _qwen_plus(
+    pipe: Any,
+    image: Tensor,
+    reference: Tensor | None,
+    prompt: str,
+    settings: EditorSettings,
+    guidance: float,
+    generator: torch.Generator,
+) -> Any:
+    images = [image] if reference is None else [image, reference]
+    asked = prompt if reference is None else f"{prompt}, looking the same as in picture 2"
+    high, wide = image.shape[2:]
+    return pipe(
+        image=[_picture(one) for one in images],
+        prompt=asked,
+        negative_prompt=" ",
+        height=high,
+        width=wide,
+        true_cfg_scale=guidance,
+        num_inference_steps=settings.steps,
+        generator=generator,
+        output_type="pt",
+    )
+
+
+def _sdxl(
+    pipe: Any,
+    image: Tensor,
+    reference: Tensor | None,
+    prompt: str,
+    settings: EditorSettings,
+    guidance: float,
+    generator: torch.Generator,
+) -> Any:
+    high, wide = image.shape[2:]
+    return pipe(
+        image=image,
+        prompt=prompt,
+        height=high,
+        width=wide,
+        guidance_scale=guidance,
+        image_guidance_scale=settings.image_guidance,
+        num_inference_steps=settings.steps,
+        generator=generator,
+        output_type="pt",
+    )
+
+
+def _picture(planes: Tensor) -> Any:
+    """A PIL picture of planes [1, 3, H, W] in 0..1."""
+    from PIL import Image
+
+    return Image.fromarray((planes[0].permute(1, 2, 0).cpu().numpy() * 255 + 0.5).astype("uint8"))
+
+
+CALLS: Mapping[str, Call] = {
+    "FluxKontextPipeline": _kontext,
+    "QwenImageEditPipeline": _qwen,
+    "QwenImageEditPlusPipeline": _qwen_plus,
+    "StableDiffusionXLInstructPix2PixPipeline": _sdxl,
+}
+"""Diffusers' class of a pipeline -> how it is asked."""
+
+
+class InstructEditor:
+    """An `editors.Editor` over a whole diffusers pipeline. name: of `weights.MODELS`."""
+
+    needs_maps = False
+    rounds = "rounds"
+    deterministic = False
+
+    def __init__(self, name: str, device: str) -> None:
+        self.name, self.device = name, device
+        self.licence, self.prompt = "", ""
+        self.settings = EditorSettings()
+        self.pipe: Any = None
+        self.found: Found | None = None
+        self.reference: Tensor | None = None
+
+    def prepare(self, prompt: str, settings: EditorSettings) -> None:
+        """Load the weights once. Raises BadConfig, EnvironmentFailed."""
+        found = find_weights(self.name, settings.model)
+        if self.pipe is None or found != self.found:
+            self.pipe, self.found = load_pipeline(found, self.device), found
+        self.prompt, self.settings, self.licence, self.reference = prompt, settings, found.licence, None
+
+    def guidance(self) -> float:
+        """The user's text guidance; the model's own where the setting was left at InstructPix2Pix's usual value."""
+        asked = self.settings.text_guidance
+        return MODELS[self.name].guidance if asked == EditorSettings().text_guidance else asked
+
+    def edit(self, views: Views, noise: tuple[float, float], generator: torch.Generator) -> Tensor:
+        """The edited pictures [B, H, W, 3], made of the conditions, not of the render: each round starts anew."""
+        del noise
+        assert self.found is not None, "prepare comes before edit"
+        high, wide = views.images.shape[1:3]
+        edited = []
+        for index in range(len(views.images)):
+            image = fitted(views.conditions[index : index + 1], self.settings.size_px, MULTIPLE).clamp(0, 1)
+            seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+            own = torch.Generator("cpu").manual_seed(seed)
+            with torch.no_grad():
+                call = CALLS[self.found.kind]
+                result = call(self.pipe, image, self.reference, self.prompt, self.settings, self.guidance(), own)
+            planes = result.images.float().cpu()
+            if not torch.isfinite(planes).all():
+                raise EnvironmentFailed("the editing model gave values that are not finite", do="Use another model")
+            if self.reference is None:
+                self.reference = planes[:1].clamp(0, 1)
+            edited.append(resized(planes[:1], high, wide).permute(0, 2, 3, 1))
+        return blended(views.conditions, torch.cat(edited).to(views.images.device), self.settings.strength)
+
+
+def make_flux_kontext(device: str) -> InstructEditor:
+    """FLUX Kontext for `editors.TABLE`."""
+    return InstructEditor("flux_kontext", device)
+
+
+def make_qwen_edit(device: str) -> InstructEditor:
+    """Qwen-Image-Edit for `editors.TABLE`."""
+    return InstructEditor("qwen_edit", device)
+
+
+def make_sdxl(device: str) -> InstructEditor:
+    """SDXL-class editors for `editors.TABLE`."""
+    return InstructEditor("sdxl", device)

@@ -1,0 +1,205 @@
+"""Finding the weights of diffusion editors on this machine: a folder, or a filled hub cache. No network."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from shared.errors import BadConfig, EnvironmentFailed
+
+MODEL_VARIABLE = "EFFIGY_EDITOR_MODEL"
+INDEX = "model_index.json"
+MAX_INDEX_BYTES, MAX_CARD_BYTES = 1 << 20, 1 << 20
+INSTALL = 'Install it with: pip install "effigy[edit]"'
+
+
+@dataclass(frozen=True)
+class Model:
+    """A kind of diffusion editor. hub: names tried in the cache, in order. classes: diffusers' names of its pipelines.
+
+    guidance: the model's own text guidance; steps: its own number. licence: what is said where there is no card.
+    """
+
+    title: str
+    hub: tuple[str, ...]
+    classes: tuple[str, ...]
+    guidance: float
+    steps: int
+    licence: str
+    image_guidance: bool = False
+
+
+MODELS: Mapping[str, Model] = {
+    "ip2p": Model(
+        "InstructPix2Pix",
+        ("timbrooks/instruct-pix2pix",),
+        ("StableDiffusionInstructPix2PixPipeline",),
+        7.5,
+        20,
+        "see the model's card",
+        image_guidance=True,
+    ),
+    "flux_kontext": Model(
+        "FLUX.1 Kontext",
+        ("black-forest-labs/FLUX.1-Kontext-dev",),
+        ("FluxKontextPipeline",),
+        3.5,
+        28,
+        "see the model's card",
+    ),
+    "qwen_edit": Model(
+        "Qwen-Image-Edit",
+        ("Qwen/Qwen-Image-Edit-2511", "Qwen/Qwen-Image-Edit-2509", "Qwen/Qwen-Image-Edit"),
+        ("QwenImageEditPlusPipeline", "QwenImageEditPipeline"),
+        4.0,
+        50,
+        "see the model's card",
+    ),
+    "sdxl": Model(
+        "SDXL InstructPix2Pix, CosXL Edit",
+        ("diffusers/sdxl-instructpix2pix-768", "stabilityai/cosxl"),
+        ("StableDiffusionXLInstructPix2PixPipeline",),
+        7.5,
+        30,
+        "see the model's card",
+        image_guidance=True,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Weights on this machine. kind: diffusers' class of the pipeline; licence: what its card says."""
+
+    folder: Path
+    kind: str
+    licence: str
+
+
+def hub_cache() -> Path:
+    """Where the hub's libraries keep what they have downloaded (HF_HUB_CACHE, HF_HOME, else the home folder)."""
+    own = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    return Path(own) if own else home / "hub"
+
+
+def cached(name: str) -> Path | None:
+    """The newest complete snapshot of `owner/model` in the hub's cache, None where there is none."""
+    base = hub_cache() / f"models--{name.replace('/', '--')}"
+    main = base / "refs" / "main"
+    try:
+        revision = main.read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    folder = base / "snapshots" / revision
+    return folder if re.fullmatch(r"[0-9a-f]{6,64}", revision) and (folder / INDEX).exists() else None
+
+
+def find_weights(editor: str, model: str = "") -> Found:
+    """The weights for an editor of MODELS. model: a folder, or a name in the hub's cache; "" looks where it may.
+
+    Looked for in turn: `model`, the variable EFFIGY_EDITOR_MODEL (if it is of this kind), the hub's cache. Raises
+    BadConfig for a folder that is incomplete or of another kind, EnvironmentFailed where nothing is found.
+    """
+    known = MODELS[editor]
+    asked = model or os.environ.get(MODEL_VARIABLE, "")
+    if asked:
+        folder = Path(asked).expanduser()
+        if not folder.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", asked):
+            snapshot = cached(asked)
+            if snapshot is None:
+                raise EnvironmentFailed(
+                    f"the model {asked} is not in the hub's cache",
+                    found=str(hub_cache()),
+                    do="Download it yourself (hf download NAME) or give its folder: nothing is downloaded unasked",
+                )
+            folder = snapshot
+        kind = checked_kind(folder)
+        if kind in known.classes:
+            return Found(folder, kind, card_licence(folder) or known.licence)
+        if model:
+            other = next((name for name, one in MODELS.items() if kind in one.classes), "")
+            raise BadConfig(
+                f"{folder} holds another kind of model",
+                found=kind,
+                expected=" or ".join(known.classes),
+                do=f"Choose the editor {other}" if other else "",
+            )
+    for name in known.hub:
+        snapshot = cached(name)
+        if snapshot is not None:
+            kind = checked_kind(snapshot)
+            if kind in known.classes:
+                return Found(snapshot, kind, card_licence(snapshot) or known.licence)
+    raise EnvironmentFailed(
+        f"no weights of {known.title} are on this machine",
+        expected=f"{known.hub[0]} in {hub_cache()}, or a folder named by --set edit.settings.model or {MODEL_VARIABLE}",
+        do=f"Download them yourself (hf download {known.hub[0]}) after reading the licence; built_in needs none",
+    )
+
+
+def checked_kind(folder: Path) -> str:
+    """Diffusers' class of the pipeline in a folder all of whose parts are there. Raises BadConfig naming what lacks."""
+    index = folder / INDEX
+    try:
+        if index.stat().st_size > MAX_INDEX_BYTES:
+            raise BadConfig(f"{index} is too large to be a list of parts")
+        parts = json.loads(index.read_text(encoding="utf-8"))
+        kind = str(parts["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadConfig(
+            f"{folder} holds no diffusers pipeline",
+            found=str(error),
+            expected=f"a folder with {INDEX} and one folder for each part",
+        ) from error
+    needed = [
+        name
+        for name, value in parts.items()
+        if not name.startswith("_") and isinstance(value, list) and value[0] and name not in OPTIONAL
+    ]
+    missing = [name for name in needed if not (folder / name).is_dir() or not any((folder / name).iterdir())]
+    if missing:
+        raise BadConfig(f"parts of the model in {folder} are missing", found=", ".join(missing), do="Download it again")
+    pickled = [name for name in needed if _only_pickled(folder / name)]
+    if pickled:
+        raise BadConfig(
+            f"the model in {folder} has weights as pickles, which may run code",
+            found=", ".join(pickled),
+            expected="safetensors",
+            do="Take a version with safetensors",
+        )
+    return kind
+
+
+OPTIONAL = ("safety_checker", "feature_extractor", "image_encoder")
+"""Parts of a pipeline that editing does without."""
+
+
+def _only_pickled(folder: Path) -> bool:
+    return any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors"))
+
+
+def card_licence(folder: Path) -> str:
+    """What the model's card (README.md) says in its head, "" where there is none."""
+    try:
+        with (folder / "README.md").open(encoding="utf-8", errors="replace") as file:
+            head = file.read(MAX_CARD_BYTES)
+    except OSError:
+        return ""
+    if not head.startswith("---"):
+        return ""
+    entries = dict(re.findall(r"^(license(?:_name)?):\s*[\"']?([^\"'\n#]+)", head.split("\n---")[0], re.MULTILINE))
+    return entries.get("license_name", entries.get("license", "")).strip()
+
+
+def lacking_library() -> str:
+    """One sentence where diffusers or transformers is not installed, "" where both are."""
+    missing = [name for name in ("diffusers", "transformers") if find_spec(name) is None]
+    return (
+        f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed. {INSTALL}." if missing else ""
+    )
