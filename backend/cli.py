@@ -46,6 +46,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "reenact": "backend.cli_reenact:add_reenact",
         "import": "backend.cli_export:add_import",
         "export": "backend.cli_export:add_export",
+        "editors": "backend.cli_editors:add_editors",
         "mesh": "backend.cli_mesh:add_mesh",
         "template": "backend.cli_template:add_template",
         "avatars": "backend.cli_lists:add_avatars",
