@@ -36,13 +36,17 @@ LIMITS = {WEIGHTS: MAX_WEIGHTS_BYTES, PREVIEW: MAX_PREVIEW_BYTES}
 
 @dataclass(frozen=True)
 class About:
-    """What is said of an avatar beside its numbers. training: summary with held-out metrics; provenance: capture."""
+    """What is said of an avatar beside its numbers. training: summary with held-out metrics; provenance: capture.
+
+    edit: of an edited avatar, its parent, prompt, editor, seed and settings.
+    """
 
     name: str
     licence: str = ""
     consent: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    edit: Mapping[str, Any] = field(default_factory=dict)
 
 
 def save_avatar(folder: Path, avatar: Avatar, about: About, preview: NDArray[np.uint8]) -> str:
@@ -81,6 +85,8 @@ def save_avatar(folder: Path, avatar: Avatar, about: About, preview: NDArray[np.
         "consent": about.consent,
         "provenance": dict(about.provenance),
     }
+    if about.edit:
+        document["edit"] = dict(about.edit)
 
     def fill(target: Path) -> None:
         save_file({name: value.contiguous() for name, value in avatar.tensors().items()}, str(target / WEIGHTS))

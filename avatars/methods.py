@@ -89,6 +89,13 @@ METHODS: Mapping[str, Method] = {
             "avatars.relit_field.results:write_teacher",
         ),
         Method(
+            "text_edit",
+            "Edit of any avatar by a prompt (GaussianAvatar-Editor)",
+            "avatars.text_edit.results:no_avatar",
+            "avatars.text_edit.trainer:EditTrainer",
+            "avatars.text_edit.results:write_edit",
+        ),
+        Method(
             "gaussian_head",
             "Gaussian head (GaussianAvatars): imported",
             "avatars.gaussian_head.avatar:load_gaussian_head",

@@ -30,7 +30,7 @@ class Outcome:
 def check_training(asked: StartTraining) -> None:
     """Raises BadConfig, BadCapture: the sentence a user should read now, not when the job's turn comes."""
     from avatars.captures.opening import open_capture
-    from avatars.training.config import TEACHER, load_config
+    from avatars.training.config import EDIT, TEACHER, load_config
     from avatars.training.tensorboard import check_tensorboard
 
     check_name(asked.name)
@@ -40,6 +40,8 @@ def check_training(asked: StartTraining) -> None:
             f"preset {asked.preset!r} trains a teacher, which is no avatar yet",
             do="Use it with: effigy relight teacher",
         )
+    if config.method == EDIT:
+        raise BadConfig(f"preset {asked.preset!r} edits an avatar that is there", do="Use it with: effigy edit")
     if config.reporting.tensorboard:
         check_tensorboard()
     open_capture(asked.capture)

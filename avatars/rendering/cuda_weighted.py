@@ -80,7 +80,7 @@ def blend(
     rasterization, newer = _function()
     if not available():
         raise EnvironmentFailed(
-            "weighted blending on CUDA needs Triton", found="no Triton", do="Edit with wabe=mask, or on the CPU"
+            "weighted blending on CUDA needs Triton", found="no Triton", do="Edit with edit.wabe=off, or on the CPU"
         )
     frames, count = means.shape[:2]
     shape = (frames, cameras.height_px, cameras.width_px)

@@ -50,9 +50,8 @@ class EditWeights:
 
     Against the edited picture: l1, lpips where its weights are at hand, else structure (1 - SSIM over scales) and
     gradient in its place. Inside the mouth, against what was there before: mouth_l1, mouth_ssim, by the mask's area.
-    position, scale: beyond position_limit_m from the start, and beyond scale_limit times the start. anchor: squared
-    distance from the start, where the gate lets little through. adversarial: of the generator; r1: of the
-    discriminator, every 16 steps.
+    position, scale: beyond position_limit_m from the start, and beyond scale_limit times the start. adversarial: of
+    both sides; r1: of the discriminator, every 16 steps.
     """
 
     l1: float = 10.0
@@ -76,16 +75,17 @@ class EditConfig:
 
     prompt: what is to change. editor: a name of `editors.TABLE`. avatar: the folder that is edited; parent: its digest.
     capture: how its views are chosen ("" : cameras around it and motions of its template).
-    wabe: 'exact' (pictures blended by visibility), 'mask' (gradients scaled by visibility) or 'off'; beta: how fast
-    hidden Gaussians lose their say. gate: 'hard' (a Gaussian inside the region moves, others do not) or 'soft' (by its
-    share); gate_first: > 0 lets only the first so many Gaussians of a pixel move (GaussianAvatar-Editor's mask).
+    wabe: 'exact' (pictures blended by visibility), 'mask' and 'hard_mask' (steps scaled by visibility, or only of what
+    is seen) or 'off'; beta: how fast hidden Gaussians lose their say. gate: 'hard' (a Gaussian inside the region moves,
+    others do not), 'soft' (by its share) or 'off'.
     weights_file: .npy or .npz with a weight for each vertex of the avatar's proxy mesh, painted in Blender.
     keep_mouth: no gradient from the edit to what is inside the mouth. adversarial: damp the disagreement of edits;
     adversarial_from: share of the run at which that joins; crop_px: of the discriminator, 0 for whole pictures.
-    edit_interval: steps between edits of the cache; edits_per_update: pictures edited at once; max_edit_views: size of
-    the cache; cache off edits each picture whenever it comes. noise: from - to of the noise level, at the beginning and
-    at the end of the run. late_structure: share of the run after which structure takes LPIPS's place (1: never).
-    instants: how many instants of the motion are shown; orbit_cameras: where there is no capture.
+    rounds: of editors that edit all views at once; edit_interval: steps between edits of the cache; edits_per_update:
+    pictures edited at once; max_edit_views: size of the cache; cache off edits each picture whenever it comes.
+    noise_*: from and to of the noise level, the latter falls to noise_high_final over the run. late_structure: share of
+    the run after which structure takes LPIPS's place (1: never). instants: how many instants of a motion are shown,
+    orbit_cameras: around it, where there is no capture.
     """
 
     prompt: str = ""
@@ -96,15 +96,15 @@ class EditConfig:
     settings: EditorSettings = field(default_factory=EditorSettings)
     rates: EditRates = field(default_factory=EditRates)
     weights: EditWeights = field(default_factory=EditWeights)
-    wabe: Literal["exact", "mask", "off"] = "exact"
+    wabe: Literal["exact", "mask", "hard_mask", "off"] = "exact"
     beta: float = 6.0
     gate: Literal["hard", "soft", "off"] = "soft"
-    gate_first: int = 0
     weights_file: str = ""
     keep_mouth: bool = True
     adversarial: bool = False
     adversarial_from: float = 0.5
     crop_px: int = 256
+    rounds: int = 3
     edit_interval: int = 10
     edits_per_update: int = 1
     max_edit_views: int = 96
@@ -128,6 +128,7 @@ def check_edit_config(config: EditConfig) -> None:
         ("editor size_px", settings.size_px, 64, 4096),
         ("beta", config.beta, 0.0, 100.0),
         ("adversarial_from", config.adversarial_from, 0.0, 1.0),
+        ("rounds", config.rounds, 1, 100),
         ("edit_interval", config.edit_interval, 1, 1_000_000),
         ("edits_per_update", config.edits_per_update, 1, 64),
         ("max_edit_views", config.max_edit_views, 1, 4096),
@@ -139,5 +140,9 @@ def check_edit_config(config: EditConfig) -> None:
     ):
         if not low <= value <= high:
             raise BadConfig(f"{name} of an edit is out of range", found=f"{value:g}", expected=f"{low:g} to {high:g}")
+
+
+def check_prompted(config: EditConfig) -> None:
+    """Refuse an edit that says nothing. Raises BadConfig."""
     if not config.prompt.strip():
         raise BadConfig("the edit has no prompt", do='Say what is to change, for example "golden hair"')

@@ -14,12 +14,13 @@ from avatars.relit_body.settings import RelitConfig, check_relit
 from avatars.relit_field.settings import TeacherConfig, check_teacher
 from avatars.relit_head.settings import RelitHeadConfig, check_relit_head
 from avatars.rgb_head.initial import RgbHeadConfig
+from avatars.text_edit.config import EditConfig, check_edit_config
 from avatars.training.rgbavatar_yaml import OriginalConfig, is_original, read_original
 from avatars.training.typed import from_mapping, with_overrides
 from shared.errors import BadConfig, nearest
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
-TEACHER = "relit_teacher"
+TEACHER, EDIT = "relit_teacher", "text_edit"
 YAML_LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """PyYAML's safe loader, in C where it was built so: ten times as fast, and every list of presets reads all files."""
 
@@ -137,11 +138,11 @@ class TrainConfig:
     capture has cameras kept back (bodies: seen poses from new views; 'test' are then new poses).
     model, rates: of heads; body: of bodies, with rates and losses of their own beside `losses`;
     relit: of relightable people, likewise; relit_head: of relightable heads, beside model, rates and losses;
-    teacher: of implicit teachers of people, with everything of their own.
+    teacher: of implicit teachers of people, with everything of their own; edit: of edits of avatars, likewise.
     """
 
     description: str = ""
-    method: Literal["rgb_head", "mlp_body", "relit_body", "relit_head", "relit_teacher"] = "rgb_head"
+    method: Literal["rgb_head", "mlp_body", "relit_body", "relit_head", "relit_teacher", "text_edit"] = "rgb_head"
     seed: int = 0
     size_px: int = 512
     background: Literal["random", "white", "black"] = "random"
@@ -152,6 +153,7 @@ class TrainConfig:
     relit: RelitConfig = field(default_factory=RelitConfig)
     relit_head: RelitHeadConfig = field(default_factory=RelitHeadConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    edit: EditConfig = field(default_factory=EditConfig)
     schedule: Schedule = field(default_factory=Schedule)
     rates: Rates = field(default_factory=Rates)
     losses: LossWeights = field(default_factory=LossWeights)
@@ -160,7 +162,7 @@ class TrainConfig:
 
 def presets() -> dict[str, str]:
     """Name -> one-line description of the presets that make avatars."""
-    return {name: text for name, (method, text) in _all_presets().items() if method != TEACHER}
+    return {name: text for name, (method, text) in _all_presets().items() if method not in (TEACHER, EDIT)}
 
 
 def teacher_presets() -> dict[str, str]:
@@ -168,9 +170,14 @@ def teacher_presets() -> dict[str, str]:
     return {name: text for name, (method, text) in _all_presets().items() if method == TEACHER}
 
 
+def edit_presets() -> dict[str, str]:
+    """Name -> one-line description of the presets that edit avatars."""
+    return {name: text for name, (method, text) in _all_presets().items() if method == EDIT}
+
+
 def preset_methods() -> dict[str, str]:
     """Name -> method of the presets that make avatars."""
-    return {name: method for name, (method, _) in _all_presets().items() if method != TEACHER}
+    return {name: method for name, (method, _) in _all_presets().items() if method not in (TEACHER, EDIT)}
 
 
 def _all_presets() -> dict[str, tuple[str, str]]:
@@ -246,8 +253,10 @@ def check_config(config: TrainConfig) -> None:
         check_relit_head(config.relit_head)
     if config.method == "mlp_body":
         check_body(config.body)
-    if config.method == "relit_teacher":
+    if config.method == TEACHER:
         check_teacher(config.teacher)
+    if config.method == EDIT:
+        check_edit_config(config.edit)
     if config.model.initial_opacity >= 1:
         raise BadConfig(
             "model.initial_opacity is too large", found=str(config.model.initial_opacity), expected="below 1"

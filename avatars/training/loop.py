@@ -228,7 +228,13 @@ class Run:
             self.tell("Training")
 
     def preview(self) -> NDArray[np.uint8]:
-        """[H, W, 3] uint8: the model beside the ground truth, on the first watched held-out picture."""
+        """[H, W, 3] uint8: the model beside the ground truth, on the first watched held-out picture.
+
+        An edit shows its own: before, edited and now.
+        """
+        own = getattr(self.trainer, "preview", None)
+        if own is not None:
+            return own()  # type: ignore[no-any-return]
         row = self.watched[(self.images // 97) % len(self.watched)]
         model, truth = picture(self.trainer, self.held_out, row)
         return np.concatenate((model, truth), 1)
