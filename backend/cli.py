@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "capture": "backend.cli_capture:add_capture",
         "train": "backend.cli_train:add_train",
         "online": "backend.cli_online:add_online",
+        "edit": "backend.cli_edit:add_edit",
         "evaluate": "backend.cli_evaluate:add_evaluate",
         "test": "backend.cli_test_body:add_test",
         "relight": "backend.cli_relight:add_relight",
@@ -76,6 +77,8 @@ def parser(command: str = "") -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
     words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["train"] and "--use_in2n" in words:  # as GaussianAvatar-Editor says it
+        words = ["edit", *words[1:]]
     chosen = parser(words[0] if words else "").parse_args(words)
     if getattr(chosen, "home", None) is not None:  # templates are looked for there, too, by worker processes as well
         os.environ["EFFIGY_HOME"] = str(chosen.home)

@@ -15,6 +15,7 @@ from avatars.avatar import Avatar
 from avatars.captures.capture import Capture, CaptureImage
 from avatars.evaluation.frames import Shot, render_shots
 from avatars.training.evaluation import as_uint8
+from avatars.training.views import frontal_image
 from shared.errors import BadCapture
 from shared.types import Camera, Motion
 
@@ -184,3 +185,27 @@ def chosen_views(capture: Capture, most: int, held_out: int) -> Capture:
         rows = np.unique(np.linspace(0, len(members) - 1, min(count, len(members))).round().astype(int))
         images += [capture.images[members[row]] for row in rows]
     return replace(capture, images=tuple(images))
+
+
+def film_shots(
+    avatar: Avatar, capture: Capture | None, count: int, size_px: int, seed: int, device: str
+) -> tuple[Motion, list[Shot]]:
+    """A motion and what a film shows of it: the capture's through its frontal camera, or expressions in turn."""
+    if capture is not None:
+        index = frontal_image(capture, capture.split("train"))
+        camera = capture.camera_of(index, capture.train_size(size_px))
+        return capture.motion, [Shot(frame % len(capture.motion), camera) for frame in range(count)]
+    keys = generated_motion(avatar, 6, seed)
+    # From one instant to the next and at last back to the first, slow at each.
+    place = np.arange(count) * len(keys) / count
+    first = place.astype(int) % len(keys)
+    second, share = (first + 1) % len(keys), place % 1
+    share = share * share * (3 - 2 * share)
+
+    def between(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        along = share.reshape(-1, *[1] * (values.ndim - 1))
+        return (values[first] * (1 - along) + values[second] * along).astype(np.float32)
+
+    motion = Motion(between(keys.rotations), between(keys.translations), between(keys.expressions), keys.fps)
+    (camera,) = cameras_around(avatar, 1, size_px, device)
+    return motion, [Shot(frame, camera) for frame in range(count)]

@@ -35,31 +35,45 @@ SHORT = {
 TEXTS = ("prompt", "editor", "region", "model", "wabe")
 """Of these the whole text counts, whatever it would be as YAML."""
 METHODS = ("rgb_head", "relit_head", "gaussian_head", "mlp_body", "relit_body")
+WHOLE = ("size_px", "description")
+"""Settings of the run outside any group."""
 PAINTED = "painted_weights.npy"
 HELD_OUT = 8
 
 
-def edit_config(values: Mapping[str, str], preset: str = "edit_cpu") -> TrainConfig:
-    """The configuration of an edit from texts: SHORT names, seed, and dotted settings. Raises BadConfig.
+def edit_config(values: Mapping[str, str], preset: str = "") -> TrainConfig:
+    """The configuration of an edit from texts: SHORT names, seed, preset, and dotted settings. Raises BadConfig.
+
+    preset: "" takes the one for this machine.
 
     >>> edit_config({"prompt": "golden hair", "strength": "0.5"}).edit.settings.strength
     0.5
     """
     overrides: dict[str, str] = {}
+    preset = values.get("preset", preset) or usual_preset()
     for name, text in values.items():
+        if name == "preset":
+            continue
         if name == "seed":
             overrides |= {"seed": text, "edit.settings.seed": text}
         elif name in SHORT:
             overrides[SHORT[name]] = quoted(text) if name in TEXTS else text
-        elif "." in name:
+        elif "." in name or name in WHOLE:
             overrides[name] = text
         else:
-            known = (*SHORT, "seed")
+            known = (*SHORT, "seed", "preset")
             raise BadConfig(f"an edit has no setting {name!r}{nearest(name, known)}", expected=", ".join(known))
     config = load_config(preset, overrides)
     if config.method != EDIT:
         raise BadConfig(f"preset {preset!r} edits no avatar", found=config.method, expected="edit_cpu or edit_cuda")
     return config
+
+
+def usual_preset() -> str:
+    """The preset for this machine: for its GPU where it has one."""
+    import torch
+
+    return "edit_cuda" if torch.cuda.is_available() else "edit_cpu"
 
 
 def quoted(text: str) -> str:
@@ -68,11 +82,11 @@ def quoted(text: str) -> str:
 
 
 def regions_of(avatar_folder: Path) -> tuple[str, ...]:
-    """Names of the regions an avatar can be edited in. Raises BadAvatar. Loads no torch."""
-    from avatars.text_edit.editors.vocabulary import REGION_NAMES
+    """Names of the regions an avatar can be edited in. Raises BadAvatar."""
+    from avatars.text_edit.gates import REGION_NAMES
 
     check_editable(avatar_folder)
-    return tuple(name for name in REGION_NAMES if name != "everything")
+    return REGION_NAMES
 
 
 def check_editable(avatar_folder: Path) -> None:
