@@ -47,8 +47,7 @@ def add_edit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add("given", nargs="?", metavar="AVATAR", help="an id of the library, or a NAME.avatar folder")
     add("--avatar", help="the same")
     add("--prompt", "--text_prompt", default="", help="what is to change, in words")
-    add("--editor", help="who edits the pictures (default: built_in; effigy edit --list-editors)")
-    add("--list-editors", action="store_true", help="say which editors there are, and end")
+    add("--editor", help="who edits the pictures (default: built_in; see effigy editors)")
     add("--capture", "-s", "--source_path", default="", help="edit its views (default: views made of the avatar alone)")
     add("--region", default="", help="only these, e.g. hair or skin,lips (default: everywhere)")
     add("--weights", type=Path, metavar="FILE", help="painted: .npy or .npz, one a vertex of the avatar's mesh")
@@ -87,8 +86,6 @@ def add_edit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def edit(arguments: argparse.Namespace) -> int:
     """Edit, follow the progress, print the new avatar's id and the report."""
     console = Console()
-    if arguments.list_editors:
-        return list_editors(console)
     from avatars.text_edit.gates import read_weights
     from avatars.text_edit.run import check_edit, edit_config
     from avatars.text_edit.run import edit as run
@@ -127,18 +124,6 @@ def edit(arguments: argparse.Namespace) -> int:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     console.print(f"Avatar: {avatar_id}  ({seconds:.0f} s)")
     console.print(f"Report: {result.report_folder}", soft_wrap=True)
-    return 0
-
-
-def list_editors(console: Console) -> int:
-    """A line for each editor: licence, and what is missing; the vocabulary of those that have one."""
-    from avatars.text_edit.editors import editor_facts
-
-    for facts in editor_facts():
-        state = facts.problem or "ready"
-        console.print(f"{facts.name}: {facts.title}. Licence: {facts.licence}. {state}", soft_wrap=True)
-        for look in facts.looks:
-            console.print(f"    {look.prompt}: {look.about}", soft_wrap=True, highlight=False)
     return 0
 
 

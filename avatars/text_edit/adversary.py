@@ -97,7 +97,7 @@ class Adversary:
         for name, value in state.items():
             if name.startswith("adversary.adam."):
                 index, moment = name.removeprefix("adversary.adam.").split(".")
-                there = value.clone() if moment == "step" else value.to(device)
+                there = value.clone() if moment == "step" else value.to(device).clone()
                 found.setdefault(int(index), {})[moment] = there
         self.optimiser.load_state_dict({**whole, "state": found})
         self.steps = int(state["adversary.steps"])

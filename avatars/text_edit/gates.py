@@ -16,31 +16,21 @@ from torch import Tensor
 from avatars.avatar import Avatar
 from avatars.skinning.closest_points import closest_points
 from avatars.text_edit.config import EditConfig
+from avatars.text_edit.editors.vocabulary import PART_OF, REGION_NAMES
 from avatars.text_edit.surface import REGIONS, Surface
 from shared.errors import BadConfig, nearest
 
 FREE_SHARE = 0.2
 """A Gaussian that shows this much of what it would cover alone steps freely: skin seen from ahead has this median."""
 SEEN_SHARE = 0.02
-PART_OF = {
-    "face": "skin",
-    "neck": "skin",
-    "beard": "skin",
-    "hands": "skin",
-    "top": "clothes",
-    "bottom": "clothes",
-    "shoes": "clothes",
-}
-"""Names of parts of regions; an editor may keep to the part, Gaussians of the whole region may follow."""
 EVERYTHING = "everything"
-REGION_NAMES = (*REGIONS, *PART_OF)
 MAX_FILE_BYTES = 64 << 20
 
 
 def region_names(text: str) -> tuple[str, ...]:
     """The names in a comma-separated list of regions; () for everywhere. Raises BadConfig naming the nearest."""
     names = tuple(name for name in (part.strip().lower() for part in text.split(",")) if name)
-    known = (*REGION_NAMES, EVERYTHING)
+    known = tuple(dict.fromkeys((*REGION_NAMES, *REGIONS, EVERYTHING)))
     for name in names:
         if name not in known:
             raise BadConfig(f"there is no region {name!r}{nearest(name, known)}", expected=", ".join(known))

@@ -82,11 +82,11 @@ def quoted(text: str) -> str:
 
 
 def regions_of(avatar_folder: Path) -> tuple[str, ...]:
-    """Names of the regions an avatar can be edited in. Raises BadAvatar."""
-    from avatars.text_edit.gates import REGION_NAMES
+    """Names of the regions an avatar can be edited in. Raises BadAvatar. Loads no torch."""
+    from avatars.text_edit.editors.vocabulary import REGION_NAMES
 
     check_editable(avatar_folder)
-    return REGION_NAMES
+    return tuple(name for name in REGION_NAMES if name != "everything")
 
 
 def check_editable(avatar_folder: Path) -> None:
