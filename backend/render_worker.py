@@ -27,6 +27,7 @@ from backend.quick_imports import complete_torch, load_numba, load_torch
 from backend.worker_link import join_server, worker_parser
 from shared import __version__, messages
 from shared.desk_messages import Memory
+from shared.edit_messages import ListEditors, StartEdit
 from shared.errors import BadMessage, EffigyError, WorkerFailed
 from shared.messages import PROTOCOL_VERSION, Failure, Welcome
 from shared.pixel_memory import PixelWriter
@@ -66,6 +67,15 @@ def answer(studio: Studio, pixels: PixelWriter, message: Any) -> Any:
             from backend.training_run import check_training
 
             check_training(message)
+            return messages.Done()
+        case ListEditors():
+            from backend.edit_run import list_editors
+
+            return list_editors(studio.library.path(message.avatar_id) if message.avatar_id else None)
+        case StartEdit():
+            from backend.edit_run import check_edit_request
+
+            check_edit_request(message, studio.library)
             return messages.Done()
         case messages.StartOnline():
             from backend.online_run import check_online

@@ -26,7 +26,7 @@ from backend.frames import Asked
 from backend.front_desk import QUESTIONS, FrontDesk
 from backend.home import Home, lock_home
 from backend.job_table import JobTable
-from backend.jobs import JobRecord, Journal
+from backend.jobs import QUEUED_KINDS, JobRecord, Journal
 from backend.library import Library
 from backend.online_jobs import LiveDesk, OnlineJobs
 from backend.online_run import LIVE
@@ -36,6 +36,7 @@ from backend.trash import Trash
 from backend.workers import Worker, start_renderer
 from shared import __version__, messages, wire
 from shared.desk_messages import GetJobCurve, GetStatus, StartCheck, StartExport, StartImport, Status
+from shared.edit_messages import ListEditors, StartEdit
 from shared.errors import BadAvatar, BadMessage, EffigyError, HelloFirst, NotAllowed, VersionMismatch
 from shared.messages import PROTOCOL_VERSION, Failure, Hello, JobEvent, JobInfo, Welcome
 from shared.sockets import (
@@ -52,7 +53,7 @@ from shared.sockets import (
 TICK_MS = 50
 MAX_CLIENTS = 256
 LAST_CHECKPOINT_S = 5.0
-CAPABILITIES = ("render", "train", "online", "library", "environment", "check", "import", "export")
+CAPABILITIES = ("render", "train", "edit", "online", "library", "environment", "check", "import", "export")
 """What its clients may offer; those of methods still to come are not among them, and their panels say so."""
 LISTED_JOBS = 200
 SHORT_ANSWER_BYTES, SHORT_ANSWER_TRIES, SHORT_ANSWER_WAIT_S = 64 * 1024, 20, 0.0005
@@ -216,10 +217,12 @@ class Server:
                 return self.front.answer(message)
             case messages.GetJobPreview():
                 return self._keeper(message.job_id).preview(message.job_id)
+            case messages.ListPresets() | ListEditors():
+                return self.desk.ask(asked)
             case messages.PutEnvironment():
                 self.desk.put_environment(message)
                 return messages.Done()
-            case messages.StartTraining() | messages.StartOnline():
+            case messages.StartTraining() | messages.StartOnline() | StartEdit():
                 known = self.jobs.journal.by_key(message.key)
                 if known is not None:
                     return self._keeper(known.job_id).info(known.job_id)
@@ -246,14 +249,12 @@ class Server:
                 if summary.problem:
                     raise BadAvatar(summary.problem)
                 return self.desk.ask(asked)
-            case messages.ListPresets():
-                return self.desk.ask(asked)
         raise BadMessage(f"{type(message).__name__} is not a request")
 
     def _keeper(self, job_id: str) -> TrainingJobs | OnlineJobs | Errands:
         """Who looks after a job; of unknown ones the training jobs say so."""
         record = self.jobs.journal.records.get(job_id)
-        if record is None or record.kind == "train":
+        if record is None or record.kind in QUEUED_KINDS:
             return self.jobs
         return self.online if record.kind == "online" else self.errands
 
@@ -304,7 +305,7 @@ class Server:
 
     def _pass_on(self, asked: Asked, header: wire.Header, parts: Sequence[wire.Part]) -> None:
         """The render worker's answer, unread, except where it was a question of our own."""
-        if isinstance(asked.message, messages.StartTraining) and header.name == "Done":
+        if isinstance(asked.message, messages.StartTraining | StartEdit) and header.name == "Done":
             self._answer(asked, self.jobs.start(asked.message))
         elif isinstance(asked.message, messages.StartOnline) and header.name == "Done":
             try:

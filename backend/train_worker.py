@@ -1,4 +1,4 @@
-"""The train worker: `python -m backend.train_worker`, started by the server for one job. Goes on from the job's
+"""The train worker: `python -m backend.train_worker`, started by the server for one training or edit. Goes on from its
 checkpoints by itself, tells its progress, and obeys pause and cancel between steps."""
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from backend.devices import resolve_device, usable_cores, use_cores
+from backend.edit_run import run_edit
 from backend.home import Home
 from backend.library import Library
 from backend.training_run import Outcome, run_training
 from backend.worker_link import WorkerLink, join_server, worker_parser
+from shared.edit_messages import StartEdit
 from shared.errors import EffigyError
 from shared.messages import ChangeJob, Failure, JobInfo, JobPreview, StartTraining
 
@@ -28,9 +30,10 @@ SHOWN_METRICS = {"psnr_db": "PSNR (dB)", "ssim": "SSIM"}
 class _Reporter:
     """Sends progress, not more often than is worth reading, and remembers the last for the end's report."""
 
-    def __init__(self, link: WorkerLink, asked: StartTraining) -> None:
+    def __init__(self, link: WorkerLink, asked: StartTraining | StartEdit) -> None:
         self.link, self.asked = link, asked
-        self.last = JobInfo(asked.key, "train", asked.name, "running", message="Preparing")
+        self.kind = "edit" if isinstance(asked, StartEdit) else "train"
+        self.last = JobInfo(asked.key, self.kind, asked.name, "running", message="Preparing")
         self._told_s = 0.0
         self._wanted = ""
 
@@ -38,7 +41,7 @@ class _Reporter:
         """Take a Progress of avatars.training."""
         self.last = JobInfo(
             self.asked.key,
-            "train",
+            self.kind,
             self.asked.name,
             "running",
             step=int(progress.step),
@@ -69,7 +72,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
     link = join_server(arguments)
     first = link.receive(FIRST_WORD_S)
-    if first is None or not isinstance(first.message, StartTraining):
+    if first is None or not isinstance(first.message, StartTraining | StartEdit):
         raise RuntimeError("the server did not say what to train")
     asked = first.message
     home = Home(Path(arguments.home))
@@ -79,7 +82,10 @@ def main() -> int:
         device = resolve_device(arguments.device)
         use_cores(usable_cores())
         folder, library = home.jobs / asked.key, Library(home.library)
-        outcome = run_training(asked, folder, library, device, reporter.tell, reporter.wanted)
+        if isinstance(asked, StartEdit):
+            outcome = run_edit(asked, folder, library, device, reporter.tell, reporter.wanted)
+        else:
+            outcome = run_training(asked, folder, library, device, reporter.tell, reporter.wanted)
     except EffigyError as error:
         link.send(Failure.of(error))
         link.close()
@@ -88,7 +94,7 @@ def main() -> int:
     link.send(
         JobInfo(
             asked.key,
-            "train",
+            reporter.kind,
             asked.name,
             outcome.state,
             step=last.step,

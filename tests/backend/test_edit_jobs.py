@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from backend.edit_requests import REQUEST, WEIGHTS, check_request, read_request
+from backend.edit_run import edit_values, pinned_avatar
 from backend.jobs import JobRecord, Journal
+from backend.library import Library
 from backend.training_jobs import TrainingJobs
 from shared.edit_messages import StartEdit
-from shared.errors import BadMessage, EnvironmentFailed
+from shared.errors import BadAvatar, BadMessage, EnvironmentFailed
 from shared.messages import ChangeJob, JobInfo, StartTraining
 from tests.shared.samples import same
+from tests.tiny import tiny_avatar
 
 
 class Process:
@@ -112,3 +115,12 @@ def test_what_no_edit_can_be_made_of_is_refused(more: dict[str, Any], said: str)
         check_request(asked(**more))
     with pytest.raises(BadMessage, match="no words"):
         check_request(StartEdit("k", "n", "a", "", " ", "built_in"))
+
+
+def test_an_edit_is_of_the_avatar_that_was_seen(tmp_path: Path) -> None:
+    tiny_avatar(tmp_path, gaussians=50)
+    assert pinned_avatar(StartEdit("k", "n", "tiny", "", "x", "e"), Library(tmp_path)) == tmp_path / "tiny.avatar"
+    with pytest.raises(BadAvatar, match="not the one that was asked for"):
+        pinned_avatar(StartEdit("k", "n", "tiny", "ab" * 32, "x", "e"), Library(tmp_path))
+    values = edit_values(asked(strength=0.25, overrides={"iterations": "40"}))
+    assert (values["strength"], values["iterations"], values["prompt"]) == ("0.25", "40", "bronze")

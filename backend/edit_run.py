@@ -1,0 +1,130 @@
+"""One edit from request to library, the same for the train worker and for `edit --local`."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.edit_requests import check_request
+from backend.library import Library, check_name
+from backend.training_run import RESULT, Outcome, finished_run
+from shared.edit_messages import EditorInfo, EditorList, Look, StartEdit
+from shared.errors import BadAvatar, EnvironmentFailed
+
+CHECKPOINTS = "checkpoints"
+
+
+def list_editors(avatar_folder: Path | None) -> EditorList:
+    """Who can edit here, and the regions of an avatar. Raises BadAvatar."""
+    from avatars.text_edit.editors import editor_facts
+    from avatars.text_edit.run import regions_of
+
+    editors = tuple(
+        EditorInfo(
+            facts.name,
+            facts.title,
+            facts.licence,
+            facts.problem,
+            facts.text_guidance,
+            facts.image_guidance,
+            tuple(Look(look.name, look.prompt, look.about) for look in facts.looks),
+        )
+        for facts in editor_facts()
+    )
+    return EditorList(editors, () if avatar_folder is None else tuple(regions_of(avatar_folder)))
+
+
+def edit_values(asked: StartEdit) -> dict[str, str]:
+    """What a request gives a value, as texts of the edit's configuration."""
+    return {
+        "prompt": asked.prompt.strip(),
+        "editor": asked.editor,
+        "region": asked.region,
+        "strength": repr(asked.strength),
+        "text_guidance": repr(asked.text_guidance),
+        "image_guidance": repr(asked.image_guidance),
+        "seed": str(asked.seed),
+        **asked.overrides,
+    }
+
+
+def check_edit_request(asked: StartEdit, library: Library) -> None:
+    """Raises BadConfig, BadAvatar, BadCapture, …: what a user should read now, not when the job's turn comes."""
+    from avatars.text_edit.run import check_edit, edit_config
+
+    check_name(asked.name)
+    check_request(asked)
+    folder = pinned_avatar(asked, library)
+    check_edit(edit_config(edit_values(asked)), folder, asked.capture, painted(asked))
+
+
+def painted(asked: StartEdit) -> NDArray[np.float32] | None:
+    """The painted weights [V], None where nothing was painted."""
+    return np.array(asked.weights, np.float32) if len(asked.weights) else None
+
+
+def pinned_avatar(asked: StartEdit, library: Library) -> Path:
+    """The avatar's folder. Raises NotFound, and BadAvatar where it is another one than was asked for."""
+    from avatars.avatar_folder import avatar_digest
+
+    folder = library.path(asked.avatar_id)
+    if asked.digest and avatar_digest(folder) != asked.digest:
+        raise BadAvatar(
+            f"Avatar {asked.avatar_id} is not the one that was asked for",
+            do="Use the backend's version (Animate panel), or put the earlier one back into the library",
+        )
+    return folder
+
+
+def run_edit(
+    asked: StartEdit,
+    folder: Path,
+    library: Library,
+    device: str,
+    on_event: Callable[[Any], None],
+    wanted: Callable[[], str],
+) -> Outcome:
+    """Edit (or go on from the folder's checkpoints) and move the new version into the library; its parent stays.
+
+    on_event: called with avatars.training's Progress. wanted: '', 'pause' or 'cancel', asked between steps.
+    """
+    from avatars.text_edit.run import edit, edit_config
+
+    earlier = finished_run(folder, library)
+    if earlier is not None:
+        return earlier
+    check_edit_request(asked, library)
+    config = edit_config(edit_values(asked))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        result = edit(
+            config,
+            pinned_avatar(asked, library),
+            asked.capture,
+            folder,
+            name=asked.name,
+            device=device,
+            weights=painted(asked),
+            on_event=on_event,
+            wanted=wanted,
+        )
+        if result.state != "done":
+            return Outcome(result.state)
+        metrics = {k: float(v) for k, v in result.metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
+        avatar_id = library.adopt(Path(result.avatar_folder), asked.name)
+        outcome = Outcome("done", avatar_id, str(result.report_folder), metrics)
+        document = {"avatar_id": avatar_id, "report_folder": outcome.report_folder, "metrics": metrics}
+        (folder / RESULT).write_text(json.dumps(document), encoding="utf-8")
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # large, and of no use to a finished job
+    except OSError as error:
+        raise EnvironmentFailed(
+            "The disk refused", found=f"{error.filename or folder}: {error.strerror}", do="Make room and resume the job"
+        ) from error
+    return outcome
