@@ -31,6 +31,7 @@ class EffigyWindow(bpy.types.PropertyGroup):
     check_job: StringProperty(description="The newest check of the chosen capture")
     check_of: StringProperty(description="The capture it looked at")
     edit_problem: StringProperty(description="Why the last edit could not begin")
+    edit_known: StringProperty(description="What would have been understood")
     wipe: BoolProperty(name="Before and After", description="Compare two versions in the 3D views", update=_wipe_moved)
     wipe_at: FloatProperty(
         name="Line",
@@ -168,7 +169,8 @@ def _captures(self: Any, context: Any, typed: str) -> list[str]:
 
 def _words_changed(self: Any, context: Any) -> None:
     """What was wrong with other words says nothing of these."""
-    context.window_manager.effigy_panels.edit_problem = ""
+    window = context.window_manager.effigy_panels
+    window.edit_problem = window.edit_known = ""
 
 
 class EffigyEdit(bpy.types.PropertyGroup):

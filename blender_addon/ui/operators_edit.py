@@ -29,6 +29,15 @@ def chosen_editor(context: Any) -> Any:
     return next((editor for editor in known.editors if editor.name == wanted), None) if known is not None else None
 
 
+def tell(window: Any, error: errors.EffigyError | None) -> None:
+    """Let the part say why an edit could not begin and what to do, and below it what would have been understood."""
+    window.edit_problem = window.edit_known = ""
+    if error is not None:
+        found = f" (found {error.found})" if error.found else ""
+        window.edit_problem = f"{error.what}{found}. {error.do}".strip()
+        window.edit_known = error.expected
+
+
 class _OnAvatar(AskingOperator):
     """Operators on the selected avatar that ask the backend."""
 
@@ -53,7 +62,7 @@ class EFFIGY_OT_start_edit(_OnAvatar, bpy.types.Operator):
 
     def message(self, context: Any) -> Any:
         """The job as the panel describes it."""
-        context.window_manager.effigy_panels.edit_problem = ""
+        tell(context.window_manager.effigy_panels, None)
         return editing.edit_request(context.scene.effigy_edit, avatar_of(context.object))
 
     def answered(self, context: Any, reply: Any) -> None:
@@ -61,7 +70,7 @@ class EFFIGY_OT_start_edit(_OnAvatar, bpy.types.Operator):
         self.report({"INFO"}, f"The edit {reply.name} is {reply.state}")
 
     def _failed(self, error: errors.EffigyError) -> set[str]:
-        bpy.context.window_manager.effigy_panels.edit_problem = str(error)
+        tell(bpy.context.window_manager.effigy_panels, error)
         return super()._failed(error)
 
 
@@ -106,7 +115,7 @@ class EFFIGY_OT_edit_editor(bpy.types.Operator):
     def execute(self, context: Any) -> set[str]:
         """Choose it."""
         context.scene.effigy_edit.editor = self.editor
-        context.window_manager.effigy_panels.edit_problem = ""
+        tell(context.window_manager.effigy_panels, None)
         return {"FINISHED"}
 
 

@@ -23,6 +23,8 @@ CAPABILITY = "edit"
 """What a backend says that can edit by text."""
 SHOWN_JOBS, SHOWN_VERSIONS = 3, 24
 THUMBNAIL_SCALE, PICTURE_SCALE, SIDE_SCALE = 2.6, 9, 4
+TOLD = ("total", "psnr_db")
+"""Numbers of a running edit that say something to whoever watches it; its log has the others."""
 PLACEHOLDER = "What is to change"
 
 
@@ -41,10 +43,12 @@ class EFFIGY_PT_edit(sidebar_part("edit"), bpy.types.Panel):
         column.enabled = able and avatar is not None
         self._draw_words(context, column)
         self._draw_settings(context, column, avatar)
-        problem = context.window_manager.effigy_panels.edit_problem
-        if problem:
-            wrapped(layout, context, problem, icon="ERROR")
         column.operator("effigy.start_edit", text="Edit", icon="SHADERFX")
+        window = context.window_manager.effigy_panels
+        if window.edit_problem:
+            wrapped(layout, context, window.edit_problem, icon="ERROR")
+        if window.edit_known:
+            wrapped(layout, context, f"Expected: {window.edit_known}", icon="INFO")
         if able and state is not None:
             for job in [job for job in state.jobs if job.kind == "edit"][:SHOWN_JOBS]:
                 self._draw_job(context, state, job)
@@ -105,7 +109,7 @@ class EFFIGY_PT_edit(sidebar_part("edit"), bpy.types.Panel):
             wrapped(box, context, job.message)
         if job.state in UNFINISHED:
             if job.losses:
-                wrapped(box, context, numbers(job.losses))
+                wrapped(box, context, numbers({name: job.losses[name] for name in TOLD if name in job.losses}))
             self._draw_preview(box, state.previews.get(job.job_id))
         elif job.state == "done" and job.avatar_id:
             self._draw_result(context, box, state, job)

@@ -88,9 +88,9 @@ def workday(
     shutil.copytree(user, folder / "user")
     blender = WindowedBlender(version, folder)
     shutil.copytree(library / "library" / "tiny.avatar", folder / "out" / "Dropped.avatar")
-    scripts = [SCRIPTS / f"{name}.py" for name in ("panels", "animate", "drops", "sidebar")]
+    scripts = [SCRIPTS / f"{name}.py" for name in ("panels", "edit", "animate", "drops", "sidebar")]
     words = ("tiny", str(folder / "out"))
-    return Workday(blender, blender.run(scripts[0], *words, then=scripts[1:], address=backend, timeout_s=420))
+    return Workday(blender, blender.run(scripts[0], *words, then=scripts[1:], address=backend, timeout_s=480))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -22,6 +23,26 @@ def test_every_panel_draws(workday: Workday) -> None:
         picture = workday.blender.folder / "out" / f"panel_{name.removeprefix('EFFIGY_PT_')}.png"
         with Image.open(picture) as image:
             assert image.size == workday.blender.size
+
+
+def test_an_edit_is_typed_watched_compared_kept_and_taken_back(workday: Workday) -> None:
+    found = workday.found["edit"]
+    assert found["editors"][0] == "built_in"
+    assert "zzqq" in found["problem"]
+    assert "bronze" in found["problem"], "what is known is told"
+    assert (found["prompt"], found["problem_after_typing"]) == ("bronze", "")
+    assert found["previewed"]
+    assert found["job"][0] == "done", found["job"]
+    assert found["pair"] == ["tiny", "tiny_bronze"]
+    before, after, half = (np.array(found[name]) for name in ("before", "after", "half"))
+    assert (np.abs(after - before).max(axis=1) > 5).all(), "the edit is seen on both cheeks"
+    assert np.abs(half - [before[0], after[1]]).max() <= 2, "left of the line before, right of it after"
+    assert found["pictures_for_moving_the_line"] == 0
+    assert found["wipe_ended"]
+    assert np.abs(np.array(found["kept"]) - after).max() <= 2
+    assert np.abs(np.array(found["reverted"]) - before).max() <= 2
+    assert found["keys"] == 4, "the keys of the head are still there"
+    assert found["faults"] == []
 
 
 def test_motions_are_stopped_keyed_and_undone(workday: Workday) -> None:

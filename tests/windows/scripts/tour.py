@@ -1,7 +1,8 @@
 """Takes the pictures of docs/tour.md, with a trained head:
 
-    python -m tests.windows run tests/windows/scripts/tour.py --size 1360 900 --library FOLDER --timeout 300 -- AVATAR
+    python -m tests.windows run tests/windows/scripts/tour.py --size 1360 900 --library FOLDER --timeout 300 -- AVATAR [VERSION]
 
+VERSION is an edited version of that avatar in the same library, for the picture of Edit.
 The rectangles of the parts (left, top, width, height) are in the results, to cut them out.
 """
 
@@ -104,6 +105,28 @@ def main(w):
     yield from settled()
     w.grab("rendered")
     space.shading.type = "SOLID"
+
+    # edit
+    if len(w.arguments) > 1:
+        scene.render.engine, space.overlay.show_overlays = "BLENDER_EEVEE_NEXT", True
+        bpy.context.scene.effigy.light = "CAPTURED"
+        w.only_panels("EFFIGY_PT_edit")
+        yield from w.show_sidebar()
+        connection = w.addon("services.connection").CONNECTION
+        yield from w.wait_for(lambda: rig.data.effigy.avatar_id in connection.state.editors, "the editors", 60)
+        scene.effigy_edit.prompt = next(
+            a for a in connection.state.avatars if a.avatar_id == w.arguments[1]
+        ).edit.prompt
+        look_at(w, head + Vector((0.08, 0, -0.05)), 1.02, 12)
+        with w.override():
+            bpy.ops.effigy.wipe(avatar_id=w.arguments[1])
+        bpy.context.window_manager.effigy_panels.wipe_at = 0.41
+        yield 1.5
+        yield from settled()
+        w.grab("edit")
+        with w.override():
+            bpy.ops.effigy.wipe(avatar_id=w.arguments[1])
+        space.show_region_ui = False
 
     # parts
     scene.render.engine = "EFFIGY"
