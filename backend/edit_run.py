@@ -16,7 +16,7 @@ from backend.edit_requests import check_request
 from backend.library import Library, check_name
 from backend.training_run import RESULT, Outcome, finished_run
 from shared.edit_messages import EditorInfo, EditorList, Look, StartEdit
-from shared.errors import BadAvatar, EnvironmentFailed
+from shared.errors import BadAvatar, BadConfig, EnvironmentFailed, nearest
 
 CHECKPOINTS = "checkpoints"
 
@@ -61,8 +61,20 @@ def check_edit_request(asked: StartEdit, library: Library) -> None:
 
     check_name(asked.name)
     check_request(asked)
+    check_editor(asked.editor)
     folder = pinned_avatar(asked, library)
     check_edit(edit_config(edit_values(asked)), folder, asked.capture, painted(asked))
+
+
+def check_editor(name: str) -> None:
+    """Raises BadConfig for an editor that there is not, EnvironmentFailed for one that cannot be used here."""
+    from avatars.text_edit.editors import editor_facts
+
+    known = {facts.name: facts for facts in editor_facts()}
+    if name not in known:
+        raise BadConfig(f"There is no editor {name[:80]!r}{nearest(name, known)}", expected=", ".join(known))
+    if known[name].problem:
+        raise EnvironmentFailed(known[name].problem.rstrip("."))
 
 
 def painted(asked: StartEdit) -> NDArray[np.float32] | None:

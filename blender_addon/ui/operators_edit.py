@@ -6,6 +6,7 @@ import bpy
 from bpy.props import EnumProperty, StringProperty
 
 from .._shared import desk_messages, errors, messages
+from ..logic.faults import GUARDS
 from ..logic.versions import pair_for, parent_of
 from ..services import editing
 from ..services.connection import CONNECTION
@@ -70,8 +71,11 @@ class EFFIGY_OT_start_edit(_OnAvatar, bpy.types.Operator):
         self.report({"INFO"}, f"The edit {reply.name} is {reply.state}")
 
     def _failed(self, error: errors.EffigyError) -> set[str]:
-        tell(bpy.context.window_manager.effigy_panels, error)
-        return super()._failed(error)
+        window = bpy.context.window_manager.effigy_panels
+        tell(window, error)
+        GUARDS.log.add(self.bl_label, error)
+        self.report({"ERROR"}, window.edit_problem)  # without what is known, which the part lists
+        return {"CANCELLED"}
 
 
 class EFFIGY_OT_edit_look(bpy.types.Operator):

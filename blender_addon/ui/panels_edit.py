@@ -60,10 +60,8 @@ class EFFIGY_PT_edit(sidebar_part("edit"), bpy.types.Panel):
         looks = row.row(align=True)
         looks.enabled = editor is not None and bool(editor.looks)
         looks.operator_menu_enum("effigy.edit_look", "look", text="", icon="PRESET")
-        row = column.row(align=True)
-        row.label(text="Editor")
         title = editor.title if editor is not None else edit.editor or "None"
-        row.operator_menu_enum("effigy.edit_editor", "editor", text=title)
+        column.operator_menu_enum("effigy.edit_editor", "editor", text=title)
         if editor is None:
             return
         if editor.problem:

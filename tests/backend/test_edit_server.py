@@ -46,7 +46,7 @@ def test_an_edit_is_refused_or_made_and_listed_with_its_parent(client: BackendCl
     known = client.request(ListEditors("tiny"), timeout_s=TIMEOUT_S)
     built_in = next(editor for editor in known.editors if editor.name == "built_in")
     assert built_in.problem == ""
-    assert {"bronze"} <= {look.prompt for look in built_in.looks}
+    assert any("bronze" in look.prompt for look in built_in.looks)
     assert {"hair", "skin"} <= set(known.regions)
     assert client.request(ListEditors(), timeout_s=TIMEOUT_S).regions == ()
     refusals: tuple[tuple[dict[str, object], type[EffigyError], str], ...] = (

@@ -1,6 +1,6 @@
 """Takes the pictures of docs/tour.md, with a trained head:
 
-    python -m tests.windows run tests/windows/scripts/tour.py --size 1360 900 --library FOLDER --timeout 300 -- AVATAR [VERSION]
+    python -m tests.windows run tests/windows/scripts/tour.py --size 1360 900 --library FOLDER -- AVATAR [VERSION]
 
 VERSION is an edited version of that avatar in the same library, for the picture of Edit.
 The rectangles of the parts (left, top, width, height) are in the results, to cut them out.
