@@ -17,7 +17,7 @@ from bpy.app.handlers import persistent
 
 from .._shared import errors
 from ..logic.faults import GUARDS
-from . import rig_proxy
+from . import composite_nodes, rig_proxy
 from .frame_files import WRITER
 from .rig_info import avatar_of, proxy_of
 
@@ -257,7 +257,7 @@ def _insert(tree: Any, source: Any, avatars: Any, layer: str) -> list[Any]:
     """Lead the scene's picture through a new group node; the nodes that were added, the group first."""
     group = tree.nodes.new("CompositorNodeGroup")
     group.name = group.label = GROUP
-    group.node_tree = _group()
+    group.node_tree = composite_nodes.group(GROUP)
     people = tree.nodes.new("CompositorNodeRLayers")
     people.name = people.label = SOURCE
     people.scene, people.layer = avatars, layer
@@ -288,62 +288,6 @@ def _take_out(tree: Any, node: Any) -> None:
             bpy.data.node_groups.remove(inner)
     else:
         tree.nodes.remove(node)
-
-
-def _group() -> Any:
-    """A new node group: scene picture and avatars, each over the other where it is nearer."""
-    tree = bpy.data.node_groups.new(GROUP, "CompositorNodeTree")
-    for name, kind in (
-        ("Image", "NodeSocketColor"),
-        ("Depth", "NodeSocketFloat"),
-        ("Avatars", "NodeSocketColor"),
-        ("Avatars Depth", "NodeSocketFloat"),
-    ):
-        tree.interface.new_socket(name, in_out="INPUT", socket_type=kind)
-    tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
-    taken, given = tree.nodes.new("NodeGroupInput"), tree.nodes.new("NodeGroupOutput")
-    nearer, farther = (_maths(tree, operation) for operation in ("LESS_THAN", "SUBTRACT"))
-    smooth = tree.nodes.new("CompositorNodeAntiAliasing")
-    behind, scene, front = (tree.nodes.new("CompositorNodeAlphaOver") for _ in range(3))
-    link = tree.links.new
-    link(taken.outputs["Avatars Depth"], nearer.inputs[0])
-    link(taken.outputs["Depth"], nearer.inputs[1])
-    link(nearer.outputs[0], smooth.inputs[0])
-    farther.inputs[0].default_value = 1.0
-    link(smooth.outputs[0], farther.inputs[1])
-    # Avatars that are farther, then the scene over them, then avatars that are nearer: alpha counts on both sides.
-    for node, amount, below, above in (
-        (behind, farther.outputs[0], None, taken.outputs["Avatars"]),
-        (scene, None, behind.outputs[0], taken.outputs["Image"]),
-        (front, smooth.outputs[0], scene.outputs[0], taken.outputs["Avatars"]),
-    ):
-        factor, bottom, top = _over_inputs(node)
-        bottom.default_value = (0.0, 0.0, 0.0, 0.0)
-        factor.default_value = 1.0
-        if amount is not None:
-            link(amount, factor)
-        if below is not None:
-            link(below, bottom)
-        link(above, top)
-    link(front.outputs[0], given.inputs["Image"])
-    for column, node in enumerate((taken, nearer, smooth, farther, behind, scene, front, given)):
-        node.location = (200 * column, 0)
-    return tree
-
-
-def _maths(tree: Any, operation: str) -> Any:
-    """A Math node; from Blender 5 the compositor has the shader editor's."""
-    kind = "CompositorNodeMath" if hasattr(bpy.types, "CompositorNodeMath") else "ShaderNodeMath"
-    node = tree.nodes.new(kind)
-    node.operation = operation
-    return node
-
-
-def _over_inputs(node: Any) -> tuple[Any, Any, Any]:
-    """Factor, bottom and top of an Alpha Over node, which were renamed and reordered in Blender 5."""
-    if "Background" in node.inputs:
-        return node.inputs["Factor"], node.inputs["Background"], node.inputs["Foreground"]
-    return node.inputs[0], node.inputs[1], node.inputs[2]
 
 
 @persistent

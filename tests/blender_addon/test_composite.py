@@ -130,6 +130,24 @@ def test_meshes_and_avatars_hide_each_other(scene_with_avatar, tmp_path, own_nod
     assert not green[MIDDLE]
 
 
+def test_edges_of_a_mesh_before_an_avatar_have_no_fringe_of_what_is_behind_it(scene_with_avatar, tmp_path) -> None:
+    scene, avatar = cycles_scene(scene_with_avatar)
+    scene.cycles.samples = 16
+    scene.world.node_tree.nodes["Background"].inputs["Color"].default_value = (0, 0, 5, 1)
+    square = plate(scene, before=True, avatar=avatar)
+    square.scale *= 0.5
+    square.rotation_euler.rotate_axis("Z", 0.4)  # so that its edges run through pixels
+    composite.add(scene, scene_with_avatar.context.view_layer)
+    picture = shots.render_exr(tmp_path / "edges.exr", single=True)
+    assert is_green(picture[MIDDLE])
+    reach = shots.SIZE // 8
+    part = picture[MIDDLE[0] - reach : MIDDLE[0] + reach, MIDDLE[1] - reach : MIDDLE[1] + reach]
+    green = (part[..., 1] > 0.8) & (part[..., 0] < 0.1)
+    assert 0.05 < green.mean() < 0.8, "the plate's edges are in this part"
+    assert part[..., 2].max() < 1.0, "nothing of the blue World beside the plate"
+    assert picture[1, 1, 2] > 4
+
+
 def test_see_through_pixels_show_what_is_behind_on_both_sides(scene_with_avatar, tmp_path) -> None:
     scene, avatar = cycles_scene(scene_with_avatar)
     scene.render.film_transparent = True
