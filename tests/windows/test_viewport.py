@@ -99,6 +99,8 @@ def test_views_of_avatars(open_blender: Open, mortal_backend: MortalBackend) -> 
     shadings = ["wireframe", "xray", "cycles", "cycles_bare"]
     if blender.version == "4.3":  # EEVEE's shaders take software GL half a minute in 5.2
         shadings.append("material")
+    if os.environ.get("EFFIGY_EEVEE"):
+        shadings += ["eevee"] if "material" in shadings else ["material", "eevee"]
     found = blender.run(SCRIPTS / "viewport.py", "tiny", *shadings, address=mortal_backend.address, timeout_s=330)
     print(f"\nBlender {blender.version}, {time.monotonic() - begin:.0f} s: handler median {found['median_ms']} ms")
     print(f"found again after {found['found_again_s']:.2f} s, picture after {found['picture_again_s']:.2f} s")
