@@ -88,8 +88,8 @@ def hub_cache() -> Path:
     return Path(own) if own else home / "hub"
 
 
-def cached(name: str) -> Path | None:
-    """The newest complete snapshot of `owner/model` in the hub's cache, None where there is none."""
+def cached(name: str, holds: str = INDEX) -> Path | None:
+    """The snapshot of `owner/model` in the hub's cache that has the file `holds`, None where there is none."""
     base = hub_cache() / f"models--{name.replace('/', '--')}"
     main = base / "refs" / "main"
     try:
@@ -97,7 +97,7 @@ def cached(name: str) -> Path | None:
     except OSError:
         return None
     folder = base / "snapshots" / revision
-    return folder if re.fullmatch(r"[0-9a-f]{6,64}", revision) and (folder / INDEX).exists() else None
+    return folder if re.fullmatch(r"[0-9a-f]{6,64}", revision) and (folder / holds).exists() else None
 
 
 def find_weights(editor: str, model: str = "") -> Found:
