@@ -37,7 +37,7 @@ GROUPS = {
 """How a face group's name begins -> its region; all other groups are split into parts."""
 LIP_EXPRESSIONS = ("mouthRollLower", "mouthRollUpper")
 """They roll the red of the lips inwards and move little else."""
-SCALP_REACH_M, LIPS_REACH_M = 0.03, 0.014
+SCALP_REACH_M, LIPS_REACH_M, LIPS_CORE = 0.03, 0.013, 0.7
 ROUNDS_OF_SMOOTHING = 4
 ALIKE_NEIGHBOURS, CLOTH_NEIGHBOURS = 8, 24
 
@@ -130,11 +130,11 @@ def lip_weights(arrays: TemplateArrays) -> Floats:
     for name in names:
         moved = np.linalg.norm(arrays.expression_dirs[arrays.expression_names.index(name)], axis=1)
         share = moved / max(float(moved.max()), 1e-9)
-        np.maximum.at(found, arrays.expression_vertices, np.clip((share - 0.62) / 0.2, 0, 1))
-    core = np.flatnonzero(found > 0.5)
-    if len(core):  # folds beside the lips roll with them
+        np.maximum.at(found, arrays.expression_vertices, share)
+    core = np.flatnonzero(found > LIPS_CORE)
+    if len(core):  # folds above and below roll with them, the corners less
         off_m = np.abs(arrays.vertices[:, 2] - np.median(arrays.vertices[core, 2]))
-        found *= _smooth((LIPS_REACH_M - off_m) / 0.004)
+        found = np.clip((found - 0.25) / 0.2, 0, 1) * _smooth((LIPS_REACH_M - off_m) / 0.004)
     if not names:
         for group in _split_groups(arrays):
             found[np.unique(patch_triangles(arrays, f"{group}/lips")[0])] = 1

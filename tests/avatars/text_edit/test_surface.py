@@ -20,7 +20,7 @@ SKIN, HAIR, SHIRT = (0.80, 0.60, 0.50), (0.15, 0.10, 0.08), (0.20, 0.30, 0.60)
 
 def painted_bust() -> tuple[PosedGaussians, np.ndarray, np.ndarray]:
     """A Gaussian on each vertex of the skin: dark on the scalp, blue on the shoulders, else skin."""
-    vertices = BUST.vertices[BUST.group_vertices("skin")].astype(np.float64)
+    vertices = BUST.vertices[BUST.group_vertices("skin")][::2].astype(np.float64)
     face = face_of(BUST, BUST.vertices.astype(np.float64))
     assert face is not None
     at = (vertices - face.eyes) / face.half_eyes_m
@@ -34,7 +34,7 @@ def painted_bust() -> tuple[PosedGaussians, np.ndarray, np.ndarray]:
     posed = PosedGaussians(
         torch.from_numpy(vertices).float()[None],
         quats,
-        torch.full((1, count, 3), 0.004),
+        torch.full((1, count, 3), 0.006),
         torch.full((1, count), 0.95),
         torch.from_numpy(colours).float()[None],
         up[None],
@@ -52,8 +52,9 @@ def test_vertex_regions_are_a_partition_and_lips_are_at_the_mouth() -> None:
     assert on_head[eyes].all()
     lips, teeth = BUST.vertices[lip_weights(BUST) > 0.5], BUST.vertices[BUST.group_vertices("teeth")]
     assert len(lips) > 20
-    assert np.abs(lips.mean(0) - teeth.mean(0)).max() < 0.03
+    assert np.abs(lips.mean(0) - teeth.mean(0))[[0, 2]].max() < 0.01
     assert np.ptp(lips[:, 2]) < 0.03
+    assert 0.03 < np.ptp(lips[:, 0]) < 0.07
 
 
 def test_hair_and_clothes_are_found_by_place_and_colour_and_maps_show_them() -> None:
@@ -69,7 +70,7 @@ def test_hair_and_clothes_are_found_by_place_and_colour_and_maps_show_them() -> 
     assert weights[plain, REGIONS.index("clothes")].mean() < 0.2
     assert posed.normals is not None
     surface = Surface(posed.means[0], posed.normals[0], torch.from_numpy(weights).float(), face)
-    K = torch.tensor([[[110.0, 0, 32], [0, 110.0, 32], [0, 0, 1]]])
+    K = torch.tensor([[[75.0, 0, 32], [0, 75.0, 32], [0, 0, 1]]])
     front = torch.tensor([[1.0, 0, 0, 0], [0, 0, -1, 0.85], [0, 1, 0, 0.9], [0, 0, 0, 1]])[None]
     maps = surface_maps(posed, CameraBatch(K, front, 64, 64), surface)
     shown = maps.alpha[..., 0] > 0.5
