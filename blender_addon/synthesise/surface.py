@@ -130,13 +130,15 @@ def edges_of(polygons: tuple[tuple[int, ...], ...]) -> tuple[Index, NDArray[np.b
 
 
 def relax(points: Array, edges: Index, fixed: NDArray[np.bool_], rounds: int) -> Array:
-    """Laplacian smoothing of points [N, 3] along edges [E, 2]; `fixed` points stay."""
+    """Laplacian smoothing of points [N, 3] along edges [E, 2]; `fixed` points stay, and those without edges."""
     both = np.concatenate([edges, edges[:, ::-1]])
-    count = np.maximum(np.bincount(both[:, 0], minlength=len(points)), 1)[:, None]
-    for _ in range(rounds):
-        total = np.zeros_like(points)
-        np.add.at(total, both[:, 0], points[both[:, 1]])
-        points = np.where(fixed[:, None], points, 0.5 * points + 0.5 * total / count)
+    both = both[np.argsort(both[:, 0], kind="stable")]
+    moved, first, count = np.unique(both[:, 0], return_index=True, return_counts=True)
+    free = ~fixed[moved]
+    points = points.copy()
+    for _ in range(rounds if len(both) else 0):
+        middle = np.add.reduceat(points[both[:, 1]], first, axis=0) / count[:, None]
+        points[moved[free]] = 0.5 * points[moved[free]] + 0.5 * middle[free]
     return points
 
 
