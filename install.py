@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The one entry for a fresh machine: makes what Effigy needs beside this file and runs it.
 
-    python install.py demo       a person's avatar and an animated, relit Blender render of it (--avatar body: walking)
+    python install.py demo       an avatar and an animated, relit Blender render of it (--avatar body or relit: walking)
     python install.py test       the whole test suite
     python install.py addon      build the Blender extension; --blender PATH installs it there
     python install.py backend    run the server
@@ -357,7 +357,9 @@ def main() -> int:
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--blender", help="use this Blender executable instead of the bpy module")
     parser.add_argument("--output", help="demo: output folder (default: output/demo, or output/demo_body)")
-    parser.add_argument("--avatar", choices=("head", "body"), default="head", help="demo: a talking head or a walk")
+    parser.add_argument(
+        "--avatar", choices=("head", "body", "relit"), default="head", help="demo: talk, walk, or walk in real light"
+    )
     arguments, extra = parser.parse_known_args()
     extra = [part for part in extra if part != "--"]
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))

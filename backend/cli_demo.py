@@ -9,7 +9,11 @@ from rich.console import Console
 
 from backend.cli_train import overrides_of
 
-KINDS = {"head": ("demo_head", "demo_cpu"), "body": ("demo_body", "mlp_body_cpu")}
+KINDS = {
+    "head": ("demo_head", "demo_cpu"),
+    "body": ("demo_body", "mlp_body_cpu"),
+    "relit": ("demo_relight", "relit_body_cpu"),
+}
 """What is shown -> the capture, after which the avatar is named, and the preset."""
 
 
@@ -25,9 +29,14 @@ def add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="command that runs a Blender script, one option per word: a Python with bpy, or blender -b --python",
     )
     parser.add_argument(
-        "--avatar", choices=tuple(KINDS), default="head", help="a talking head, or a walking full body (default: head)"
+        "--avatar",
+        choices=tuple(KINDS),
+        default="head",
+        help="a talking head, a walking body, or a walking body whose materials the light falls on (default: head)",
     )
-    parser.add_argument("--capture", help="name of an embedded capture, or a folder (default: demo_head or demo_body)")
+    parser.add_argument(
+        "--capture", help="name of an embedded capture, or a folder (default: the one that ships for it)"
+    )
     parser.add_argument(
         "--preset",
         help=f"a training preset, or a YAML file (default: {' or '.join(kind[1] for kind in KINDS.values())})",

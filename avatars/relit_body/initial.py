@@ -46,7 +46,7 @@ def thinned(points: Tensor, normals: Tensor, count: int) -> Tensor:
 
     normals: [N, 3]; points whose normals differ, such as on both sides of an ear, count as farther apart.
     """
-    apart = float(np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean()) / max(count, 1) ** 0.5)
+    apart = float(((points - points.mean(0)) ** 2).sum(-1).mean().sqrt()) / max(count, 1) ** 0.5
     places = torch.cat([points, 2 * apart * normals], dim=-1).numpy()
     kept = np.arange(len(points))
     while len(kept) > count:

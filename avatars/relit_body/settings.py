@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from shared.errors import BadConfig
 
@@ -76,7 +77,8 @@ class RelitConfig:
     itself with painted materials. pseudo_truth: folder of its pictures (relight pseudo-gt); without one a teacher is
     asked during training, in `further` recombined poses beyond those of the capture.
 
-    surfels: at the start, of this opacity; spare: how many more densification may add. probe_side: nodes along a side
+    surfels: at the start, of this opacity, and of the materials the teacher answers where they lie, or all grey as
+    published (begin); spare: how many more densification may add. probe_side: nodes along a side
     of the occlusion lattices. points: surfels asked about at each step. novel_every: each so many steps a pose the
     capture does not have is distilled from the teacher's pictures, 0 for never. densify_at: parts of the schedule after
     which gaps are filled from the teacher's surface. grow_every, from grow_from to grow_until (parts of the schedule, 0
@@ -89,7 +91,8 @@ class RelitConfig:
     pseudo_truth: str = ""
     further: int = 64
     surfels: int = 50_000
-    opacity: float = 0.1
+    opacity: float = 0.5
+    begin: Literal["teacher", "grey"] = "teacher"
     spare: int = 25_000
     probe_side: int = 20
     points: int = 4096

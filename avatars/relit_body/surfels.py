@@ -54,6 +54,13 @@ class Surfels(nn.Module):
         roughness = ROUGHNESS[0] * torch.sigmoid(self.roughness) + ROUGHNESS[1]
         return albedo, roughness[:, None], torch.sigmoid(self.metallic)[:, None]
 
+    @torch.no_grad()
+    def set_materials(self, albedo: Tensor, roughness: Tensor, metallic: Tensor) -> None:
+        """Materials [N, 3] linear, [N], [N], as near as surfels can have them."""
+        self.albedo.copy_(logit((albedo - ALBEDO[1]) / ALBEDO[0]))
+        self.roughness.copy_(logit((roughness - ROUGHNESS[1]) / ROUGHNESS[0]))
+        self.metallic.copy_(logit(metallic))
+
     def normals(self) -> Tensor:
         """Canonical normals [N, 3], outwards."""
         return rotation_from_quaternion(self.quats)[..., 2]

@@ -46,6 +46,7 @@ from avatars.training.losses import l1_loss
 from avatars.training.lpips import find_lpips
 from avatars.training.trainer import RatedParameter
 
+ASKED_AT_ONCE = 8192
 EVERY_MAP = ("albedo", "roughness", "metallic", "normal")
 
 
@@ -63,6 +64,8 @@ class RelitBodyTrainer:
         self.surfels = first_surfels(
             person, self.vertices, self.faces, relit.surfels, spare=relit.spare, opacity=relit.opacity, seed=config.seed
         ).moved_to(self.device)
+        if relit.begin == "teacher":
+            self._begin_as_taught()
         self.probes = part_probes(person, self.vertices, self.faces, relit.probe_side).to(self.device)
         light = self.teacher.environment()
         radiance = torch.from_numpy(np.array(light.radiance)).clamp(min=0) * light.strength
@@ -87,6 +90,15 @@ class RelitBodyTrainer:
         self.pull = torch.zeros(2, len(self.surfels), device=self.device)
         self.neighbours = neighbours_of(self.surfels.positions)
         self.living = self.surfels.alive.nonzero()[:, 0]
+
+    def _begin_as_taught(self) -> None:
+        """Materials as the teacher answers; not quite at the ends, where a sigmoid would hardly learn."""
+        with torch.no_grad():
+            known = [self.teacher.query(part) for part in self.surfels.positions.split(ASKED_AT_ONCE)]
+            albedo, roughness, metallic = (
+                torch.cat([getattr(part, name).to(self.device) for part in known]) for name in EVERY_MAP[:3]
+            )
+        self.surfels.set_materials(albedo.clamp(0.05, 0.78), roughness.clamp(0.12, 0.96), metallic.clamp(0.03, 0.97))
 
     def gaussians(self) -> int:
         """How many surfels are in use."""

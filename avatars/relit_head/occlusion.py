@@ -17,6 +17,7 @@ from avatars.lighting.harmonics import turned
 from avatars.lighting.surface_probes import SurfaceProbes, cast, fitted
 from avatars.relit_body.initial import coarse
 from avatars.relit_head.model import RelitHead
+from avatars.relit_head.priors import is_hair
 from avatars.relit_head.settings import HeadOcclusion
 from avatars.templates.template import triangles_of
 from shared.template import TemplateArrays
@@ -87,4 +88,5 @@ def baked(model: RelitHead, theta: Tensor, vertices: Tensor, settings: HeadOcclu
         seen_from_surface(model.head.binding, vertices[row], solid, whole.astype(np.int64), settings.offset_m)
         for row in rows
     ]
-    return fitted(driven[rows], torch.stack(found), settings.directions).to(vertices.device)
+    hidden = torch.where(is_hair(model.head.binding).cpu(), settings.hair, 1.0)[:, None]
+    return fitted(driven[rows], torch.stack(found) * hidden, settings.directions).to(vertices.device)

@@ -25,7 +25,9 @@ class HeadMaterialLosses:
     roughness: squared distance to what such a surface usually has (`priors.ROUGHNESS`); metallic: its mean, since
     people are not made of metal; tilt: squared, how far normals lean off the surface's; smooth: of albedo and
     smooth_roughness: of roughness, L1 to the neighbours on the surface; blend: squared albedo blendshapes, which could
-    otherwise hold the shading of an expression. Of a learned light: light_smooth (squared steps between its texels,
+    otherwise hold the shading of an expression; dim: of albedo where little light falls, L1 to the mean of its kind of
+    surface, since there a photograph says little of it and what other surfaces throw back is taken for whiter skin. Of
+    a learned light: light_smooth (squared steps between its texels,
     relative), light_white (squared distance of its colours from grey) and light_mean (squared distance of its mean
     from `HeadLight.mean`).
     """
@@ -36,6 +38,7 @@ class HeadMaterialLosses:
     smooth: float = 0.02
     smooth_roughness: float = 0.02
     blend: float = 0.02
+    dim: float = 0.1
     light_smooth: float = 0.02
     light_white: float = 0.01
     light_mean: float = 1.0
@@ -57,11 +60,13 @@ class HeadLight:
 @dataclass(frozen=True)
 class HeadOcclusion:
     """The surface's visibility of the sky: baked in so many poses of the recording and followed along so many of their
-    principal directions. offset_m: rays start so far above the surface."""
+    principal directions. offset_m: rays start so far above the surface. hair: of what the surface under hair sees of
+    the sky, so much reaches a strand past the others, which no surface stands for."""
 
     poses: int = 20
     directions: int = 8
     offset_m: float = 0.0008
+    hair: float = 0.4
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,7 @@ def check_relit_head(config: RelitHeadConfig) -> None:
         ("relit_head.occlusion.poses", config.occlusion.poses, 1),
         ("relit_head.occlusion.directions", config.occlusion.directions, 0),
         ("relit_head.occlusion.offset_m", config.occlusion.offset_m, 0),
+        ("relit_head.occlusion.hair", config.occlusion.hair, 0),
     ):
         if value < low:
             raise BadConfig(f"{name} is too small", found=str(value), expected=f"at least {low}")

@@ -19,7 +19,7 @@ from avatars.relit_head.light import CaptureLight
 from avatars.relit_head.model import BRIGHTEST, RelitHead
 from avatars.relit_head.occlusion import baked
 from avatars.relit_head.picture import lit_picture
-from avatars.relit_head.priors import neighbours, usual_roughness
+from avatars.relit_head.priors import held_where_dim, kinds, neighbours, usual_roughness
 from avatars.relit_head.start import spread_frames, trained_before
 from avatars.rendering.rasterise import Rasterised
 from avatars.rgb_head.fill import filled_in_place
@@ -64,9 +64,13 @@ class RelitHeadTrainer:
         self.model = dressed.with_head(self.base.model, rows)
         self.normals: dict[int, Tensor] = {}
         self._settle()
+        frames = torch.tensor(capture.training_frames(), device=self.device)
+        # Once and before anything was learned, so that a run which goes on after a pause holds to the same.
+        light = self.light.of(None)
+        level = float(light.diffuse.detach().mean() * light.strength)
+        self.lit = self._mean_shade(frames, least=0).mean(-1) / max(level, 1e-9)
         if begun_with:
-            frames = spread_frames(torch.tensor(capture.training_frames(), device=self.device), SHADED_POSES)
-            shade = torch.stack([self._shade(frames[row : row + 1], None) for row in range(len(frames))]).mean(0)
+            shade = self._mean_shade(frames)
             with torch.no_grad():
                 colours = (SH0 * self.model.head.colours + 0.5).clamp(0, 1)
                 self.model.head.colours.copy_((_albedo(colours, shade) - 0.5) / SH0)
@@ -79,7 +83,13 @@ class RelitHeadTrainer:
             points = (rest[0, head.binding.triangles[head.binding.face]] * head.binding.barycentrics[..., None]).sum(1)
         self.near = neighbours(head.binding, points)
         self.usual = usual_roughness(head.binding)
+        self.kind = kinds(head.binding)
         self.normals.clear()
+
+    def _mean_shade(self, frames: Tensor, least: float = DARKEST_SHADE) -> Tensor:
+        """`_shade` [N, 3] over up to SHADED_POSES of frames [T], one by one."""
+        chosen = spread_frames(frames, SHADED_POSES)
+        return torch.stack([self._shade(frame[None], None, least) for frame in chosen]).mean(0)
 
     @property
     def objective(self) -> HeadObjective:
@@ -138,6 +148,7 @@ class RelitHeadTrainer:
             "metallic": wanted.metallic * torch.sigmoid(model.metallic).mean(),
             "tilt": wanted.tilt * model.tilt.square().sum(-1).mean(),
             "smooth": wanted.smooth * (albedo[:, None] - albedo[self.near]).abs().mean(),
+            "dim": wanted.dim * held_where_dim(albedo, self.kind, self.lit),
             "smooth_roughness": wanted.smooth_roughness * (roughness[:, None] - roughness[self.near]).abs().mean(),
         }
         if weights is not None and wanted.blend > 0:
@@ -160,8 +171,11 @@ class RelitHeadTrainer:
         theta = self.base.theta[batch.frames]
         self.objective.first_colours(theta, surface, batch, at, lambda colours: _albedo(colours, shade))
 
-    def _shade(self, frames: Tensor, images: Tensor | None) -> Tensor:
-        """What a white surface in place of each Gaussian would show, [N, 3] linear: the mean over frames [B]."""
+    def _shade(self, frames: Tensor, images: Tensor | None, least: float = DARKEST_SHADE) -> Tensor:
+        """What a white surface in place of each Gaussian would show, [N, 3] linear: the mean over frames [B].
+
+        least: of the light's mean, nothing shows less.
+        """
         with torch.no_grad():
             axes = self.model.frames(self.base.surface(frames), self.base.vertices[frames])
             driven, smooth = self.model.driven(self.base.theta[frames]), self._smooth(frames)
@@ -172,7 +186,7 @@ class RelitHeadTrainer:
                 if self.model.probes is not None:
                     seen = self.model.probes.posed(driven[rows], axes[rows])
                     shade = shade * seen.visible(normals, normals, normals[:, :, None])[0]
-                total += shade.clamp(min=DARKEST_SHADE * float(light.diffuse.mean() * light.strength)).sum(0)
+                total += shade.clamp(min=least * float(light.diffuse.mean() * light.strength)).sum(0)
             return total / len(frames)
 
     def render(self, batch: Batch) -> Rasterised:

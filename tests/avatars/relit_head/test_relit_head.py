@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from avatars.relit_head.light import map_of
 from avatars.relit_head.model import BRIGHTEST, RelitHead
 from avatars.relit_head.occlusion import baked, telling_poses
 from avatars.relit_head.picture import lit_picture
-from avatars.relit_head.priors import ROUGHNESS, neighbours
+from avatars.relit_head.priors import ROUGHNESS, held_where_dim, is_hair, kinds, neighbours
 from avatars.relit_head.settings import HeadOcclusion
 from avatars.rendering import CameraBatch
 from avatars.rgb_head.model import SH0
@@ -210,3 +211,18 @@ def test_neighbours_stay_in_their_patch_and_telling_poses_differ() -> None:
     assert telling_poses(theta, 3)[:1] == [0]
     assert set(telling_poses(theta, 3)) == {0, 2, 3}
     assert telling_poses(torch.zeros(4, 2), 3) == [0]
+
+
+def test_albedo_where_no_light_falls_is_held_to_that_of_its_kind() -> None:
+    names = ("skin/face", "skin/body", "skin/lips", "skin/scalp", "teeth")
+    binding = replace(lit_head().head.binding, group=torch.arange(5), group_names=names)
+    assert kinds(binding).tolist() == [0, 0, 1, 2, 3]
+    assert is_hair(binding).tolist() == [False, False, False, True, False]
+    albedo = torch.tensor([[0.4, 0.3, 0.2]] * 3 + [[0.9, 0.9, 0.9]] * 2, requires_grad=True)
+    kind, lit = torch.tensor([0, 0, 0, 0, 1]), torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0])
+    term = held_where_dim(albedo, kind, lit)
+    torch.testing.assert_close(term, torch.tensor(0.6 / 5))  # the last kind is dim everywhere: nothing is known of it
+    gradient = torch.autograd.grad(term, albedo)[0]
+    torch.testing.assert_close(gradient, torch.tensor([[0.0] * 3] * 3 + [[1 / 15] * 3] + [[0.0] * 3]))
+    assert float(held_where_dim(albedo, kind, torch.ones(5))) == 0
+    assert float(held_where_dim(albedo[:0], kind[:0], lit[:0]).nan_to_num()) == 0
