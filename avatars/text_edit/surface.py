@@ -288,8 +288,8 @@ def _clothes(
     vote = _averaged(
         np.maximum(_smooth((colder - 0.05) / 0.07), _smooth((-colder - 0.2) / 0.1)), tree, CLOTH_NEIGHBOURS, 3
     )
-    least = 0.55 - 0.40 * _smooth((-4.5 - in_face[:, 2]) / 1.5)  # collars lie lower than shadows on the neck
-    share = np.maximum(weights[:, clothes] * _smooth((vote - 0.05) / 0.3), below * _smooth((vote - least) / 0.3))
+    least = 0.80 - 0.65 * _smooth((-5.5 - in_face[:, 2]) / 1.5)  # collars lie lower than shadows on the neck
+    share = np.maximum(weights[:, clothes] * _smooth((vote - 0.2) / 0.3), below * _smooth((vote - least) / 0.3))
     others = [row for row in range(len(REGIONS)) if row != clothes]
     total = weights[:, others].sum(1)
     weights[total < 1e-6, 0] = 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d, pad
 
 from avatars.lighting.colour import LUMINANCE, linear_from_srgb, srgb_from_linear
 from avatars.text_edit.maps import SurfaceMaps
-from avatars.text_edit.surface import Face
+from avatars.text_edit.surface import REGIONS, Face
 from avatars.text_edit.views import Views
 from shared.errors import BadConfig
 
@@ -65,6 +65,7 @@ def canvas_of(views: Views, seed: int = 0) -> Canvas:
     maps = views.maps
     if maps is None:
         raise BadConfig("the built-in editor needs maps of the surface", found="pictures alone")
+    maps = replace(maps, weights=decided(maps.weights))
     face = maps.face or NO_FACE
     alpha = views.alpha.clamp(0, 1)
     background = views.background.to(views.images).view(1, 1, 1, 3)
@@ -98,6 +99,19 @@ def canvas_of(views: Views, seed: int = 0) -> Canvas:
         unit_m=face.half_eyes_m,
         seed=seed,
     )
+
+
+def decided(weights: Tensor) -> Tensor:
+    """Memberships [B, H, W, R] in which little hair or cloth counts as none: it is skin in shadow, not a border."""
+    weights = weights.clone()
+    skin = REGIONS.index("skin")
+    for name in ("hair", "clothes"):
+        index = REGIONS.index(name)
+        total = weights[..., skin] + weights[..., index]
+        share = weights[..., index] / total.clamp_min(1e-4)
+        weights[..., index] = total * smooth(0.12, 0.75, share)
+        weights[..., skin] = total - weights[..., index]
+    return weights
 
 
 def _toward_cameras(views: Views, depth: Tensor) -> Tensor:
