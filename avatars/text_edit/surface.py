@@ -250,7 +250,8 @@ def _hair(
         return
     reach, _ = cKDTree(vertices[scalp]).query(means)
     prior = _smooth(1.6 - reach / SCALP_REACH_M)
-    prior = np.maximum(prior, _smooth((off_m - 0.006) / 0.01) * (in_face[:, 2] > -6) * on_head)
+    behind = (in_face[:, 1] > 2.5) & (in_face[:, 2] > -6) | (in_face[:, 2] > -1.5)  # not the dark under the chin
+    prior = np.maximum(prior, _smooth((off_m - 0.006) / 0.01) * behind * on_head)
     core = (weights[:, hair] > 0.9) & (in_face[:, 2] > 1.5)
     if core.sum() < 10:
         return
