@@ -61,12 +61,13 @@ class HeadLight:
 class HeadOcclusion:
     """The surface's visibility of the sky: baked in so many poses of the recording and followed along so many of their
     principal directions. offset_m: rays start so far above the surface. hair: of what the surface under hair sees of
-    the sky, so much reaches a strand past the others, which no surface stands for."""
+    the sky, so much reaches a strand past the others, which no surface stands for; 1, since the patches of hair have
+    ears and nape in them as well."""
 
     poses: int = 20
     directions: int = 8
     offset_m: float = 0.0008
-    hair: float = 0.4
+    hair: float = 1.0
 
 
 @dataclass(frozen=True)

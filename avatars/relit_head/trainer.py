@@ -19,7 +19,7 @@ from avatars.relit_head.light import CaptureLight
 from avatars.relit_head.model import BRIGHTEST, RelitHead
 from avatars.relit_head.occlusion import baked
 from avatars.relit_head.picture import lit_picture
-from avatars.relit_head.priors import held_where_dim, kinds, neighbours, usual_roughness
+from avatars.relit_head.priors import held_where_dim, is_hair, kinds, neighbours, usual_roughness
 from avatars.relit_head.start import spread_frames, trained_before
 from avatars.rendering.rasterise import Rasterised
 from avatars.rgb_head.fill import filled_in_place
@@ -69,6 +69,7 @@ class RelitHeadTrainer:
         light = self.light.of(None)
         level = float(light.diffuse.detach().mean() * light.strength)
         self.lit = self._mean_shade(frames, least=0).mean(-1) / max(level, 1e-9)
+        self.lit[is_hair(self.model.head.binding)] = 1.0  # skin and hair lie side by side there: nothing is usual
         if begun_with:
             shade = self._mean_shade(frames)
             with torch.no_grad():
