@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import bpy
@@ -15,6 +16,8 @@ from ..services.connection import CONNECTION
 from ..services.preferences import preferences, settings
 from .drawing import duration, wrapped
 from .parts import sidebar_part
+
+NOTICE_LETTERS = 260
 
 
 class EFFIGY_PT_backend(sidebar_part("backend"), bpy.types.Panel):
@@ -40,7 +43,10 @@ class EFFIGY_PT_backend(sidebar_part("backend"), bpy.types.Panel):
         if notice is not None:
             box = self.layout.box()
             row = box.row()
-            wrapped(row.column(), context, f"{notice.where}: {notice.sentence}", icon="ERROR", indent=60)
+            told = textwrap.shorten(
+                f"{notice.where}: {notice.sentence}", NOTICE_LETTERS, placeholder=" …"
+            )  # all: Details
+            wrapped(row.column(), context, told, icon="ERROR", indent=60)
             row.operator("effigy.dismiss", text="", icon="X", emboss=False)
             row = box.row(align=True)
             _draw_remedy(row, notice.sentence)

@@ -20,6 +20,7 @@ def main(w):
     """Steps for tests/windows/test_panels.py."""
     w.results["python"], w.results["zmq"] = python_version(), zmq.__file__
     connection = w.addon("services.connection").CONNECTION
+    w.addon("logic.faults").GUARDS.log.notice = None  # what an earlier script of this window was told
     w.only_panels()
     yield from w.show_sidebar()
     yield from w.wait_for(lambda: connection.state and connection.state.avatars, "the library")
