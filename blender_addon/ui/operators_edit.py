@@ -73,8 +73,9 @@ class EFFIGY_OT_start_edit(_OnAvatar, bpy.types.Operator):
     def _failed(self, error: errors.EffigyError) -> set[str]:
         window = bpy.context.window_manager.effigy_panels
         tell(window, error)
-        GUARDS.log.add(self.bl_label, error)
-        self.report({"ERROR"}, window.edit_problem)  # without what is known, which the part lists
+        # notice and report go without what is known, which fills a sidebar: the part lists it
+        GUARDS.log.add(self.bl_label, type(error)(error.what, found=error.found, do=error.do))
+        self.report({"ERROR"}, window.edit_problem)
         return {"CANCELLED"}
 
 

@@ -93,6 +93,8 @@ def edit(w, rig):
     yield from w.redraw()
     yield 0.5
     w.grab("edit_refused")
+    with w.override():
+        bpy.ops.effigy.dismiss()  # the notice, for the scripts after this one
     yield from w.type_into("effigy_edit.prompt", WORDS)
     w.results["prompt"], w.results["problem_after_typing"] = wanted.prompt, window.edit_problem
     yield from w.click_button("effigy.start_edit")
