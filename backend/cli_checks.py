@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from backend.cli_body import add_body_benchmark
+from backend.cli_edit_benchmark import add_edit_benchmark
 from backend.cli_online import add_online_benchmark
 from backend.cli_quality import add_quality
 from backend.cli_relit_benchmark import add_relight_benchmark
@@ -48,6 +49,7 @@ def add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     add_quality(kinds)
     add_online_benchmark(kinds)
     add_teacher_benchmark(kinds)
+    add_edit_benchmark(kinds)
     wire = kinds.add_parser("wire", help="time per 1080p frame between the render worker and a client on this machine")
     wire.add_argument("--frames", type=int, default=60)
     wire.add_argument("--size", type=int, nargs=2, default=(1920, 1080), metavar=("WIDTH", "HEIGHT"))

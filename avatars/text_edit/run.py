@@ -17,6 +17,7 @@ from shared.errors import BadAvatar, BadConfig, nearest
 
 if TYPE_CHECKING:
     from avatars.captures.capture import Capture
+    from avatars.training.loop import Run
     from avatars.training.progress import Progress, TrainResult
 
 SHORT = {
@@ -35,6 +36,8 @@ SHORT = {
 TEXTS = ("prompt", "editor", "region", "model", "wabe")
 """Of these the whole text counts, whatever it would be as YAML."""
 METHODS = ("rgb_head", "relit_head", "gaussian_head", "mlp_body", "relit_body")
+WORDS = (*(SHORT[name] for name in TEXTS), "edit.gate")
+"""The same settings by their whole names: YAML would read off as false."""
 WHOLE = ("size_px", "description")
 """Settings of the run outside any group."""
 PAINTED = "painted_weights.npy"
@@ -58,6 +61,8 @@ def edit_config(values: Mapping[str, str], preset: str = "") -> TrainConfig:
             overrides |= {"seed": text, "edit.settings.seed": text}
         elif name in SHORT:
             overrides[SHORT[name]] = quoted(text) if name in TEXTS else text
+        elif name in WORDS:
+            overrides[name] = quoted(text.strip("'\""))
         elif "." in name or name in WHOLE:
             overrides[name] = text
         else:
@@ -160,38 +165,62 @@ def edit(
     on_event: gets previews of a view before, as it was edited, and now. Raises what `check_edit` does, and
     EnvironmentFailed.
     """
-    from avatars.captures.opening import open_capture
-    from avatars.text_edit.generated import chosen_views, views_of
     from avatars.training.loop import train
 
     avatar_folder, folder = Path(avatar_folder), Path(folder)
     check_edit(config, avatar_folder, capture, weights)
-    plan = config.edit
     if weights is not None:
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / PAINTED, np.asarray(weights, np.float32))
-        plan = dataclasses.replace(plan, weights_file=str(folder / PAINTED))
+        plan = dataclasses.replace(config.edit, weights_file=str(folder / PAINTED))
+        config = dataclasses.replace(config, edit=plan)
+    config, views = prepared(config, avatar_folder, capture, device, on_event)
+    return train(config, views, folder, name=name, device=device, on_event=on_event, wanted=wanted)
+
+
+def prepared(
+    config: TrainConfig, avatar_folder: Path, capture: str, device: str, on_event: Callable[[Progress], None]
+) -> tuple[TrainConfig, Capture]:
+    """The configuration with the avatar in it, and the views that will be edited."""
+    from avatars.captures.opening import open_capture
+    from avatars.text_edit.generated import chosen_views, views_of
+
     digest = avatar_digest(avatar_folder)
-    plan = dataclasses.replace(plan, avatar=str(avatar_folder), parent=digest, capture=capture)
+    plan = dataclasses.replace(config.edit, avatar=str(avatar_folder), parent=digest, capture=capture)
     config = dataclasses.replace(config, edit=plan)
     if capture:
-        views = chosen_views(open_capture(capture), plan.max_edit_views, HELD_OUT)
-    else:
-        from avatars.avatar_folder import load_avatar
-        from avatars.training.progress import Progress
+        return config, chosen_views(open_capture(capture), plan.max_edit_views, HELD_OUT)
+    from avatars.avatar_folder import load_avatar
+    from avatars.training.progress import Progress
 
-        on_event(Progress(0, config.schedule.images, message="Looking at the avatar from all sides"))
-        document = read_description(avatar_folder)
-        views = views_of(
-            load_avatar(avatar_folder, device),
-            str(document["name"]),
-            instants=plan.instants,
-            orbit_cameras=plan.orbit_cameras,
-            most=plan.max_edit_views,
-            size_px=config.size_px,
-            seed=config.seed,
-            device=device,
-            provenance=dict(document.get("provenance", {})),
-            licence=str(document["licence"]),
-        )
-    return train(config, views, folder, name=name, device=device, on_event=on_event, wanted=wanted)
+    on_event(Progress(0, config.schedule.images, message="Looking at the avatar from all sides"))
+    document = read_description(avatar_folder)
+    views = views_of(
+        load_avatar(avatar_folder, device),
+        str(document["name"]),
+        instants=plan.instants,
+        orbit_cameras=plan.orbit_cameras,
+        most=plan.max_edit_views,
+        size_px=config.size_px,
+        seed=config.seed,
+        device=device,
+        provenance=dict(document.get("provenance", {})),
+        licence=str(document["licence"]),
+    )
+    return config, views
+
+
+def run_of(
+    config: TrainConfig,
+    avatar_folder: Path,
+    capture: str,
+    folder: Path,
+    device: str,
+    on_event: Callable[[Progress], None],
+) -> Run:
+    """An edit that has not begun, to be stepped by hand. Raises what `edit` does."""
+    from avatars.training.loop import Run
+
+    check_edit(config, avatar_folder, capture)
+    config, views = prepared(config, avatar_folder, capture, device, on_event)
+    return Run(config, views, folder, device, on_event)

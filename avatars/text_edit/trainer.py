@@ -161,6 +161,12 @@ class EditTrainer:
         now = drawn.features[0] + (1 - drawn.alpha[0, ..., None]) * batch.backgrounds[0]
         return np.concatenate([as_uint8(part) for part in (before, edited, now)], 1)
 
+    def edit_all(self) -> None:
+        """Edit as many views as the cache holds, at once, before any step."""
+        spread = np.unique(np.linspace(0, len(self.keys) - 1, self.wanted.max_edit_views).round().astype(int))
+        for row in spread.tolist():
+            self._edit([row], 0.0)
+
     # --- parts
     def batch(self, rows: list[int]) -> Batch:
         """Pictures `rows` of the run over white, as everything here is."""

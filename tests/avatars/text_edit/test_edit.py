@@ -133,4 +133,5 @@ def test_what_cannot_be_is_said_before_anything_is_loaded(parent: Path) -> None:
     with pytest.raises(BadConfig, match="painted"):
         check_edit(config_of(), parent, "", np.zeros(5, np.float32))
     assert "hair" in regions_of(parent)
+    assert edit_config({"prompt": "x", "edit.wabe": "off"}, "edit_cpu").edit.wabe == "off"
     assert edit_config({"prompt": "it's: 'gold'"}, "edit_cpu").edit.prompt == "it's: 'gold'"

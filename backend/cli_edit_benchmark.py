@@ -1,0 +1,151 @@
+"""`benchmark edit`: how fast edits are optimised, and what weighted blending and the adversarial term do to them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from backend.cli_chosen import prepare_device
+from backend.cli_train import overrides_of
+from backend.home import open_home
+from backend.library import Library, avatar_place
+
+if TYPE_CHECKING:
+    from avatars.text_edit.trainer import EditTrainer
+    from avatars.training.loop import Run
+
+GOALS = (
+    "Goals on one H200 at 512 x 512, without the time of the editor: at least 60 iterations a second; a step with "
+    "weighted blending at most twice one without."
+)
+VARIANTS = {
+    "ordinary": {"edit.wabe": "off"},
+    "wabe exact": {"edit.wabe": "exact"},
+    "wabe mask": {"edit.wabe": "mask"},
+    "exact + adversarial": {"edit.wabe": "exact", "edit.adversarial": "true", "edit.adversarial_from": "0.5"},
+}
+
+
+def add_edit_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    edit = kinds.add_parser(
+        "edit", help="edits by a prompt: steps a second, and what hidden parts suffer", description=GOALS
+    )
+    edit.add_argument("avatar", metavar="AVATAR", help="an id of the library, or a NAME.avatar folder")
+    edit.add_argument("--capture", default="demo_head", help="whose views are edited (default: %(default)s)")
+    edit.add_argument("--prompt", default="bronze statue", help="default: %(default)s")
+    edit.add_argument("--size", type=int, default=512, metavar="PX", help="default: %(default)s")
+    edit.add_argument("--views", type=int, default=16, help="edited in each run (default: %(default)s)")
+    edit.add_argument("--iterations", type=int, default=300, help="of each run (default: %(default)s)")
+    edit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override of all runs")
+    edit.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
+    edit.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    edit.add_argument("--output", type=Path, default=Path("edit_benchmark"), help="folder (default: %(default)s)")
+    edit.set_defaults(run=benchmark_edit)
+
+
+def benchmark_edit(arguments: argparse.Namespace) -> int:
+    """Each variant edits the same views from the same seed; the mouth is not held, so that the blending shows."""
+    device = prepare_device(arguments.device)
+    library, avatar_id = avatar_place(arguments.avatar, open_home(arguments.home).library)
+    folder = Library(library).path(avatar_id)
+    rows: dict[str, dict[str, float]] = {}
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for name, values in VARIANTS.items():
+        rows[name] = measured(arguments, folder, device, values)
+        (arguments.output / "edit.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    titles = ("variant", "it/s", "editor s/view", "hidden", "other", "edit dB")
+    table = Table(*titles)
+    for name, numbers in rows.items():
+        table.add_row(name, *(f"{value:.4g}" for value in numbers.values()))
+    Console().print(table)
+    print("hidden: mean change of colour of mouth and eyes; other: of the rest; edit dB: renders against edits")
+    ratio = rows["ordinary"]["iterations_per_s"] / max(rows["wabe exact"]["iterations_per_s"], 1e-9)
+    print(f"a step with weighted blending takes {ratio:.2f} x one without")
+    print(GOALS)
+    return 0
+
+
+def measured(arguments: argparse.Namespace, folder: Path, device: str, values: dict[str, str]) -> dict[str, float]:
+    """One edit: its speed with all views edited before, and how much hidden and visible parts changed."""
+    import torch
+
+    from avatars.text_edit.run import edit_config, run_of
+
+    settings = {
+        "prompt": arguments.prompt,
+        "iterations": str(arguments.iterations),
+        "size_px": str(arguments.size),
+        "schedule.sizes_px": f"[{arguments.size}]",
+        "schedule.max_seconds": "0",
+        "schedule.min_images": "0",
+        "edit.max_edit_views": str(arguments.views),
+        "edit.keep_mouth": "false",
+        "edit.edit_interval": "1000000",
+        "edit.weights.mouth_l1": "0",
+        "edit.weights.mouth_ssim": "0",
+        **values,
+        **overrides_of(arguments.set),
+    }
+    run = run_of(edit_config(settings), folder, arguments.capture, arguments.output / "run", device, lambda told: None)
+    trainer: Any = run.trainer
+    run.prepare()
+    begun = time.perf_counter()
+    trainer.edit_all()
+    _wait(device)
+    edit_s = (time.perf_counter() - begun) / arguments.views
+    seconds = timed_steps(run, arguments.iterations, lambda: _wait(device))
+    found = {"iterations_per_s": arguments.iterations / seconds, "edit_s_a_view": edit_s}
+    with torch.no_grad():
+        return found | changes(trainer)
+
+
+def timed_steps(run: Run, count: int, wait: Callable[[], None]) -> float:
+    """Seconds of `count` steps after the first five."""
+    for _ in range(5):
+        run.step(run.at)
+    wait()
+    begun = time.perf_counter()
+    for _ in range(count - 5):
+        run.step(run.at)
+    wait()
+    return (time.perf_counter() - begun) * count / max(count - 5, 1)
+
+
+def changes(trainer: EditTrainer) -> dict[str, float]:
+    """Mean change of colour of parts that are often hidden and of the rest, and how near renders are to the edits."""
+    import torch
+
+    from avatars.training.metrics import psnr
+
+    frames = torch.arange(1, device=trainer.device)
+    before = trainer.original.pose(*(part[frames] for part in trainer.motion))
+    after = trainer.editable.posed(frames)
+    moved = (after.colours - before.colours)[0].abs().mean(-1)
+    hidden = trainer.surface.region("mouth") + trainer.surface.region("eyes")
+    rest = 1 - hidden
+    errors = []
+    for key, entry in sorted(trainer.cache.entries.items()):
+        batch = trainer.batch([entry.row])
+        drawn = trainer.render(batch)
+        shown = drawn.features + (1 - drawn.alpha[..., None]) * batch.backgrounds[:, None, None]
+        errors.append(float(psnr(shown.clamp(0, 1), trainer.cache.picture(key)[None])))
+    return {
+        "hidden_change": float((moved * hidden).sum() / hidden.sum().clamp_min(1e-9)),
+        "other_change": float((moved * rest).sum() / rest.sum().clamp_min(1e-9)),
+        "edit_psnr_db": sum(errors) / max(len(errors), 1),
+    }
+
+
+def _wait(device: str) -> None:
+    import torch
+
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
