@@ -15,6 +15,7 @@ import numba, numpy, torch
 assert "torch._meta_registrations" not in sys.modules and not hasattr(torch, "_meta_registrations")
 assert not any(name.startswith("scipy.linalg") for name in sys.modules)
 assert (2 * torch.linalg.solve(2 * torch.eye(3), torch.ones(3)) == 1).all()
+assert torch.rand(2, generator=torch.Generator().manual_seed(1)).shape == (2,)
 weight = torch.ones(3, requires_grad=True)
 torch.nn.functional.conv1d(torch.ones(1, 1, 5), weight[None, None]).sum().backward()
 assert weight.grad.tolist() == [3, 3, 3]
