@@ -22,7 +22,7 @@ def load_torch() -> None:
     """
     with _standing_in(META, ModuleType(META)):
         import torch
-        import torch._prims.rng_prims  # noqa: F401 - with the kernels it comes by itself; torch.Generator() asks for it
+        import torch._prims.rng_prims  # comes with the kernels otherwise; torch.Generator() asks for it
     if META not in sys.modules:
         vars(torch).pop(META.rpartition(".")[2], None)
 
