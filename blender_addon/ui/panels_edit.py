@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import shorten
 from typing import Any
 
 import bpy
@@ -26,6 +27,8 @@ THUMBNAIL_SCALE, PICTURE_SCALE, SIDE_SCALE = 2.6, 9, 4
 TOLD = ("total", "psnr_db")
 """Numbers of a running edit that say something to whoever watches it; its log has the others."""
 PLACEHOLDER = "What is to change"
+KNOWN_LETTERS = 200
+"""Of what the editor knows, so much is told in the panel; the list beside the words has all."""
 
 
 class EFFIGY_PT_edit(sidebar_part("edit"), bpy.types.Panel):
@@ -48,7 +51,8 @@ class EFFIGY_PT_edit(sidebar_part("edit"), bpy.types.Panel):
         if window.edit_problem:
             wrapped(layout, context, window.edit_problem, icon="ERROR")
         if window.edit_known:
-            wrapped(layout, context, f"Expected: {window.edit_known}", icon="INFO")
+            known = shorten(window.edit_known, KNOWN_LETTERS, placeholder=" … all are in the list beside the words")
+            wrapped(layout, context, f"Expected: {known}", icon="INFO")
         if able and state is not None:
             for job in [job for job in state.jobs if job.kind == "edit"][:SHOWN_JOBS]:
                 self._draw_job(context, state, job)

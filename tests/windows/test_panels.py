@@ -33,7 +33,8 @@ def test_an_edit_is_typed_watched_compared_kept_and_taken_back(workday: Workday)
     assert (found["prompt"], found["problem_after_typing"]) == ("bronze", "")
     assert found["previewed"]
     assert found["job"][0] == "done", found["job"]
-    assert found["pair"] == ["tiny", "tiny_bronze"]
+    assert found["pair"][0] == "tiny"
+    assert found["pair"][1].startswith("tiny_bronze"), "a name of its own where the other Blender made one already"
     before, after, half = (np.array(found[name]) for name in ("before", "after", "half"))
     assert (np.abs(after - before).max(axis=1) > 5).all(), "the edit is seen on both cheeks"
     assert np.abs(half - [before[0], after[1]]).max() <= 2, "left of the line before, right of it after"

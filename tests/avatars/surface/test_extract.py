@@ -192,4 +192,4 @@ def test_cuda_gives_the_same_mesh() -> None:
     here = extract_surface(torus, *BOX, 96)
     assert there.vertices.is_cuda
     assert there.faces.shape == here.faces.shape
-    np.testing.assert_allclose(there.numpy()[0], here.numpy()[0], atol=1e-6)
+    np.testing.assert_allclose(there.numpy()[0], here.numpy()[0], atol=3e-6)
