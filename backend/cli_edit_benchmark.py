@@ -25,6 +25,8 @@ GOALS = (
     "Goals on one H200 at 512 x 512, without the time of the editor: at least 60 iterations a second; a step with "
     "weighted blending at most twice one without."
 )
+SEQUENCE = 12
+"""Views of the run whose flicker is measured."""
 VARIANTS = {
     "ordinary": {"edit.wabe": "off"},
     "wabe exact": {"edit.wabe": "exact"},
@@ -44,6 +46,14 @@ def add_edit_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentParser
     edit.add_argument("--size", type=int, default=512, metavar="PX", help="default: %(default)s")
     edit.add_argument("--views", type=int, default=16, help="edited in each run (default: %(default)s)")
     edit.add_argument("--iterations", type=int, default=300, help="of each run (default: %(default)s)")
+    edit.add_argument("--region", default="", help="of the template; what lies outside is measured too")
+    edit.add_argument(
+        "--disagreement",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="tint every edited view by up to so much, as independent edits of diffusion models disagree",
+    )
     edit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override of all runs")
     edit.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
     edit.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -61,12 +71,13 @@ def benchmark_edit(arguments: argparse.Namespace) -> int:
     for name, values in VARIANTS.items():
         rows[name] = measured(arguments, folder, device, values)
         (arguments.output / "edit.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    titles = ("variant", "it/s", "editor s/view", "hidden", "other", "edit dB")
-    table = Table(*titles)
+    titles = ("variant", "it/s", "editor s/view", "hidden", "other", "edit dB", "flicker", "outside dB")
+    table = Table(*titles[: 1 + len(next(iter(rows.values())))])
     for name, numbers in rows.items():
-        table.add_row(name, *(f"{value:.4g}" for value in numbers.values()))
+        table.add_row(name, *(f"{value:.3g}" for value in numbers.values()))
     Console().print(table)
     print("hidden: mean change of colour of mouth and eyes; other: of the rest; edit dB: renders against edits")
+    print("flicker: of the edit between neighbouring views, place by place; outside dB: where nothing was to change")
     ratio = rows["ordinary"]["iterations_per_s"] / max(rows["wabe exact"]["iterations_per_s"], 1e-9)
     print(f"a step with weighted blending takes {ratio:.2f} x one without")
     print(GOALS)
@@ -82,6 +93,7 @@ def measured(arguments: argparse.Namespace, folder: Path, device: str, values: d
     settings = {
         "prompt": arguments.prompt,
         "iterations": str(arguments.iterations),
+        "region": arguments.region,
         "size_px": str(arguments.size),
         "schedule.sizes_px": f"[{arguments.size}]",
         "schedule.max_seconds": "0",
@@ -101,10 +113,12 @@ def measured(arguments: argparse.Namespace, folder: Path, device: str, values: d
     trainer.edit_all()
     _wait(device)
     edit_s = (time.perf_counter() - begun) / arguments.views
+    if arguments.disagreement:
+        disagree(trainer, arguments.disagreement)
     seconds = timed_steps(run, arguments.iterations, lambda: _wait(device))
     found = {"iterations_per_s": arguments.iterations / seconds, "edit_s_a_view": edit_s}
     with torch.no_grad():
-        return found | changes(trainer)
+        return found | changes(trainer) | sequence_figures(trainer)
 
 
 def timed_steps(run: Run, count: int, wait: Callable[[], None]) -> float:
@@ -142,6 +156,50 @@ def changes(trainer: EditTrainer) -> dict[str, float]:
         "other_change": float((moved * rest).sum() / rest.sum().clamp_min(1e-9)),
         "edit_psnr_db": sum(errors) / max(len(errors), 1),
     }
+
+
+def disagree(trainer: EditTrainer, most: float) -> None:
+    """Multiply the person in each edited view by a colour of its own, up to `most` from white; the same every run."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    for key, entry in sorted(trainer.cache.entries.items()):
+        tint = 1 + most * (2 * torch.rand(3, generator=generator) - 1).to(trainer.device)
+        alpha = trainer.render(trainer.batch([entry.row])).alpha[0, ..., None]
+        picture = trainer.cache.picture(key)
+        trainer.cache.put(key, entry.row, picture * (alpha * tint + 1 - alpha), entry.made)
+
+
+def sequence_figures(trainer: EditTrainer) -> dict[str, float]:
+    """Flicker of the edit over the run's views in their order, and PSNR where nothing was to change.
+
+    Neighbours differ in camera or instant; the same place on the person is compared (`edit_measures`).
+    """
+    import torch
+
+    from avatars.evaluation.edit_measures import flicker, identity_outside
+    from avatars.rendering.rasterise import rasterise
+    from avatars.text_edit.maps import surface_maps
+
+    before, after, places, alphas, regions = [], [], [], [], []
+    for _, row in sorted((key, row) for row, key in enumerate(trainer.keys))[:SEQUENCE]:
+        batch = trainer.batch([row])
+        unedited = trainer.unedited(batch)
+        drawn = [rasterise(unedited, batch.cameras, unedited.colours), trainer.render(batch)]
+        pictures = [one.features + (1 - one.alpha[..., None]) for one in drawn]
+        before.append(pictures[0].clamp(0, 1))
+        after.append(pictures[1].clamp(0, 1))
+        maps = surface_maps(unedited, batch.cameras, trainer.surface)
+        places.append(maps.rest_position)
+        alphas.append(maps.alpha)
+        if trainer.region is not None:
+            spread = trainer.region[None, :, None].contiguous()
+            regions.append(rasterise(unedited, batch.cameras, spread).features)
+    old, new, place, alpha = (torch.cat(parts) for parts in (before, after, places, alphas))
+    found = {"flicker": flicker(new, old, place, alpha).difference}
+    if regions:
+        found["outside_psnr_db"] = identity_outside(old, new, torch.cat(regions), alpha).psnr_db
+    return found
 
 
 def _wait(device: str) -> None:

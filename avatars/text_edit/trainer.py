@@ -204,7 +204,7 @@ class EditTrainer:
             return
         edit, batch = self.wanted, self.batch(rows)
         cameras, white = batch.cameras, batch.backgrounds
-        unedited = self._unedited(batch)
+        unedited = self.unedited(batch)
         first = rasterise(unedited, cameras, unedited.colours, background=white)
         conditions = batch.target() if self.photographs else first.features.clamp(0, 1)
         images, alpha = first.features.clamp(0, 1), first.alpha
@@ -235,7 +235,7 @@ class EditTrainer:
             self.cache.put(self.keys[row], row, edited[index], self.steps)
         self.last = rows[-1], kept[-1], edited[-1].clamp(0, 1)
 
-    def _unedited(self, batch: Batch) -> PosedGaussians:
+    def unedited(self, batch: Batch) -> PosedGaussians:
         """The avatar as it was before, with normals."""
         posed = self.original.pose(*(part[batch.frames] for part in self.motion))
         return posed.seen_from(batch.cameras.positions())
