@@ -72,7 +72,7 @@ def logged(title: str, command: Sequence[str | Path], environment: dict[str, str
             sys.stdout.flush()
 
     ticker = threading.Thread(target=show, daemon=True)
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and threading.current_thread() is threading.main_thread():
         ticker.start()
     with LOG.open("a", encoding="utf-8") as log:
         log.write(f"\n$ {' '.join(str(part) for part in command)}\n")
@@ -280,11 +280,14 @@ def test(arguments: argparse.Namespace, extra: list[str]) -> int:
     """The whole suite: the rooms in the backend's environment, then the add-on's in Blender's."""
     print("Effigy: setting up the tests", flush=True)
     blender = working_blender(arguments.blender)
+    meanwhile = threading.Thread(target=prepare_windowed_blenders, name="windowed Blenders", daemon=True)
+    if not extra:
+        meanwhile.start()
     python = backend_environment()
+    if not extra:
+        meanwhile.join()
     environment = {**os.environ, "EFFIGY_BACKEND_PYTHON": str(python), "EFFIGY_BLENDER_COMMAND": "\n".join(blender)}
     pytest = ["-m", "pytest", *extra]
-    if not extra:
-        prepare_windowed_blenders(python)
     print("\nEffigy: shared, avatars, backend, end to end, windowed Blenders", flush=True)
     first = run([python, *pytest, "tests", "--ignore=tests/blender_addon"], env=environment)
     print("\nEffigy: the add-on, inside Blender", flush=True)
@@ -297,14 +300,17 @@ def test(arguments: argparse.Namespace, extra: list[str]) -> int:
     return first or second if not extra else next((code for code in (first, second) if code not in (0, 5)), 0)
 
 
-def prepare_windowed_blenders(python: Path) -> None:
-    """Debian's Blender 4.3 and 5.2 in chroots, cached outside the repository; without them their tests skip."""
+def prepare_windowed_blenders() -> None:
+    """Debian's Blender 4.3 and 5.2 in chroots, cached outside the repository; without them their tests skip.
+
+    Runs beside the making of the backend's environment, so with this Python and nothing but its standard library.
+    """
     if not (sys.platform == "linux" and os.geteuid() == 0):
         print("  no windowed Blenders: making them needs root on Linux; their tests skip")
         return
     for version in WINDOWED_BLENDERS:
         try:
-            logged(f"preparing a windowed Blender {version}", [python, "-m", "tests.windows", "prepare", version])
+            logged(f"preparing a windowed Blender {version}", [sys.executable, "-m", "tests.windows.debian", version])
         except InstallError as error:
             print(f"  {error}\n  Going on without it.")
 

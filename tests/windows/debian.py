@@ -151,3 +151,17 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def main() -> int:
+    """`python -m tests.windows.debian VERSION` makes one; needs nothing but the standard library."""
+    try:
+        print(chroot(sys.argv[1]))
+    except Unavailable as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
