@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +11,9 @@ from numpy.typing import NDArray
 
 from backend.edit_requests import check_request
 from backend.library import Library, check_name
-from backend.training_run import RESULT, Outcome, finished_run
+from backend.training_run import Outcome, adopted, finished_run
 from shared.edit_messages import EditorInfo, EditorList, Look, StartEdit
 from shared.errors import BadAvatar, BadConfig, EnvironmentFailed, nearest
-
-CHECKPOINTS = "checkpoints"
 
 
 def list_editors(avatar_folder: Path | None) -> EditorList:
@@ -114,9 +109,8 @@ def run_edit(
         return earlier
     check_edit_request(asked, library)
     config = edit_config(edit_values(asked))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        result = edit(
+    return adopted(
+        lambda: edit(
             config,
             pinned_avatar(asked, library),
             asked.capture,
@@ -126,17 +120,8 @@ def run_edit(
             weights=painted(asked),
             on_event=on_event,
             wanted=wanted,
-        )
-        if result.state != "done":
-            return Outcome(result.state)
-        metrics = {k: float(v) for k, v in result.metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
-        avatar_id = library.adopt(Path(result.avatar_folder), asked.name)
-        outcome = Outcome("done", avatar_id, str(result.report_folder), metrics)
-        document = {"avatar_id": avatar_id, "report_folder": outcome.report_folder, "metrics": metrics}
-        (folder / RESULT).write_text(json.dumps(document), encoding="utf-8")
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # large, and of no use to a finished job
-    except OSError as error:
-        raise EnvironmentFailed(
-            "The disk refused", found=f"{error.filename or folder}: {error.strerror}", do="Make room and resume the job"
-        ) from error
-    return outcome
+        ),
+        folder,
+        library,
+        asked.name,
+    )

@@ -8,11 +8,14 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backend.library import Library, check_name
 from shared.errors import BadConfig, EnvironmentFailed
 from shared.messages import StartTraining
+
+if TYPE_CHECKING:
+    from avatars.training.progress import TrainResult
 
 RESULT = "result.json"
 
@@ -73,7 +76,7 @@ def run_training(
     """
     from avatars.captures.opening import open_capture
     from avatars.training.config import load_config
-    from avatars.training.loop import CHECKPOINTS, train
+    from avatars.training.loop import train
 
     check_training(asked)
     earlier = finished_run(folder, library)
@@ -81,13 +84,28 @@ def run_training(
         return earlier
     config = load_config(asked.preset, asked.overrides)
     capture = open_capture(asked.capture)
+    return adopted(
+        lambda: train(config, capture, folder, name=asked.name, device=device, on_event=on_event, wanted=wanted),
+        folder,
+        library,
+        asked.name,
+    )
+
+
+def adopted(run: Callable[[], TrainResult], folder: Path, library: Library, name: str) -> Outcome:
+    """What came of `run`, a training in `folder`; the avatar that it made goes into the library.
+
+    Raises EnvironmentFailed where the disk refuses, and what `run` does.
+    """
+    from avatars.training.loop import CHECKPOINTS
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        result = train(config, capture, folder, name=asked.name, device=device, on_event=on_event, wanted=wanted)
+        result = run()
         if result.state != "done":
             return Outcome(result.state)
         metrics = {k: float(v) for k, v in result.metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
-        avatar_id = library.adopt(Path(result.avatar_folder), asked.name)
+        avatar_id = library.adopt(Path(result.avatar_folder), name)
         outcome = Outcome("done", avatar_id, str(result.report_folder), metrics)
         document = {"avatar_id": avatar_id, "report_folder": outcome.report_folder, "metrics": metrics}
         (folder / RESULT).write_text(json.dumps(document), encoding="utf-8")

@@ -10,7 +10,6 @@ import bpy
 from bpy.props import StringProperty
 
 from .._shared import desk_messages, errors, messages
-from ..logic.faults import GUARDS
 from ..logic.link import UNFINISHED
 from ..logic.settings import is_local
 from ..services import exporting, mesh_build
@@ -38,18 +37,15 @@ class EFFIGY_OT_mesh_to_scene(bpy.types.Operator):
 
     def execute(self, context: Any) -> set[str]:
         """Ask for it, and wait beside Blender's events; in a script without a window at once."""
-        try:
-            question = self._question(context)
-            if not bpy.app.background and context.window is not None:
-                self._begin(context, question)
-                return {"RUNNING_MODAL"}
-            job = CONNECTION.ask_and_wait(question, ASK_S)
-            while job.state in UNFINISHED:
-                time.sleep(POLL_S)
-                job = self._of(CONNECTION.ask_and_wait(messages.ListJobs(), ASK_S), job)
-            self._bring(context, job)
-        except errors.EffigyError as error:
-            return self._failed(error)
+        question = self._question(context)
+        if not bpy.app.background and context.window is not None:
+            self._begin(context, question)
+            return {"RUNNING_MODAL"}
+        job = CONNECTION.ask_and_wait(question, ASK_S)
+        while job.state in UNFINISHED:
+            time.sleep(POLL_S)
+            job = self._of(CONNECTION.ask_and_wait(messages.ListJobs(), ASK_S), job)
+        self._bring(context, job)
         return {"FINISHED"}
 
     def modal(self, context: Any, event: Any) -> set[str]:
@@ -65,16 +61,16 @@ class EFFIGY_OT_mesh_to_scene(bpy.types.Operator):
         try:
             reply = self._ticket.result()
             self._job = reply if self._job is None else self._of(reply, self._job)
-            if self._job.state in UNFINISHED:
-                self._ticket = CONNECTION.ask(messages.ListJobs(), ASK_S)
-                done = f" {self._job.step} / {self._job.steps}" if self._job.steps > 1 else ""
-                context.workspace.status_text_set(f"Effigy: making the mesh{done} (Esc gives up)")
-                return {"RUNNING_MODAL"}
+        except errors.EffigyError:
             self._end(context)
-            self._bring(context, self._job)
-        except errors.EffigyError as error:
-            self._end(context)
-            return self._failed(error)
+            raise
+        if self._job.state in UNFINISHED:
+            self._ticket = CONNECTION.ask(messages.ListJobs(), ASK_S)
+            done = f" {self._job.step} / {self._job.steps}" if self._job.steps > 1 else ""
+            context.workspace.status_text_set(f"Effigy: making the mesh{done} (Esc gives up)")
+            return {"RUNNING_MODAL"}
+        self._end(context)
+        self._bring(context, self._job)
         return {"FINISHED"}
 
     def cancel(self, context: Any) -> None:
@@ -122,11 +118,6 @@ class EFFIGY_OT_mesh_to_scene(bpy.types.Operator):
         context.window_manager.event_timer_remove(self._timer)
         context.workspace.status_text_set(None)
 
-    def _failed(self, error: errors.EffigyError) -> set[str]:
-        GUARDS.log.add(self.bl_label, error)
-        self.report({"ERROR"}, str(error))
-        return {"CANCELLED"}
-
 
 class EFFIGY_OT_import_mesh(bpy.types.Operator):
     """Bring in a folder that effigy mesh wrote: armature, skinned mesh, textures"""
@@ -146,12 +137,7 @@ class EFFIGY_OT_import_mesh(bpy.types.Operator):
 
     def execute(self, context: Any) -> set[str]:
         """Read and build."""
-        try:
-            made = mesh_build.add_mesh(context, Path(bpy.path.abspath(self.directory)))
-        except errors.EffigyError as error:
-            GUARDS.log.add(self.bl_label, error)
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
+        made = mesh_build.add_mesh(context, Path(bpy.path.abspath(self.directory)))
         self.report({"INFO"}, f"Brought in {made.name}")
         return {"FINISHED"}
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +12,7 @@ from shared.client import BackendClient
 from shared.desk_messages import GetJobCurve
 from shared.edit_messages import ListEditors, StartEdit
 from shared.errors import BadAvatar, BadConfig, BadMessage, EffigyError
+from tests.jobs import job_when
 
 TIMEOUT_S = 120.0
 QUICK = {
@@ -28,16 +27,6 @@ QUICK = {
 
 def asked(key: str, **more: object) -> StartEdit:
     return replace(StartEdit(key, "Tiny Bronze", "tiny", "", "bronze", "built_in", overrides=QUICK), **more)
-
-
-def job_when(client: BackendClient, job_id: str, good: Callable[[m.JobInfo], bool]) -> m.JobInfo:
-    until = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < until:
-        job = next(item for item in client.request(m.ListJobs()).jobs if item.job_id == job_id)
-        if good(job):
-            return job
-        time.sleep(0.02)
-    raise AssertionError(job)
 
 
 def test_an_edit_is_refused_or_made_and_listed_with_its_parent(client: BackendClient) -> None:
@@ -67,7 +56,7 @@ def test_an_edit_is_refused_or_made_and_listed_with_its_parent(client: BackendCl
     weights = np.ones(vertices, np.float32)
     job = client.request(asked("k", weights=weights), timeout_s=TIMEOUT_S)
     assert (job.kind, job.state) == ("edit", "queued")
-    done = job_when(client, job.job_id, lambda job: job.state not in ("queued", "running"))
+    done = job_when(client, job.job_id, lambda job: job.state not in ("queued", "running"), TIMEOUT_S)
     assert (done.state, done.avatar_id) == ("done", "Tiny_Bronze"), done.message
     preview = client.request(m.GetJobPreview(job.job_id)).image
     assert preview.shape[1] == 3 * preview.shape[0], "before, aim, now"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from shared.client import BackendClient
 from shared.errors import BadCapture, BadConfig, EffigyError, NotAllowed, NotFound
 from tests.backend.test_rendering import request_for
 from tests.backend.test_server import worker_of
+from tests.jobs import job_when
 from tests.tiny import tiny_capture
 
 TIMEOUT_S = 60.0
@@ -55,16 +56,6 @@ def client(server: RunningServer) -> Iterator[BackendClient]:
 def live(capture: Path, key: str, fps: float = 4.0, **change: object) -> m.StartOnline:
     asked = m.StartOnline(key, "Live Person", "capture", str(capture), preset="online_tiny", video_fps=fps)
     return replace(asked, **change)  # type: ignore[arg-type]
-
-
-def job_when(client: BackendClient, job_id: str, good: Callable[[m.JobInfo], bool]) -> m.JobInfo:
-    until = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < until:
-        job = next(item for item in client.request(m.ListJobs()).jobs if item.job_id == job_id)
-        if good(job):
-            return job
-        time.sleep(0.05)
-    raise AssertionError(job)
 
 
 def picture(client: BackendClient, detail: m.AvatarDetail, *others: m.AvatarInstance) -> np.ndarray:

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from shared import messages as m
 from shared.client import BackendClient
 from shared.errors import BadCapture, BadConfig, EffigyError
 from tests.backend.test_server import worker_of
+from tests.jobs import job_when
 from tests.tiny import tiny_capture
 
 TIMEOUT_S = 60.0
@@ -57,17 +58,6 @@ def client(server: RunningServer) -> Iterator[BackendClient]:
 def training(capture: Path, key: str, **overrides: str) -> m.StartTraining:
     quick = {"reporting.curve_points": "0", "reporting.preview_s": "2"}
     return m.StartTraining(key, "Tiny Person", str(capture), "tiny", {**quick, **overrides})
-
-
-def job_when(client: BackendClient, job_id: str, good: Callable[[m.JobInfo], bool]) -> m.JobInfo:
-    """The job as soon as it is `good`."""
-    until = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < until:
-        job = next(item for item in client.request(m.ListJobs()).jobs if item.job_id == job_id)
-        if good(job):
-            return job
-        time.sleep(0.05)
-    raise AssertionError(job)
 
 
 def test_a_job_goes_on_without_its_client_and_ends_in_the_library(

@@ -14,6 +14,7 @@ import pytest
 from blender_addon.viewport.frames import PASS, FrameThread, Wish
 from shared import messages
 from shared.client import BackendClient
+from tests.jobs import job_when
 
 from . import shots
 from .conftest import ROOT, backend_python
@@ -28,16 +29,6 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> str:
     done = subprocess.run([backend_python(), "-c", MAKE, folder], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return str(folder)
-
-
-def job_when(client: BackendClient, job_id: str, good):
-    until = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < until:
-        job = next(job for job in client.request(messages.ListJobs()).jobs if job.job_id == job_id)
-        if good(job):
-            return job
-        time.sleep(0.1)
-    raise AssertionError(job)
 
 
 def viewport_keeps_up(address: str, client: BackendClient, live: str) -> None:
@@ -83,7 +74,7 @@ def test_the_engine_renders_an_avatar_that_learns(addon, backend, capture: str, 
     )
     with BackendClient(backend.address, key=os.environ.get("EFFIGY_KEY", "")) as client:
         job = client.request(asked, timeout_s=TIMEOUT_S)
-        live = job_when(client, job.job_id, lambda job: job.avatar_id).avatar_id
+        live = job_when(client, job.job_id, lambda job: job.avatar_id, TIMEOUT_S).avatar_id
         assert live == f"live-{job.job_id}"
         shots.set_up(addon, avatar_id=live)
         addon.context.scene.render.film_transparent = True
@@ -97,7 +88,7 @@ def test_the_engine_renders_an_avatar_that_learns(addon, backend, capture: str, 
             assert picture[..., 3].max() > 0.5
         assert any(np.abs(a - b).max() > 0 for a, b in itertools.pairwise(pictures)), "it went on learning"
         assert addon.ops.effigy.change_job(job_id=job.job_id, action="stop") == {"FINISHED"}
-        ended = job_when(client, job.job_id, lambda job: job.state == "done")
+        ended = job_when(client, job.job_id, lambda job: job.state == "done", TIMEOUT_S)
         with pytest.raises(RuntimeError, match=f"is the avatar '{ended.avatar_id}'"):
             addon.ops.render.render()
     addon.ops.effigy.add_avatar(avatar_id=ended.avatar_id)
@@ -112,4 +103,4 @@ def test_a_live_training_is_started_from_blender(addon, backend, capture: str, m
         job = next(job for job in client.request(messages.ListJobs()).jobs if job.name == "Eve")
         assert job.kind == "online"
         assert addon.ops.effigy.change_job(job_id=job.job_id, action="cancel") == {"FINISHED"}
-        job_when(client, job.job_id, lambda job: job.state == "cancelled")
+        job_when(client, job.job_id, lambda job: job.state == "cancelled", TIMEOUT_S)

@@ -7,6 +7,7 @@ first edit of a run goes along as a reference where the model takes several pict
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,102 +21,36 @@ from avatars.text_edit.views import Views
 from shared.errors import EnvironmentFailed
 
 MULTIPLE = 16
-Call = Callable[[Any, Tensor, Tensor | None, str, EditorSettings, float, torch.Generator], Any]
 
 
-def _kontext(
-    pipe: Any,
-    image: Tensor,
-    reference: Tensor | None,
-    prompt: str,
-    settings: EditorSettings,
-    guidance: float,
-    generator: torch.Generator,
-) -> Any:
-    high, wide = image.shape[2:]
-    return pipe(
-        image=image,
-        prompt=prompt,
-        height=high,
-        width=wide,
-        max_area=high * wide,
-        _auto_resize=False,
-        guidance_scale=guidance,
-        num_inference_steps=settings.steps,
-        generator=generator,
-        output_type="pt",
-    )
+@dataclass(frozen=True)
+class Question:
+    """A picture to edit, [1, 3, H, W] in 0..1. reference: an edit that the answer should look like, None at first."""
+
+    image: Tensor
+    reference: Tensor | None
+    prompt: str
+    guidance: float
+    image_guidance: float
 
 
-def _qwen(
-    pipe: Any,
-    image: Tensor,
-    reference: Tensor | None,
-    prompt: str,
-    settings: EditorSettings,
-    guidance: float,
-    generator: torch.Generator,
-) -> Any:
-    high, wide = image.shape[2:]
-    return pipe(
-        image=image,
-        prompt=prompt,
-        negative_prompt=" ",
-        height=high,
-        width=wide,
-        true_cfg_scale=guidance,
-        num_inference_steps=settings.steps,
-        generator=generator,
-        output_type="pt",
-    )
+def _kontext(asked: Question) -> dict[str, Any]:
+    high, wide = asked.image.shape[2:]
+    return {"guidance_scale": asked.guidance, "max_area": high * wide, "_auto_resize": False}
 
 
-def _qwen_plus(
-    pipe: Any,
-    image: Tensor,
-    reference: Tensor | None,
-    prompt: str,
-    settings: EditorSettings,
-    guidance: float,
-    generator: torch.Generator,
-) -> Any:
-    images = [image] if reference is None else [image, reference]
-    asked = prompt if reference is None else f"{prompt}, looking the same as in picture 2"
-    high, wide = image.shape[2:]
-    return pipe(
-        image=[_picture(one) for one in images],
-        prompt=asked,
-        negative_prompt=" ",
-        height=high,
-        width=wide,
-        true_cfg_scale=guidance,
-        num_inference_steps=settings.steps,
-        generator=generator,
-        output_type="pt",
-    )
+def _qwen(asked: Question) -> dict[str, Any]:
+    return {"true_cfg_scale": asked.guidance, "negative_prompt": " "}
 
 
-def _sdxl(
-    pipe: Any,
-    image: Tensor,
-    reference: Tensor | None,
-    prompt: str,
-    settings: EditorSettings,
-    guidance: float,
-    generator: torch.Generator,
-) -> Any:
-    high, wide = image.shape[2:]
-    return pipe(
-        image=image,
-        prompt=prompt,
-        height=high,
-        width=wide,
-        guidance_scale=guidance,
-        image_guidance_scale=settings.image_guidance,
-        num_inference_steps=settings.steps,
-        generator=generator,
-        output_type="pt",
-    )
+def _qwen_plus(asked: Question) -> dict[str, Any]:
+    images = [asked.image] if asked.reference is None else [asked.image, asked.reference]
+    words = asked.prompt if asked.reference is None else f"{asked.prompt}, looking the same as in picture 2"
+    return {**_qwen(asked), "image": [_picture(one) for one in images], "prompt": words}
+
+
+def _sdxl(asked: Question) -> dict[str, Any]:
+    return {"guidance_scale": asked.guidance, "image_guidance_scale": asked.image_guidance}
 
 
 def _picture(planes: Tensor) -> Any:
@@ -125,13 +60,21 @@ def _picture(planes: Tensor) -> Any:
     return Image.fromarray((planes[0].permute(1, 2, 0).cpu().numpy() * 255 + 0.5).astype("uint8"))
 
 
-CALLS: Mapping[str, Call] = {
+OWN_WORDS: Mapping[str, Callable[[Question], dict[str, Any]]] = {
     "FluxKontextPipeline": _kontext,
     "QwenImageEditPipeline": _qwen,
     "QwenImageEditPlusPipeline": _qwen_plus,
     "StableDiffusionXLInstructPix2PixPipeline": _sdxl,
 }
-"""Diffusers' class of a pipeline -> how it is asked."""
+"""Diffusers' class of a pipeline -> what it is told in its own words, beside what all of them are told (`ask`)."""
+
+
+def ask(pipe: Any, kind: str, asked: Question, steps: int, generator: torch.Generator) -> Any:
+    """What a pipeline of diffusers' class `kind` answers."""
+    high, wide = asked.image.shape[2:]
+    words = {"image": asked.image, "prompt": asked.prompt, "height": high, "width": wide}
+    words |= {"num_inference_steps": steps, "generator": generator, "output_type": "pt"}
+    return pipe(**(words | OWN_WORDS[kind](asked)))
 
 
 class InstructEditor:
@@ -172,8 +115,8 @@ class InstructEditor:
             seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
             own = torch.Generator("cpu").manual_seed(seed)
             with torch.no_grad():
-                call = CALLS[self.found.kind]
-                result = call(self.pipe, image, self.reference, self.prompt, self.settings, self.guidance(), own)
+                asked = Question(image, self.reference, self.prompt, self.guidance(), self.settings.image_guidance)
+                result = ask(self.pipe, self.found.kind, asked, self.settings.steps, own)
             planes = result.images.float().cpu()
             if not torch.isfinite(planes).all():
                 raise EnvironmentFailed("the editing model gave values that are not finite", do="Use another model")
