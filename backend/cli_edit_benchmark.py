@@ -148,9 +148,7 @@ def changes(trainer: EditTrainer) -> dict[str, float]:
     errors = []
     for key, entry in sorted(trainer.cache.entries.items()):
         batch = trainer.batch([entry.row])
-        drawn = trainer.render(batch)
-        shown = drawn.features + (1 - drawn.alpha[..., None]) * batch.backgrounds[:, None, None]
-        errors.append(float(psnr(shown.clamp(0, 1), trainer.cache.picture(key)[None])))
+        errors.append(float(psnr(trainer.picture(batch).clamp(0, 1), trainer.cache.picture(key)[None])))
     return {
         "hidden_change": float((moved * hidden).sum() / hidden.sum().clamp_min(1e-9)),
         "other_change": float((moved * rest).sum() / rest.sum().clamp_min(1e-9)),
@@ -185,10 +183,9 @@ def sequence_figures(trainer: EditTrainer) -> dict[str, float]:
     for _, row in sorted((key, row) for row, key in enumerate(trainer.keys))[:SEQUENCE]:
         batch = trainer.batch([row])
         unedited = trainer.unedited(batch)
-        drawn = [rasterise(unedited, batch.cameras, unedited.colours), trainer.render(batch)]
-        pictures = [one.features + (1 - one.alpha[..., None]) for one in drawn]
-        before.append(pictures[0].clamp(0, 1))
-        after.append(pictures[1].clamp(0, 1))
+        first = rasterise(unedited, batch.cameras, unedited.colours, background=batch.backgrounds)
+        before.append(first.features.clamp(0, 1))
+        after.append(trainer.picture(batch).clamp(0, 1))
         maps = surface_maps(unedited, batch.cameras, trainer.surface)
         places.append(maps.rest_position)
         alphas.append(maps.alpha)

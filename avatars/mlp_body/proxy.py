@@ -9,6 +9,7 @@ from avatars.gaussians.spherical_harmonics import SH0
 from avatars.mlp_body.express import COLOUR
 from avatars.mlp_body.model import MlpBody
 from avatars.mlp_body.settings import DENSITY
+from avatars.templates.rig import rig_of
 from avatars.templates.template import Template
 from shared.types import ProxyMesh, Rig
 
@@ -19,17 +20,7 @@ COLOUR_NEIGHBOURS = 4
 def body_rig(model: MlpBody) -> Rig:
     """Joint names, parents and rest joints (in the template's own rest pose) of the body's shape."""
     canonical = model.canonical
-    arrays, reference = canonical.arrays, canonical.reference
-    return Rig(
-        template_id=arrays.template_id,
-        template_digest=arrays.digest,
-        joint_names=arrays.joint_names,
-        parents=arrays.parents,
-        rest_joints=canonical.skeleton.joints.cpu().numpy(),
-        expression_names=arrays.expression_names,
-        shape=np.asarray(reference.shape, np.float32),
-        expression_ranges=arrays.expression_ranges,
-    )
+    return rig_of(canonical.arrays, canonical.skeleton.joints, canonical.reference.shape)
 
 
 def body_proxy(model: MlpBody) -> ProxyMesh:

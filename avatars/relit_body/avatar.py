@@ -20,6 +20,7 @@ from avatars.relit_body.person import Person, Skin
 from avatars.relit_body.surfels import PARAMETERS, Surfels
 from avatars.rgb_head.storage import take_tensor
 from avatars.templates.opening import TemplateReference
+from avatars.templates.rig import rig_of
 from shared.errors import BadAvatar
 from shared.types import Environment, ProxyMesh, Rig
 
@@ -47,17 +48,7 @@ class RelitAvatar:
     def rig(self) -> Rig:
         """The skeleton and expressions it is driven by."""
         person = self.surfels.person
-        arrays = person.arrays
-        return Rig(
-            template_id=arrays.template_id,
-            template_digest=arrays.digest,
-            joint_names=arrays.joint_names,
-            parents=arrays.parents,
-            rest_joints=person.joints.cpu().numpy(),
-            expression_names=arrays.expression_names,
-            shape=np.asarray(person.reference.shape, np.float32),
-            expression_ranges=arrays.expression_ranges,
-        )
+        return rig_of(person.arrays, person.joints, person.reference.shape)
 
     def proxy(self) -> ProxyMesh:
         """The template's visible faces at rest, coloured by the albedo of the surfels near each vertex."""

@@ -79,6 +79,18 @@ def _let_through(transmittance: Any, here: Any, alpha: Any, zero: Any) -> Any:
     return before, simd.select_greater(after, stop, weight, zero)
 
 
+@helper
+def _write_moments(out: Any, splat: Any, s: Any, sx: Any, sy: Any, sxx: Any, sxy: Any, syy: Any) -> None:
+    """Gradients of a pair's centre, conic and opacity from the moments of its exponent's gradient over the pixels."""
+    mx, my = simd.total(sx), simd.total(sy)
+    out[X] = -(splat[CONIC_XX] * mx + splat[CONIC_XY] * my)
+    out[Y] = -(splat[CONIC_XY] * mx + splat[CONIC_YY] * my)
+    out[CONIC_XX] = np.float32(-0.5) * simd.total(sxx)
+    out[CONIC_XY] = -simd.total(sxy)
+    out[CONIC_YY] = np.float32(-0.5) * simd.total(syy)
+    out[OPACITY] = simd.total(s) / splat[OPACITY]
+
+
 @kernel
 def blend(
     worker: int,
@@ -263,13 +275,7 @@ def blend_backward(
                 sxx = simd.fma(slope_x, dx, sxx)
                 sxy = simd.fma(slope_x, dy_lanes, sxy)
                 syy = simd.fma(slope_y, dy_lanes, syy)
-            mx, my = simd.total(sx), simd.total(sy)
-            out[X] = -(splat[CONIC_XX] * mx + splat[CONIC_XY] * my)
-            out[Y] = -(splat[CONIC_XY] * mx + splat[CONIC_YY] * my)
-            out[CONIC_XX] = np.float32(-0.5) * simd.total(sxx)
-            out[CONIC_XY] = -simd.total(sxy)
-            out[CONIC_YY] = np.float32(-0.5) * simd.total(syy)
-            out[OPACITY] = simd.total(s) / splat[OPACITY]
+            _write_moments(out, splat, s, sx, sy, sxx, sxy, syy)
             out[DEPTH] = simd.total(by_depth)
             if channels == 3:
                 out[PAIR_COLUMNS] = simd.total(by_red)

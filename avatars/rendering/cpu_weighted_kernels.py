@@ -12,8 +12,17 @@ import numpy as np
 
 from avatars.rendering import simd
 from avatars.rendering.constants import ALPHA_CEILING
-from avatars.rendering.cpu_blend import CHECK_EVERY, _add, _alphas, _let_through, _open_rows, _prepared, _start_tile
-from avatars.rendering.cpu_project import CONIC_XX, CONIC_XY, CONIC_YY, DEPTH, OPACITY, PAIR_COLUMNS, X, Y
+from avatars.rendering.cpu_blend import (
+    CHECK_EVERY,
+    _add,
+    _alphas,
+    _let_through,
+    _open_rows,
+    _prepared,
+    _start_tile,
+    _write_moments,
+)
+from avatars.rendering.cpu_project import DEPTH, PAIR_COLUMNS
 from avatars.rendering.cpu_tiles import TILE_HEIGHT, TILE_PIXELS, TILE_WIDTH
 from avatars.rendering.jit import helper, kernel
 
@@ -194,13 +203,7 @@ def blend_weighted_backward(
                 sxx = simd.fma(slope_x, dx, sxx)
                 sxy = simd.fma(slope_x, dy_lanes, sxy)
                 syy = simd.fma(slope_y, dy_lanes, syy)
-            mx, my = simd.total(sx), simd.total(sy)
-            out[X] = -(splat[CONIC_XX] * mx + splat[CONIC_XY] * my)
-            out[Y] = -(splat[CONIC_XY] * mx + splat[CONIC_YY] * my)
-            out[CONIC_XX] = np.float32(-0.5) * simd.total(sxx)
-            out[CONIC_XY] = -simd.total(sxy)
-            out[CONIC_YY] = np.float32(-0.5) * simd.total(syy)
-            out[OPACITY] = simd.total(s) / splat[OPACITY]
+            _write_moments(out, splat, s, sx, sy, sxx, sxy, syy)
             out[DEPTH] = 0.0
             out[PAIR_COLUMNS] = simd.total(by_red)
             out[PAIR_COLUMNS + 1] = simd.total(by_green)

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from avatars.rendering.cameras import CameraBatch
 from avatars.rendering.constants import ALPHA_FLOOR, BLUR_PX2
 from avatars.rendering.cpu_weighted import incoming_of
-from avatars.rendering.gsplat_backend import _function
+from avatars.rendering.gsplat_backend import gsplat_rasterization, views_of
 from avatars.rendering.has_triton import available
 from shared.errors import EnvironmentFailed
 
@@ -77,7 +77,7 @@ def blend(
     beta: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Premultiplied colours [B, H, W, 3], alpha [B, H, W], shares [B, N]; CUDA, float32. Raises EnvironmentFailed."""
-    rasterization, newer = _function()
+    rasterization, newer = gsplat_rasterization()
     if not available():
         raise EnvironmentFailed(
             "weighted blending on CUDA needs Triton", found="no Triton", do="Edit with edit.wabe=off, or on the CPU"
@@ -93,14 +93,9 @@ def blend(
         scales=scales.float(),
         opacities=opacities.float(),
         colors=colours.detach().float(),
-        viewmats=cameras.camera_from_world[:, None].to(means.device).float().contiguous(),
-        Ks=cameras.K[:, None].to(means.device).float().contiguous(),
-        width=cameras.width_px,
-        height=cameras.height_px,
-        near_plane=cameras.near_m,
+        **views_of(cameras, means.device),
         camera_model="ortho" if cameras.orthographic else "pinhole",
         eps2d=BLUR_PX2,
-        packed=False,
         tile_size=16,
         render_mode="RGB",
         **newer,

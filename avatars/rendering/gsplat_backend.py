@@ -33,8 +33,8 @@ def why_unavailable() -> str:
 
 
 @cache
-def _function() -> tuple[Any, dict[str, Any]]:
-    """gsplat's `rasterization` and the newer keywords it understands."""
+def gsplat_rasterization() -> tuple[Any, dict[str, Any]]:
+    """gsplat's `rasterization` and the newer keywords it understands. Raises EnvironmentFailed."""
     reason = why_unavailable()
     if reason:
         raise EnvironmentFailed(
@@ -46,6 +46,18 @@ def _function() -> tuple[Any, dict[str, Any]]:
 
     known = inspect.signature(rasterization).parameters
     return rasterization, {name: value for name, value in _NEWER_KEYWORDS.items() if name in known}
+
+
+def views_of(cameras: CameraBatch, device: torch.device) -> dict[str, Any]:
+    """What gsplat's functions are told of cameras, and that nearly every Gaussian is seen."""
+    return {
+        "viewmats": cameras.camera_from_world[:, None].to(device).float().contiguous(),
+        "Ks": cameras.K[:, None].to(device).float().contiguous(),
+        "width": cameras.width_px,
+        "height": cameras.height_px,
+        "near_plane": cameras.near_m,
+        "packed": False,
+    }
 
 
 def blend(
@@ -65,7 +77,7 @@ def blend(
     background [B, C]; None leaves features premultiplied. depth False leaves the sum out. finite: the caller vouches
     that no value is NaN or infinite and no quaternion zero. Raises EnvironmentFailed where gsplat or CUDA is missing.
     """
-    rasterization, newer = _function()
+    rasterization, newer = gsplat_rasterization()
     frames, count, channels = features.shape
     if count == 0:
         shape = (frames, cameras.height_px, cameras.width_px)
@@ -87,14 +99,9 @@ def blend(
         scales=scales.float(),
         opacities=opacities.float(),
         colors=features.float(),
-        viewmats=cameras.camera_from_world[:, None].to(means.device).float().contiguous(),
-        Ks=cameras.K[:, None].to(means.device).float().contiguous(),
-        width=cameras.width_px,
-        height=cameras.height_px,
-        near_plane=cameras.near_m,
+        **views_of(cameras, means.device),
         camera_model="ortho" if cameras.orthographic else "pinhole",
         eps2d=BLUR_PX2,
-        packed=False,
         backgrounds=None if background is None else background[:, None].float(),
         render_mode="RGB+D" if depth else "RGB",  # the sum over depths; the caller divides by alpha
         **newer,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from avatars.rendering.cameras import CameraBatch
-from avatars.rendering.gsplat_backend import why_unavailable
+from avatars.rendering.gsplat_backend import views_of, why_unavailable
 from shared.errors import EnvironmentFailed
 
 WIDTHS = (1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 64)
@@ -92,12 +92,7 @@ def blend(
         scales=(scales if scales.shape[-1] == 3 else torch.cat([scales, scales[..., :1]], -1)).float().contiguous(),
         opacities=opacities.float().contiguous(),
         colors=colours[:, None].contiguous(),
-        viewmats=cameras.camera_from_world[:, None].to(means.device).float().contiguous(),
-        Ks=cameras.K[:, None].to(means.device).float().contiguous(),
-        width=cameras.width_px,
-        height=cameras.height_px,
-        near_plane=cameras.near_m,
-        packed=False,
+        **views_of(cameras, means.device),
         render_mode="RGB+D" if distortion else "RGB",
         distloss=distortion,
     )

@@ -10,6 +10,7 @@ from torch import Tensor
 from avatars.gaussians.binding import UvBinding
 from avatars.rgb_head.head_template import HeadTemplate
 from avatars.rgb_head.model import SH0, RgbHead
+from avatars.templates.rig import rig_of
 from shared.types import ProxyMesh, Rig
 
 WEIGHTS_PER_VERTEX = 8
@@ -30,17 +31,7 @@ def head_proxy(model: RgbHead) -> ProxyMesh:
 
 def template_rig(head: HeadTemplate) -> Rig:
     """Joint names, parents and rest joints of one person's template."""
-    arrays = head.template.arrays
-    return Rig(
-        template_id=arrays.template_id,
-        template_digest=arrays.digest,
-        joint_names=arrays.joint_names,
-        parents=arrays.parents,
-        rest_joints=head.joints.cpu().numpy(),
-        expression_names=arrays.expression_names,
-        shape=np.asarray(head.shape, np.float32),
-        expression_ranges=arrays.expression_ranges,
-    )
+    return rig_of(head.template.arrays, head.joints, head.shape)
 
 
 def bound_proxy(head: HeadTemplate, binding: UvBinding, colours: Tensor, weight: Tensor) -> ProxyMesh:

@@ -18,6 +18,7 @@ from avatars.relit_body.person import Person
 from avatars.relit_body.teacher import Teacher
 from avatars.skinning.closest_points import closest_points
 from avatars.surface.bake import Floats, Look, LookAt
+from avatars.templates.rig import rig_of
 from shared.types import ProxyMesh, Rig
 
 INFLUENCES = 8
@@ -67,7 +68,7 @@ def teacher_source(teacher: Teacher) -> MeshSource:
         renumbered.reshape(faces.shape),
         canonical,
         canonical,
-        _rig(person),
+        rig_of(person.arrays, person.joints, person.reference.shape),
         look,
         lambda points: _skin(person, points),
     )
@@ -167,20 +168,6 @@ def _gaussian_look(posed: Any) -> LookAt:
         return Look(mixed[:, :3], mixed[:, 3], mixed[:, 4])
 
     return look
-
-
-def _rig(person: Person) -> Rig:
-    arrays = person.arrays
-    return Rig(
-        template_id=arrays.template_id,
-        template_digest=arrays.digest,
-        joint_names=arrays.joint_names,
-        parents=arrays.parents,
-        rest_joints=person.joints.cpu().numpy(),
-        expression_names=arrays.expression_names,
-        shape=np.asarray(person.reference.shape, np.float32),
-        expression_ranges=arrays.expression_ranges,
-    )
 
 
 def _skin(person: Person, points: Floats) -> Followed:

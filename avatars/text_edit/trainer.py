@@ -108,7 +108,8 @@ class EditTrainer:
         share = at / self.config.schedule.images
         rows = self._chosen([self.row_of[index] for index in batch.images.tolist()], share)
         edited = torch.stack([self.cache.picture(self.keys[row]) for row in rows])
-        shown, kept, image = self._shown(rows)
+        image, kept = self._shown(rows)
+        shown = image.colours
         terms = self.terms(shown, edited, share)
         terms |= model_terms(self.editable, self.start, self.wanted.weights)  # type: ignore[arg-type]
         terms |= self._mouth(rows, shown, kept)
@@ -156,10 +157,12 @@ class EditTrainer:
         if self.last is None or self.pictures is None:
             return np.full((64, 192, 3), 255, np.uint8)
         row, before, edited = self.last
-        batch = self.batch([row])
+        return np.concatenate([as_uint8(part) for part in (before, edited, self.picture(self.batch([row]))[0])], 1)
+
+    def picture(self, batch: Batch) -> Tensor:
+        """The avatar as it is now over the batch's backgrounds, [B, H, W, 3]."""
         drawn = self.render(batch)
-        now = drawn.features[0] + (1 - drawn.alpha[0, ..., None]) * batch.backgrounds[0]
-        return np.concatenate([as_uint8(part) for part in (before, edited, now)], 1)
+        return drawn.features + (1 - drawn.alpha[..., None]) * batch.backgrounds[:, None, None]
 
     def edit_all(self) -> None:
         """Edit as many views as the cache holds, at once, before any step."""
@@ -240,8 +243,8 @@ class EditTrainer:
         posed = self.original.pose(*(part[batch.frames] for part in self.motion))
         return posed.seen_from(batch.cameras.positions())
 
-    def _shown(self, rows: list[int]) -> tuple[Tensor, Tensor, Weighted]:
-        """The avatar now over white, what its pictures show, and what of each Gaussian is seen."""
+    def _shown(self, rows: list[int]) -> tuple[Weighted, Tensor]:
+        """The avatar now over white with how much of each Gaussian is seen, and what its pictures show."""
         batch = self.batch(rows)
         posed = self.editable.posed(batch.frames).seen_from(batch.cameras.positions())
         wabe = self.wanted.wabe
@@ -251,11 +254,10 @@ class EditTrainer:
             )
         else:
             drawn = rasterise(posed, batch.cameras, posed.colours, background=batch.backgrounds, depth=False)
-            count = (len(rows), posed.count)
-            ones = posed.means.new_ones(count)
-            shares = ones if wabe == "off" else seen_shares(posed, batch.cameras)
+            everything = posed.means.new_ones(len(rows), posed.count)
+            shares = everything if wabe == "off" else seen_shares(posed, batch.cameras)
             image = Weighted(drawn.features, drawn.alpha, shares)
-        return image.colours, batch.target(), image
+        return image, batch.target()
 
     def _mouth(self, rows: list[int], shown: Tensor, kept: Tensor) -> dict[str, Tensor]:
         weights = self.wanted.weights
