@@ -30,7 +30,8 @@ def blocked(
     passed, where = (np.empty(len(origins), np.float32) for _ in range(2))
     numbers = (np.float32(value) for value in (start_m, far_m, span_m))
     rays = (origins.detach().contiguous().numpy(), directions.detach().contiguous().numpy())
-    jit.run(walk_blocked, *rays, *_numbers(lattice), *numbers, passed, where, pieces=len(origins) // RAYS_A_PIECE)
+    beta = np.float32(lattice.beta_m)
+    jit.run(walk_blocked, *rays, *_numbers(lattice), beta, *numbers, passed, where, pieces=len(origins) // RAYS_A_PIECE)
     return torch.from_numpy(passed), torch.from_numpy(where)
 
 
@@ -48,4 +49,4 @@ def spans(
 
 
 def _numbers(lattice: PosedDistance) -> tuple[Any, ...]:
-    return lattice.values.numpy(), lattice.low.numpy(), np.float32(lattice.cell_m), np.float32(lattice.beta_m)
+    return lattice.values.numpy(), lattice.low.numpy(), np.float32(lattice.cell_m)

@@ -83,7 +83,7 @@ def walk_blocked(
 @kernel
 def walk_spans(
     worker: int, workers: int, origins: Any, directions: Any, near: Any, far: Any, values: Any, low: Any, cell: Any,
-    beta: Any, reach: Any, deep: Any, begun: Any, ended: Any,
+    reach: Any, deep: Any, begun: Any, ended: Any,
 ) -> None:  # fmt: skip
     """begun [N] and ended [N] m of rays [N, 3] between near [N] and far [N] m."""
     count = len(origins)

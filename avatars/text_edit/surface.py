@@ -77,7 +77,7 @@ class Surface:
 
 
 def surface_of(avatar: Avatar, device: torch.device | str = "cpu") -> Surface:
-    """Look at an avatar in its template's rest pose. Takes about a second. Raises BadTemplate."""
+    """Look at an avatar in its template's rest pose. Takes some seconds on a CPU. Raises BadTemplate."""
     rig = avatar.rig()
     joints, expressions = len(rig.joint_names), len(rig.expression_names)
     still = (torch.zeros(1, joints, 3), torch.zeros(1, 3), torch.zeros(1, expressions))

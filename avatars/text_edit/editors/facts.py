@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from avatars.text_edit.editors.prompt import parse_prompt
 from avatars.text_edit.editors.vocabulary import Look, looks
-from avatars.text_edit.editors.weights import MODELS, find_weights, lacking_library
+from avatars.text_edit.editors.weights import MODELS, UNKNOWN_LICENCE, find_weights, lacking_library
 from shared.errors import EffigyError
 
 
@@ -44,7 +44,7 @@ def editor_facts() -> tuple[EditorFacts, ...]:
 
 def model_facts(name: str) -> EditorFacts:
     """What is known of one diffusion editor of `weights.MODELS`."""
-    model, problem, licence, folder = MODELS[name], lacking_library(), MODELS[name].licence, ""
+    model, problem, licence, folder = MODELS[name], lacking_library(), UNKNOWN_LICENCE, ""
     try:
         found = find_weights(name)
         licence, folder = found.licence, str(found.folder)

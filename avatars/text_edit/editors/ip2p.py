@@ -132,8 +132,7 @@ def _normal(shape: torch.Size, generator: torch.Generator) -> Tensor:
 def load_pipeline(found: Found, device: str) -> Any:
     """A diffusers pipeline from a folder, without network. Raises EnvironmentFailed.
 
-    Half precision on CUDA, but the VAE in single: in half it overflows. Pipelines too large for the device are moved
-    there part by part where accelerate is installed.
+    Half precision on CUDA, but the VAE in single: in half it overflows.
     """
     problem = lacking_library()
     if problem:

@@ -18,19 +18,21 @@ MAX_INDEX_BYTES, MAX_CARD_BYTES = 1 << 20, 1 << 20
 INSTALL = 'Install it with: pip install "effigy[edit]"'
 
 
+UNKNOWN_LICENCE = "see the model's card"
+"""What is said of weights that bring no card."""
+
+
 @dataclass(frozen=True)
 class Model:
     """A kind of diffusion editor. hub: names tried in the cache, in order. classes: diffusers' names of its pipelines.
 
-    guidance: the model's own text guidance; steps: its own number. licence: what is said where there is no card.
+    guidance: the model's own text guidance.
     """
 
     title: str
     hub: tuple[str, ...]
     classes: tuple[str, ...]
     guidance: float
-    steps: int
-    licence: str
     image_guidance: bool = False
 
 
@@ -40,8 +42,6 @@ MODELS: Mapping[str, Model] = {
         ("timbrooks/instruct-pix2pix",),
         ("StableDiffusionInstructPix2PixPipeline",),
         7.5,
-        20,
-        "see the model's card",
         image_guidance=True,
     ),
     "flux_kontext": Model(
@@ -49,24 +49,18 @@ MODELS: Mapping[str, Model] = {
         ("black-forest-labs/FLUX.1-Kontext-dev",),
         ("FluxKontextPipeline",),
         3.5,
-        28,
-        "see the model's card",
     ),
     "qwen_edit": Model(
         "Qwen-Image-Edit",
         ("Qwen/Qwen-Image-Edit-2511", "Qwen/Qwen-Image-Edit-2509", "Qwen/Qwen-Image-Edit"),
         ("QwenImageEditPlusPipeline", "QwenImageEditPipeline"),
         4.0,
-        50,
-        "see the model's card",
     ),
     "sdxl": Model(
         "SDXL InstructPix2Pix, CosXL Edit",
         ("diffusers/sdxl-instructpix2pix-768", "stabilityai/cosxl"),
         ("StableDiffusionXLInstructPix2PixPipeline",),
         7.5,
-        30,
-        "see the model's card",
         image_guidance=True,
     ),
 }
@@ -121,7 +115,7 @@ def find_weights(editor: str, model: str = "") -> Found:
             folder = snapshot
         kind = checked_kind(folder)
         if kind in known.classes:
-            return Found(folder, kind, card_licence(folder) or known.licence)
+            return Found(folder, kind, card_licence(folder) or UNKNOWN_LICENCE)
         if model:
             other = next((name for name, one in MODELS.items() if kind in one.classes), "")
             raise BadConfig(
@@ -135,7 +129,7 @@ def find_weights(editor: str, model: str = "") -> Found:
         if snapshot is not None:
             kind = checked_kind(snapshot)
             if kind in known.classes:
-                return Found(snapshot, kind, card_licence(snapshot) or known.licence)
+                return Found(snapshot, kind, card_licence(snapshot) or UNKNOWN_LICENCE)
     raise EnvironmentFailed(
         f"no weights of {known.title} are on this machine",
         expected=f"{known.hub[0]} in {hub_cache()}, or a folder named by --set edit.settings.model or {MODEL_VARIABLE}",
