@@ -1,0 +1,37 @@
+"""Looking up tables between their nodes in plain torch, so that values and slopes can be differentiated any number of
+times by places and tables alike (torch's own `grid_sample` only once)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FLAT_CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))
+
+
+def bilinear(table: Tensor, at: Tensor, *, slopes: bool = False) -> tuple[Tensor, Tensor]:
+    """Values [P, C] of a plane [H, W, C] at places [P, 2] (along W, along H; -1 and 1 are the outer nodes), and slopes
+    [P, 2, C] per unit of `at` (empty without).
+
+    Beyond the plane everything is zero, within the last cell's width it falls to it, as in torch's `grid_sample` with
+    zeros and aligned corners. Differentiable in both arguments, slopes too.
+    """
+    height, width, channels = table.shape
+    per_unit = at.new_tensor(((width - 1) / 2, (height - 1) / 2))
+    scaled = (at + 1) * per_unit
+    cell = scaled.detach().floor()
+    share = scaled - cell
+    cell, most = cell.long(), torch.tensor((width - 1, height - 1), device=at.device)
+    rows = table.reshape(-1, channels)
+    found = table.new_zeros(len(at), 3 if slopes else 1, channels)
+    for ends in FLAT_CORNERS:
+        corner = cell + torch.tensor(ends, device=at.device)
+        real = ((corner >= 0) & (corner <= most)).all(-1)
+        corner = torch.minimum(corner.clamp_min(0), most)
+        value = rows.index_select(0, corner[:, 1] * width + corner[:, 0])
+        x, y = (share[:, axis] if end else 1 - share[:, axis] for axis, end in enumerate(ends))
+        weights = [x * y]
+        if slopes:
+            weights += [y * (1.0 if ends[0] else -1.0) * per_unit[0], x * (1.0 if ends[1] else -1.0) * per_unit[1]]
+        found = found + (torch.stack(weights, -1) * real[:, None])[..., None] * value[:, None]
+    return found[:, 0], found[:, 1:]
