@@ -79,7 +79,8 @@ class StartEdit:
     digest: pins the avatar's content, empty accepts any. capture: the recording it was trained on (a name or folder),
     empty takes the unedited avatar's pictures instead. region: one of its regions, empty for everywhere. weights: [V]
     float32 in 0..1 over the vertices of its proxy mesh, painted by hand, in place of a region; [0] for none.
-    overrides: further names of the edit's configuration to YAML texts.
+    text_guidance, image_guidance: of diffusion, 0 for the editor's own. overrides: further names of the edit's
+    configuration to YAML texts.
     """
 
     key: str
@@ -91,8 +92,8 @@ class StartEdit:
     capture: str = ""
     region: str = ""
     strength: float = 0.8
-    text_guidance: float = 7.5
-    image_guidance: float = 1.5
+    text_guidance: float = 0.0
+    image_guidance: float = 0.0
     seed: int = 0
     weights: Array = field(default_factory=_no_weights)
     overrides: dict[str, str] = field(default_factory=dict)

@@ -23,11 +23,12 @@ def clip_tokenizer(folder: Path):  # type: ignore[no-untyped-def]
     return CLIPTokenizer(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), model_max_length=77)
 
 
-def clip_text(width: int = 16):  # type: ignore[no-untyped-def]
+def clip_text(width: int = 16, projected: bool = False):  # type: ignore[no-untyped-def]
     """A CLIP text model with 2 layers."""
-    from transformers import CLIPTextConfig, CLIPTextModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    return CLIPTextModel(
+    kind = CLIPTextModelWithProjection if projected else CLIPTextModel
+    return kind(
         CLIPTextConfig(
             vocab_size=514,
             hidden_size=width,
@@ -130,4 +131,140 @@ def tiny_kontext(folder: Path) -> Path:
         transformer=transformer,
     )
     pipe.save_pretrained(folder)
+    return folder
+
+
+def tiny_sdxl(folder: Path, cosxl: bool = False) -> Path:
+    """A StableDiffusionXLInstructPix2PixPipeline; cosxl: with CosXL Edit's scheduler."""
+    from diffusers import (
+        AutoencoderKL,
+        EDMEulerScheduler,
+        EulerDiscreteScheduler,
+        StableDiffusionXLInstructPix2PixPipeline,
+        UNet2DConditionModel,
+    )
+
+    torch.manual_seed(5)
+    unet = UNet2DConditionModel(
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        sample_size=8,
+        in_channels=8,
+        out_channels=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=32,
+        attention_head_dim=(2, 4),
+        norm_num_groups=4,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        transformer_layers_per_block=(1, 1),
+        projection_class_embeddings_input_dim=6 * 8 + 16,
+    )
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(4, 4, 8, 8),
+        latent_channels=4,
+        norm_num_groups=4,
+    )
+    scheduler = (
+        EDMEulerScheduler(sigma_min=0.002, sigma_max=120.0, sigma_data=1.0, prediction_type="v_prediction")
+        if cosxl
+        else EulerDiscreteScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1)
+    )
+    pipe = StableDiffusionXLInstructPix2PixPipeline(
+        vae=vae,
+        text_encoder=clip_text(),
+        text_encoder_2=clip_text(projected=True),
+        tokenizer=clip_tokenizer(folder / "words"),
+        tokenizer_2=clip_tokenizer(folder / "words"),
+        unet=unet,
+        scheduler=scheduler,
+    )
+    pipe.save_pretrained(folder)
+    return folder
+
+
+PADS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
+
+
+def tiny_qwen(folder: Path, plus: bool) -> Path:
+    """A QwenImageEditPlusPipeline, or a QwenImageEditPipeline, with its processor as the hub's folders hold it."""
+    from diffusers import (
+        AutoencoderKLQwenImage,
+        FlowMatchEulerDiscreteScheduler,
+        QwenImageEditPipeline,
+        QwenImageEditPlusPipeline,
+        QwenImageTransformer2DModel,
+    )
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    torch.manual_seed(6)
+    vocabulary = {entry: index for index, entry in enumerate([*bytes_to_unicode().values(), *PADS])}
+    tokenizer = Qwen2Tokenizer(vocab=vocabulary, merges=[])
+    tokenizer.add_special_tokens({"additional_special_tokens": list(PADS[1:])})
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6}
+    encoder = Qwen2_5_VLForConditionalGeneration(
+        Qwen2_5_VLConfig(
+            text_config={
+                "hidden_size": 16,
+                "intermediate_size": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 2,
+                "vocab_size": len(vocabulary),
+                "rope_parameters": rope,
+                "bos_token_id": None,
+                "eos_token_id": vocabulary[PADS[0]],
+            },
+            vision_config={
+                "depth": 1,
+                "hidden_size": 16,
+                "intermediate_size": 16,
+                "num_heads": 2,
+                "out_hidden_size": 16,
+            },
+            image_token_id=vocabulary[PADS[5]],
+            vision_start_token_id=vocabulary[PADS[3]],
+            vision_end_token_id=vocabulary[PADS[4]],
+        )
+    )
+    transformer = QwenImageTransformer2DModel(
+        patch_size=2,
+        in_channels=16,
+        out_channels=4,
+        num_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        axes_dims_rope=(8, 4, 4),
+    )
+    vae = AutoencoderKLQwenImage(
+        base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True],
+        latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
+    )
+    kind = QwenImageEditPlusPipeline if plus else QwenImageEditPipeline
+    pipe = kind(
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=vae,
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        processor=None,  # its class needs torchvision to be made, not to be read
+        transformer=transformer,
+    )
+    pipe.save_pretrained(folder)
+    tokenizer.save_pretrained(folder / "processor")
+    pictures = {"image_processor_type": "Qwen2VLImageProcessorFast", "patch_size": 14, "merge_size": 2}
+    (folder / "processor" / "preprocessor_config.json").write_text(json.dumps(pictures))
+    index = folder / "model_index.json"
+    parts = json.loads(index.read_text())
+    index.write_text(json.dumps({**parts, "processor": ["transformers", "Qwen2VLProcessor"]}))
     return folder

@@ -13,15 +13,16 @@ class EditorSettings:
     """What an editor of pictures is told beside the prompt.
 
     strength: 0..1, how much of the edit; text_guidance, image_guidance: how closely diffusion follows the prompt and
-    keeps to the picture; steps: of denoising; size_px: longest side a diffusion model sees. model: a folder of weights,
-    or their name in the hub's cache; "" takes what is found. region: comma-separated names, "" for everywhere.
+    keeps to the picture; steps: of denoising; size_px: longest side a diffusion model sees; 0 of these four is what the
+    model's makers use (`editors.weights.MODELS`). model: a folder of weights, or their name in the hub's cache; ""
+    takes what is found. region: comma-separated names, "" for everywhere.
     """
 
     strength: float = 0.8
-    text_guidance: float = 7.5
-    image_guidance: float = 1.5
-    steps: int = 20
-    size_px: int = 512
+    text_guidance: float = 0.0
+    image_guidance: float = 0.0
+    steps: int = 0
+    size_px: int = 0
     model: str = ""
     region: str = ""
     seed: int = 0
@@ -124,8 +125,8 @@ def check_edit_config(config: EditConfig) -> None:
         ("strength", settings.strength, 0.0, 1.0),
         ("text_guidance", settings.text_guidance, 0.0, 50.0),
         ("image_guidance", settings.image_guidance, 0.0, 50.0),
-        ("steps", settings.steps, 1, 1000),
-        ("editor size_px", settings.size_px, 64, 4096),
+        ("steps", settings.steps, 0, 1000),
+        ("editor size_px", settings.size_px, 64 if settings.size_px else 0, 4096),
         ("beta", config.beta, 0.0, 100.0),
         ("adversarial_from", config.adversarial_from, 0.0, 1.0),
         ("rounds", config.rounds, 1, 100),

@@ -184,10 +184,20 @@ class EffigyEdit(bpy.types.PropertyGroup):
         name="Strength", description="How far the edit goes", default=0.8, min=0.0, max=1.0, subtype="FACTOR"
     )
     text_guidance: FloatProperty(
-        name="Text Guidance", description="How closely to follow the words", default=7.5, min=1, max=30, soft_max=15
+        name="Text Guidance",
+        description="How closely to follow the words; 0: as the editor's makers advise",
+        default=0,
+        min=0,
+        max=30,
+        soft_max=15,
     )
     image_guidance: FloatProperty(
-        name="Image Guidance", description="How closely to keep to the pictures", default=1.5, min=1, max=10, soft_max=3
+        name="Image Guidance",
+        description="How closely to keep to the pictures; 0: as the editor's makers advise",
+        default=0,
+        min=0,
+        max=10,
+        soft_max=3,
     )
     where: EnumProperty(
         name="Where",

@@ -159,7 +159,17 @@ def samples() -> dict[str, Any]:
         d.JobCurve("j1", ("l1",), np.arange(2), np.array([[0.5], [0.25]], np.float32)),
         e.ListEditors("anna"),
         e.EditorList((e.EditorInfo("built_in", "Built in", "Apache-2.0", looks=(look,)),), ("skin", "hair")),
-        e.StartEdit("k6", "Anna, bronze", "anna", "cd" * 32, "bronze", "built_in", weights=np.ones(4, np.float32)),
+        e.StartEdit(
+            "k6",
+            "Anna, bronze",
+            "anna",
+            "cd" * 32,
+            "bronze",
+            "built_in",
+            text_guidance=7.5,
+            image_guidance=1.5,
+            weights=np.ones(4, np.float32),
+        ),
     )
     return {type(message).__name__: message for message in every}
 

@@ -50,7 +50,7 @@ def model_facts(name: str) -> EditorFacts:
         licence, folder = found.licence, str(found.folder)
     except EffigyError as error:
         problem = problem or str(error)
-    return EditorFacts(name, model.title, licence, problem, True, model.image_guidance, (), folder)
+    return EditorFacts(name, model.title, licence, problem, True, bool(model.usual.image_guidance), (), folder)
 
 
 def check_prompt(editor: str, prompt: str) -> None:

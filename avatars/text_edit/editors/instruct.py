@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from avatars.text_edit.config import EditorSettings
-from avatars.text_edit.editors.ip2p import load_pipeline
+from avatars.text_edit.editors.loading import load_pipeline
 from avatars.text_edit.editors.pictures import blended, fitted, resized
-from avatars.text_edit.editors.weights import MODELS, Found, find_weights
+from avatars.text_edit.editors.weights import Found, find_weights, settled
 from avatars.text_edit.views import Views
 from shared.errors import EnvironmentFailed
 
@@ -30,27 +30,31 @@ class Question:
     image: Tensor
     reference: Tensor | None
     prompt: str
-    guidance: float
-    image_guidance: float
+    settings: EditorSettings
 
 
 def _kontext(asked: Question) -> dict[str, Any]:
     high, wide = asked.image.shape[2:]
-    return {"guidance_scale": asked.guidance, "max_area": high * wide, "_auto_resize": False}
+    return {"guidance_scale": asked.settings.text_guidance, "max_area": high * wide, "_auto_resize": False}
 
 
 def _qwen(asked: Question) -> dict[str, Any]:
-    return {"true_cfg_scale": asked.guidance, "negative_prompt": " "}
+    # Its pipelines take no tensors: they ask a picture for its size as PIL tells it.
+    guidance = {"true_cfg_scale": asked.settings.text_guidance, "negative_prompt": " "}
+    return {**guidance, "image": _picture(asked.image)}
 
 
 def _qwen_plus(asked: Question) -> dict[str, Any]:
-    images = [asked.image] if asked.reference is None else [asked.image, asked.reference]
-    words = asked.prompt if asked.reference is None else f"{asked.prompt}, looking the same as in picture 2"
-    return {**_qwen(asked), "image": [_picture(one) for one in images], "prompt": words}
+    told = _qwen(asked)
+    if asked.reference is None:
+        return told
+    words = f"{asked.prompt}, looking the same as in picture 2"
+    return {**told, "image": [told["image"], _picture(asked.reference)], "prompt": words}
 
 
 def _sdxl(asked: Question) -> dict[str, Any]:
-    return {"guidance_scale": asked.guidance, "image_guidance_scale": asked.image_guidance}
+    settings = asked.settings
+    return {"guidance_scale": settings.text_guidance, "image_guidance_scale": settings.image_guidance}
 
 
 def _picture(planes: Tensor) -> Any:
@@ -69,11 +73,11 @@ OWN_WORDS: Mapping[str, Callable[[Question], dict[str, Any]]] = {
 """Diffusers' class of a pipeline -> what it is told in its own words, beside what all of them are told (`ask`)."""
 
 
-def ask(pipe: Any, kind: str, asked: Question, steps: int, generator: torch.Generator) -> Any:
+def ask(pipe: Any, kind: str, asked: Question, generator: torch.Generator) -> Any:
     """What a pipeline of diffusers' class `kind` answers."""
     high, wide = asked.image.shape[2:]
     words = {"image": asked.image, "prompt": asked.prompt, "height": high, "width": wide}
-    words |= {"num_inference_steps": steps, "generator": generator, "output_type": "pt"}
+    words |= {"num_inference_steps": asked.settings.steps, "generator": generator, "output_type": "pt"}
     return pipe(**(words | OWN_WORDS[kind](asked)))
 
 
@@ -97,12 +101,8 @@ class InstructEditor:
         found = find_weights(self.name, settings.model)
         if self.pipe is None or found != self.found:
             self.pipe, self.found = load_pipeline(found, self.device), found
-        self.prompt, self.settings, self.licence, self.reference = prompt, settings, found.licence, None
-
-    def guidance(self) -> float:
-        """The user's text guidance; the model's own where the setting was left at InstructPix2Pix's usual value."""
-        asked = self.settings.text_guidance
-        return MODELS[self.name].guidance if asked == EditorSettings().text_guidance else asked
+        self.prompt, self.licence, self.reference = prompt, found.licence, None
+        self.settings = settled(self.name, settings)
 
     def edit(self, views: Views, noise: tuple[float, float], generator: torch.Generator) -> Tensor:
         """The edited pictures [B, H, W, 3], made of the conditions, not of the render: each round starts anew."""
@@ -115,8 +115,8 @@ class InstructEditor:
             seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
             own = torch.Generator("cpu").manual_seed(seed)
             with torch.no_grad():
-                asked = Question(image, self.reference, self.prompt, self.guidance(), self.settings.image_guidance)
-                result = ask(self.pipe, self.found.kind, asked, self.settings.steps, own)
+                asked = Question(image, self.reference, self.prompt, self.settings)
+                result = ask(self.pipe, self.found.kind, asked, own)
             planes = result.images.float().cpu()
             if not torch.isfinite(planes).all():
                 raise EnvironmentFailed("the editing model gave values that are not finite", do="Use another model")

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from avatars.text_edit.config import EditorSettings
+from avatars.text_edit.editors.loading import load_pipeline
 from avatars.text_edit.editors.pictures import blended, squared, unsquared
-from avatars.text_edit.editors.weights import Found, find_weights, lacking_library
+from avatars.text_edit.editors.weights import Found, find_weights, settled
 from avatars.text_edit.views import Views
 from shared.errors import BadConfig, EnvironmentFailed
 
@@ -42,7 +43,7 @@ class InstructPix2Pix:
         found = find_weights(self.name, settings.model)
         if self.pipe is None or found != self.found:
             self.pipe, self.found = load_pipeline(found, self.device), found
-        self.settings, self.licence = settings, found.licence
+        self.settings, self.licence = settled(self.name, settings), found.licence
         self.text = self._encoded_prompt(prompt)
 
     def _encoded_prompt(self, prompt: str) -> Tensor:
@@ -127,40 +128,6 @@ class InstructPix2Pix:
 
 def _normal(shape: torch.Size, generator: torch.Generator) -> Tensor:
     return torch.randn(shape, generator=generator, device=generator.device)
-
-
-def load_pipeline(found: Found, device: str) -> Any:
-    """A diffusers pipeline from a folder, without network. Raises EnvironmentFailed.
-
-    Half precision on CUDA, but the VAE in single: in half it overflows.
-    """
-    problem = lacking_library()
-    if problem:
-        raise EnvironmentFailed("the editor needs libraries that are not installed", found=problem)
-    import diffusers
-
-    cuda = device.startswith("cuda")
-    absent = dict.fromkeys(("safety_checker", "feature_extractor"))
-    extra: dict[str, Any] = {}
-    if found.kind == "StableDiffusionInstructPix2PixPipeline":
-        extra = {**absent, "requires_safety_checker": False}
-    dtype = torch.float32
-    if cuda:
-        dtype = torch.float16 if found.kind.startswith("Stable") else torch.bfloat16
-    try:
-        kind = getattr(diffusers, found.kind)
-        pipe = kind.from_pretrained(
-            str(found.folder), local_files_only=True, use_safetensors=True, dtype=dtype, **extra
-        )
-    except (OSError, ValueError, AttributeError, ImportError, RuntimeError, TypeError) as error:
-        raise EnvironmentFailed(
-            f"the model in {found.folder} cannot be loaded", found=str(error).split("\n")[0][:300]
-        ) from error
-    pipe.set_progress_bar_config(disable=True)
-    pipe = pipe.to(device)
-    if dtype == torch.float16:
-        pipe.vae.to(torch.float32)
-    return pipe
 
 
 def make_ip2p(device: str) -> InstructPix2Pix:

@@ -6,10 +6,11 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from avatars.text_edit.config import EditorSettings
 from shared.errors import BadConfig, EnvironmentFailed
 
 MODEL_VARIABLE = "EFFIGY_EDITOR_MODEL"
@@ -23,17 +24,29 @@ UNKNOWN_LICENCE = "see the model's card"
 
 
 @dataclass(frozen=True)
-class Model:
-    """A kind of diffusion editor. hub: names tried in the cache, in order. classes: diffusers' names of its pipelines.
+class Usual:
+    """What a kind of model is told where the user says nothing, as its makers use it.
 
-    guidance: the model's own text guidance.
+    image_guidance: 0 for a model that has none. size_px: longest side of the pictures it was trained on.
+    """
+
+    text_guidance: float
+    steps: int
+    size_px: int
+    image_guidance: float = 0.0
+
+
+@dataclass(frozen=True)
+class Model:
+    """A kind of diffusion editor.
+
+    hub: names tried in the cache, in order. classes: diffusers' names of its pipelines.
     """
 
     title: str
     hub: tuple[str, ...]
     classes: tuple[str, ...]
-    guidance: float
-    image_guidance: bool = False
+    usual: Usual
 
 
 MODELS: Mapping[str, Model] = {
@@ -41,29 +54,39 @@ MODELS: Mapping[str, Model] = {
         "InstructPix2Pix",
         ("timbrooks/instruct-pix2pix",),
         ("StableDiffusionInstructPix2PixPipeline",),
-        7.5,
-        image_guidance=True,
+        Usual(7.5, 20, 512, image_guidance=1.5),
     ),
     "flux_kontext": Model(
         "FLUX.1 Kontext",
         ("black-forest-labs/FLUX.1-Kontext-dev",),
         ("FluxKontextPipeline",),
-        3.5,
+        Usual(3.5, 28, 1024),
     ),
     "qwen_edit": Model(
         "Qwen-Image-Edit",
         ("Qwen/Qwen-Image-Edit-2511", "Qwen/Qwen-Image-Edit-2509", "Qwen/Qwen-Image-Edit"),
         ("QwenImageEditPlusPipeline", "QwenImageEditPipeline"),
-        4.0,
+        Usual(4.0, 50, 1024),
     ),
     "sdxl": Model(
         "SDXL InstructPix2Pix, CosXL Edit",
-        ("diffusers/sdxl-instructpix2pix-768", "stabilityai/cosxl"),
+        ("diffusers/sdxl-instructpix2pix-768",),
         ("StableDiffusionXLInstructPix2PixPipeline",),
-        7.5,
-        image_guidance=True,
+        Usual(3.0, 30, 768, image_guidance=1.5),
     ),
 }
+
+
+def settled(editor: str, settings: EditorSettings) -> EditorSettings:
+    """The settings with an editor's usual value wherever they say 0."""
+    usual = MODELS[editor].usual
+    return replace(
+        settings,
+        text_guidance=settings.text_guidance or usual.text_guidance,
+        image_guidance=settings.image_guidance or usual.image_guidance,
+        steps=settings.steps or usual.steps,
+        size_px=settings.size_px or usual.size_px,
+    )
 
 
 @dataclass(frozen=True)

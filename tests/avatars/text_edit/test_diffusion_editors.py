@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,14 +15,15 @@ import torch
 pytest.importorskip("diffusers", reason='diffusion editors are tried where "effigy[edit]" is installed')
 
 from avatars.text_edit.config import EditorSettings
-from avatars.text_edit.editors import editor_facts, open_editor
+from avatars.text_edit.editors import editor_facts, loading, open_editor
 from avatars.text_edit.editors.ip2p import InstructPix2Pix
+from avatars.text_edit.editors.loading import load_pipeline
 from avatars.text_edit.editors.pictures import squared, unsquared
-from avatars.text_edit.editors.weights import MODELS, find_weights
+from avatars.text_edit.editors.weights import MODELS, find_weights, settled
 from avatars.text_edit.views import Views
 from shared.errors import BadConfig, EnvironmentFailed
 from tests.avatars.text_edit.test_built_in import ball_head
-from tests.tiny_editors import tiny_ip2p, tiny_kontext
+from tests.tiny_editors import tiny_ip2p, tiny_kontext, tiny_qwen, tiny_sdxl
 
 SETTINGS = EditorSettings(size_px=64, steps=3)
 
@@ -118,6 +121,89 @@ def test_kontext_edits_the_photo_and_keeps_the_first_as_reference(tmp_path: Path
     assert edited.shape == views.images.shape
     assert torch.isfinite(edited).all()
     assert not torch.equal(edited, views.conditions)
+
+
+@pytest.mark.parametrize("plus", [True, False])
+def test_qwen_is_shown_pictures_without_torchvision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plus: bool
+) -> None:
+    """Plus: the first edit goes along with the second picture. The pipelines work at a megapixel: here at 64 by 64."""
+    editor, views = open_editor("qwen_edit", "cpu"), wide_views()
+    folder = tiny_qwen(tmp_path, plus)
+    editor.prepare("gold", replace(SETTINGS, size_px=64, steps=2, model=str(folder)))
+    kind = type(editor.pipe)
+    assert kind.__name__ == ("QwenImageEditPlusPipeline" if plus else "QwenImageEditPipeline")
+    module = importlib.import_module(kind.__module__)
+    sizes = module.calculate_dimensions
+    monkeypatch.setattr(module, "calculate_dimensions", lambda area, ratio: sizes(64 * 64, ratio))
+    told: list[dict[str, Any]] = []
+    encode = editor.pipe.encode_prompt
+    monkeypatch.setattr(editor.pipe, "encode_prompt", lambda **more: told.append(more) or encode(**more))
+    two = replace(views, images=views.images.repeat(2, 1, 1, 1), conditions=views.conditions.repeat(2, 1, 1, 1))
+    edited = editor.edit(two, (0.0, 1.0), torch.Generator().manual_seed(1))
+    assert edited.shape == two.images.shape
+    assert torch.isfinite(edited).all()
+    assert (edited - two.conditions).abs().mean() > 0.01
+    assert [more["prompt"] for more in told][::2] == (
+        ["gold", "gold, looking the same as in picture 2"] if plus else ["gold", "gold"]
+    )
+    assert [len(more["image"]) for more in told] == [1, 1, 2, 2] if plus else True
+    assert [more["prompt"] for more in told][1::2] == [" ", " "], "guided away from saying nothing"
+
+
+@pytest.mark.parametrize("cosxl", [False, True])
+def test_sdxl_follows_prompt_and_picture_in_single_and_half(tmp_path: Path, cosxl: bool) -> None:
+    folder, views = tiny_sdxl(tmp_path, cosxl), wide_views()
+    editor = open_editor("sdxl", "cpu")
+    settings = replace(SETTINGS, steps=2, model=str(folder))
+
+    def edit(**more: Any) -> torch.Tensor:
+        editor.prepare(more.pop("prompt", "gold"), replace(settings, **more))
+        return editor.edit(views, (0.0, 1.0), torch.Generator().manual_seed(1))
+
+    edited = edit()
+    assert editor.pipe.is_cosxl_edit is cosxl
+    assert edited.shape == views.images.shape
+    assert torch.isfinite(edited).all()
+    assert torch.equal(edited, edit())
+    for more in ({"prompt": "a sketch"}, {"text_guidance": 9.0}, {"image_guidance": 4.0}, {"steps": 3}):
+        assert not torch.equal(edited, edit(**more)), more
+    # As on a GPU: weights in half, the VAE raised to single where it would overflow.
+    editor.pipe = load_pipeline(editor.found, "cpu", torch.float16)
+    assert editor.pipe.unet.dtype == torch.float16
+    assert (edit() - edited).abs().mean() < 0.05
+
+
+def test_each_model_is_used_as_its_makers_do_unless_told() -> None:
+    for name, model in MODELS.items():
+        usual = settled(name, EditorSettings())
+        assert (usual.steps, usual.size_px) == (model.usual.steps, model.usual.size_px)
+        assert usual.text_guidance == model.usual.text_guidance
+    assert settled("ip2p", EditorSettings()).image_guidance == 1.5
+    assert settled("flux_kontext", EditorSettings(text_guidance=7.5)).text_guidance == 7.5
+    assert len({(model.usual.steps, model.usual.size_px, model.usual.text_guidance) for model in MODELS.values()}) == 4
+
+
+def test_a_model_larger_than_the_gpu_is_moved_there_in_parts_or_refused(
+    ip2p_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffusers import StableDiffusionInstructPix2PixPipeline as Pipeline
+
+    def full(self: Any, device: str) -> Any:
+        if device != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self
+
+    moved: list[str] = []
+    monkeypatch.setattr(Pipeline, "to", full)
+    monkeypatch.setattr(Pipeline, "enable_model_cpu_offload", lambda self, device: moved.append(device))
+    found = find_weights("ip2p", str(ip2p_folder))
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    with pytest.raises(EnvironmentFailed, match="pip install accelerate"):
+        load_pipeline(found, "cuda", torch.float32)
+    monkeypatch.setattr(loading, "find_spec", lambda name: name)
+    load_pipeline(found, "cuda", torch.float32)
+    assert moved == ["cuda"]
 
 
 def test_weights_come_from_a_folder_the_variable_or_a_filled_cache(
