@@ -89,6 +89,12 @@ METHODS: Mapping[str, Method] = {
             "avatars.relit_field.results:write_teacher",
         ),
         Method(
+            "surface_body",
+            "Surface body (HF-Avatar): a mesh of its own, for Blender",
+            "avatars.surface_body.avatar:load_surface_body",
+            "",
+        ),
+        Method(
             "text_edit",
             "Edit of any avatar by a prompt (GaussianAvatar-Editor)",
             "avatars.text_edit.results:no_avatar",

@@ -58,10 +58,13 @@ def make_mesh(
     vertices, faces = source.vertices, source.faces
     if settings.faces:
         vertices, faces = decimated(vertices, faces, settings.faces)
+    look_at = source.look_at
+    if len(faces) < len(source.faces) and source.look_lighter is not None:
+        look_at = source.look_lighter
     tell("Unwrapping", 0, 1)
     atlas = unwrapped(vertices, faces, texture_px)
     faces = atlas.source[atlas.faces]  # xatlas keeps the order of faces; these are the mesh's own vertices again
-    textures = bake(atlas, vertices, faces, source.look_at, texture_px, lambda done, of: tell("Painting", done, of))
+    textures = bake(atlas, vertices, faces, look_at, texture_px, lambda done, of: tell("Painting", done, of))
     tell("Rigging", 0, 1)
     followed = source.follow(vertices)
     seen = source.look_at(vertices, np.zeros_like(vertices))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ class MeshSource:
     """A person's canonical surface. vertices [V, 3] m, faces [F, 3]; canonical [J, 3] rad; rest_pose [J, 3] rad.
 
     look_at: colours of points on it; follow: what vertices [N, 3] near it follow. kind: a word for reports.
+    look_lighter: in place of look_at for points on a mesh that is lighter than this one, where that differs.
     """
 
     kind: str
@@ -52,6 +53,15 @@ class MeshSource:
     rig: Rig
     look_at: LookAt
     follow: Callable[[Floats], Followed]
+    look_lighter: LookAt | None = None
+
+
+@runtime_checkable
+class HasSurface(Protocol):
+    """An avatar that has a mesh of its own, beside its Gaussians."""
+
+    def mesh_source(self) -> MeshSource:
+        """The mesh, its colours and what it follows."""
 
 
 def teacher_source(teacher: Teacher) -> MeshSource:
@@ -75,7 +85,12 @@ def teacher_source(teacher: Teacher) -> MeshSource:
 
 
 def avatar_source(avatar: Avatar) -> MeshSource:
-    """The skinned surface any avatar has, in its template's rest pose, coloured by the Gaussians near each point."""
+    """An avatar's own mesh, where it has one; of others the skinned surface that stands for them.
+
+    That lies in the template's rest pose and is coloured by the Gaussians near each point.
+    """
+    if isinstance(avatar, HasSurface):
+        return avatar.mesh_source()
     proxy, rig = avatar.proxy(), avatar.rig()
     joints, expressions = len(rig.joint_names), len(rig.expression_names)
     still = torch.zeros(1, joints, 3), torch.zeros(1, 3), torch.zeros(1, expressions)
@@ -91,7 +106,7 @@ def avatar_source(avatar: Avatar) -> MeshSource:
         np.zeros((joints, 3), np.float32),
         np.asarray(avatar.rest_pose, np.float32),
         rig,
-        _gaussian_look(posed),
+        gaussian_look(posed),
         lambda points: _as_proxy(proxy, points),
     )
 
@@ -142,7 +157,7 @@ def _mesh_look(teacher: MeshTeacher) -> LookAt:
     return look
 
 
-def _gaussian_look(posed: Any) -> LookAt:
+def gaussian_look(posed: Any) -> LookAt:
     """Means over the Gaussians around a point, those that are near, opaque and wide counting more."""
     opaque = posed.opacities[0] > 0.05
     means = posed.means[0][opaque].double().cpu().numpy()

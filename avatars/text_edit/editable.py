@@ -26,6 +26,7 @@ from avatars.relit_head.avatar import RelitHeadAvatar
 from avatars.relit_head.model import BRIGHTEST
 from avatars.rgb_head.avatar import RgbHeadAvatar
 from avatars.rgb_head.model import RgbHead, Surface
+from avatars.surface_body.avatar import SurfaceAvatar
 from avatars.text_edit.config import EditRates
 from shared.errors import BadAvatar
 
@@ -255,12 +256,43 @@ class EditableRelitBody:
         return RelitAvatar(self.avatar.surfels, self.avatar.probes, self.avatar.radiance)
 
 
+class EditableSurfaceBody:
+    """A surface body's colours, opacities and sizes of Gaussians; they stay on their faces, and the mesh as it is."""
+
+    unit_m = 1.0
+
+    def __init__(self, avatar: SurfaceAvatar, rates: EditRates, motion: Motion) -> None:
+        self.avatar, self.motion, model = avatar, motion, avatar.gaussians
+        listed = (
+            ("colours", model.colours, rates.colour),
+            ("opacities", model.opacities, rates.opacity),
+            ("scales", model.scales, rates.scale),
+            ("tints", model.tints, rates.view_colour),
+        )
+        self.trained = tuple(Trained(*entry) for entry in listed if entry[2] > 0)
+        for entry in self.trained:
+            entry.parameter.requires_grad_(True)
+
+    def posed(self, frames: Tensor) -> PosedGaussians:
+        """World Gaussians at instants [B]."""
+        return self.avatar.posed(*(part[frames] for part in self.motion), normals=False)
+
+    def places(self) -> tuple[Tensor | None, Tensor | None]:
+        """No positions; logarithms of scales."""
+        return None, self.avatar.gaussians.scales
+
+    def finish(self) -> Avatar:
+        """The edited avatar, whose mesh takes its new colours."""
+        return self.avatar.with_gaussians(self.avatar.gaussians)
+
+
 EDITABLES: Mapping[str, Callable[[Any, EditRates, Motion], Editable]] = {
     "rgb_head": EditableRgbHead,
     "relit_head": EditableRelitHead,
     "gaussian_head": EditableGaussianHead,
     "mlp_body": EditableMlpBody,
     "relit_body": EditableRelitBody,
+    "surface_body": EditableSurfaceBody,
 }
 """Method -> what of its avatars an edit changes."""
 

@@ -35,7 +35,7 @@ SHORT = {
 """Names a user says without a group. `seed` is both of the run and of the editor."""
 TEXTS = ("prompt", "editor", "region", "model", "wabe")
 """Of these the whole text counts, whatever it would be as YAML."""
-METHODS = ("rgb_head", "relit_head", "gaussian_head", "mlp_body", "relit_body")
+METHODS = ("rgb_head", "relit_head", "gaussian_head", "mlp_body", "relit_body", "surface_body")
 WORDS = (*(SHORT[name] for name in TEXTS), "edit.gate")
 """The same settings by their whole names: YAML would read off as false."""
 WHOLE = ("size_px", "description")

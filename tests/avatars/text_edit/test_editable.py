@@ -22,6 +22,7 @@ from avatars.text_edit.trainer import gate_of
 from shared.errors import BadAvatar
 from tests.avatars.relit_files import painted_avatar
 from tests.avatars.relit_head.files import lit_head, side_light
+from tests.avatars.surface_body.people import small_avatar
 from tests.tiny import tiny_head
 from tests.tiny_body import tiny_body
 
@@ -52,6 +53,7 @@ MAKERS: dict[str, Callable[[], Avatar]] = {
     "gaussian_head": gaussian_head,
     "mlp_body": lambda: MlpBodyAvatar(tiny_body()),
     "relit_body": lambda: painted_avatar(800, 4),
+    "surface_body": small_avatar,
 }
 
 
