@@ -76,9 +76,9 @@ class FaceGaussians(nn.Module):
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def kept(self, count: int) -> FaceGaussians:
-        """The first `count` alone, as a model of their own."""
-        return FaceGaussians({name: getattr(self, name)[:count] for name in PARAMETERS}, self.face[:count])
+    def kept(self, rows: Tensor | slice) -> FaceGaussians:
+        """Those `rows` alone, as a model of their own."""
+        return FaceGaussians({name: getattr(self, name)[rows] for name in PARAMETERS}, self.face[rows])
 
 
 def on_faces(offsets: Tensor, turns: Tensor, scales: Tensor, corners: Tensor) -> OnFaces:

@@ -43,4 +43,4 @@ def plain_avatar(
     mesh = plain_mesh(person, faces, solid)
     corners = mesh.vertices[mesh.faces]
     model, used = first_gaussians(corners, mesh.look, OPACITY, max(len(corners), gaussians))
-    return SurfaceAvatar(person, mesh, model.kept(used), np.zeros((len(person.joints), 3), np.float32))
+    return SurfaceAvatar(person, mesh, model.kept(slice(used)), np.zeros((len(person.joints), 3), np.float32))

@@ -109,7 +109,7 @@ def test_at_first_each_covers_its_part() -> None:
     assert used > 5
     model.requires_grad_(False)
     assert float(torch.sigmoid(model.opacities[used:]).max()) < 1e-6
-    model = model.kept(used).requires_grad_(False)
+    model = model.kept(slice(used)).requires_grad_(False)
     whole = corners[model.face]
     found = ride(on_faces(model.offsets, model.turns, model.scales, whole), whole[None])
     _, parts = parts_of_faces(corners, 30)
