@@ -19,7 +19,7 @@ from backend.cli_chosen import check_writable, prepare_device
 from backend.cli_render_capture import as_bytes, save_picture
 from backend.devices import usable_cores
 from backend.home import default_home
-from backend.reenactment import PARTS, Performance, open_model, own_performances, target_performance
+from backend.reenactment import PARTS, Performance, canonical, open_model, own_performances, target_performance
 from backend.video import VideoFile
 from shared.errors import BadConfig
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 FPS = 25.0
 """Of the films, as the original's."""
+MESH, TEETH = "renders_mesh", "renders_teeth_mask"
+MESH_PICTURES = {"render_mesh": MESH, "render_flame_mask": "renders_flame_mask", "vis_teeth_mask": TEETH}
+"""Options -> folders of what is drawn of the avatar's mesh."""
 
 
 def add_reenact(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -50,6 +53,10 @@ def add_reenact(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     for part in PARTS:
         add(f"--skip_{part}", action="store_true", help=f"leave the {part} pictures out")
     add("--render_mesh", action="store_true", help="also the posed mesh over the pictures")
+    add("--render_flame_mask", action="store_true", help="also where the posed mesh is, white on black")
+    add("--vis_teeth_mask", action="store_true", help="also where the inside of the mouth is seen, white on black")
+    add("--render_cano", action="store_true", help="at rest instead, one picture a camera, into SET_cano")
+    add("--cano_openmouth", action="store_true", help="the same with the jaw down, into SET_cano_openmouth")
     add("-r", "--resolution", type=int, default=1, metavar="N", help="divide the sides of the pictures by N")
     background = parser.add_mutually_exclusive_group()
     background.add_argument("-w", "--white_background", action="store_true", help="the default")
@@ -104,7 +111,9 @@ def reenact(arguments: argparse.Namespace) -> int:
         raise BadConfig(f"{model.title} does not say where its recording is", do="Name it with -s, or a target with -t")
     else:
         performances = own_performances(model, own, parts, camera, arguments.resolution)
-    films = not arguments.no_video
+    if arguments.render_cano or arguments.cano_openmouth:
+        performances = [canonical(one, arguments.cano_openmouth) for one in performances]
+    films = not (arguments.no_video or arguments.render_cano or arguments.cano_openmouth)
     if films and importlib.util.find_spec("imageio_ffmpeg") is None:
         console.print("No films: the package imageio-ffmpeg is not installed (pip install 'effigy[video]').")
         films = False
@@ -142,13 +151,14 @@ def write_performance(
     *,
     films: bool,
 ) -> None:
-    """renders/, gt/ (if recorded), renders_mesh/ (if asked for) with %05d.png, and a film of each beside them."""
+    """renders/, gt/ (if recorded), those of the mesh (if asked for) with %05d.png, and a film of each beside them."""
     from avatars.evaluation.frames import over, render_shots
     from avatars.evaluation.mesh_pictures import MeshPainter
 
     level = 0.0 if arguments.black_background else 1.0
-    painter = MeshPainter(performance.avatar) if arguments.render_mesh else None
-    kinds = ["renders", *(["gt"] if performance.images else []), *(["renders_mesh"] if painter is not None else [])]
+    meshes = {kind for option, kind in MESH_PICTURES.items() if getattr(arguments, option)}
+    painter = MeshPainter(performance.avatar) if meshes else None
+    kinds = ["renders", *(["gt"] if performance.images else []), *sorted(meshes)]
     for kind in kinds:
         check_writable(folder / kind)
         for old in (folder / kind).glob("[0-9][0-9][0-9][0-9][0-9].png"):  # of a longer run
@@ -170,8 +180,10 @@ def write_performance(
                 if performance.images:
                     made["gt"] = recorded(performance, number, level)
                 if painter is not None:
+                    seen = (performance.motion, shot.frame, shot.camera)
                     below = made["gt"] if performance.itself else picture
-                    made["renders_mesh"] = painter.over(below, performance.motion, shot.frame, shot.camera)
+                    for kind in meshes:
+                        made[kind] = painter.over(below, *seen) if kind == MESH else painter.mask(*seen, kind == TEETH)
                 for kind, one in made.items():
                     saved.append(pool.submit(save_picture, folder / kind / f"{number:05d}.png", one))
                     if films:

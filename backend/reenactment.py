@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from backend.library import SUFFIX, Library
 from shared.errors import BadConfig, NotFound
 from shared.types import Camera, Motion
@@ -242,6 +244,38 @@ def target_performance(
     assert lens is not None
     shots = tuple(Shot(frame, lens) for frame in range(len(found.motion)))
     return Performance(name, avatar, found.motion, shots), found.notes
+
+
+JAW_OPEN_RAD, JAW_OPEN_SHARE = 0.3, 0.6
+JAW_SHAPES = ("jawOpen", "jaw_open", "mouthOpen")
+
+
+def canonical(performance: Performance, open_mouth: bool) -> Performance:
+    """The avatar at rest, one picture a camera: no expression, no joint moved, standing as in its calmest frame.
+
+    open_mouth: the jaw is turned down, or the template's shape for it set. Raises BadConfig where it has neither.
+    """
+    rig, motion = performance.avatar.rig(), performance.motion
+    rest = np.asarray(performance.avatar.rest_pose, np.float32)
+    inner = rig.parents >= 0
+    bent = (motion.rotations[:, inner] - rest[inner]).reshape(len(motion), -1)
+    calm = int((np.square(bent).sum(1) + np.square(motion.expressions).mean(1)).argmin())
+    rotations, expressions = rest[None].copy(), np.zeros((1, len(rig.expression_names)), np.float32)
+    rotations[0, ~inner] = motion.rotations[calm, ~inner]
+    if open_mouth:
+        jaws = [index for index, name in enumerate(rig.joint_names) if "jaw" in name.lower()]
+        shapes = [rig.expression_names.index(name) for name in JAW_SHAPES if name in rig.expression_names]
+        if not jaws and not shapes:
+            raise BadConfig("This avatar has no jaw to open", found=", ".join(rig.joint_names), do="Leave it closed")
+        if shapes:
+            expressions[0, shapes[0]] = JAW_OPEN_SHARE
+        else:
+            rotations[0, jaws[0], 0] += JAW_OPEN_RAD
+    cameras = {(shot.camera.K.tobytes(), shot.camera.world_from_camera.tobytes()): shot for shot in performance.shots}
+    still = Motion(rotations, motion.translations[calm : calm + 1], expressions, motion.fps)
+    shots = tuple(replace(shot, frame=0) for shot in cameras.values())
+    name = f"{performance.name}_cano{'_openmouth' if open_mouth else ''}"
+    return Performance(name, performance.avatar, still, shots)
 
 
 def training_motion(capture: Capture, avatar: Avatar) -> Motion | None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from avatars.avatar_folder import About, save_avatar
+from avatars.avatar_folder import About, load_avatar, save_avatar
 from avatars.captures.opening import open_capture
 from avatars.evaluation.frames import Shot, render_shots
 from avatars.formats.flame_params import motion_of, read_flame_params
@@ -79,6 +79,33 @@ def test_a_head_again_in_its_own_recording(place: Path, tmp_path: Path) -> None:
     assert pictures(one).shape == (sum(image.camera == 1 for image in tests), SIZE // 2, SIZE // 2, 3)
     assert (pictures(one)[:, 0, 0] == 0).all()
     assert {path.name for path in tmp_path.iterdir()} == {"train", "test", "test_1"}
+
+
+def test_the_canonical_pose_is_at_rest_whatever_was_recorded_and_its_mouth_opens(place: Path, tmp_path: Path) -> None:
+    common = ("-m", "tiny", "--home", place / "home", "-s", place / "bala", "--skip_train", "--output", tmp_path)
+    assert reenact(*common, "--render_cano", "--vis_teeth_mask", "--render_flame_mask") == 0
+    assert reenact(*common, "--cano_openmouth", "--vis_teeth_mask") == 0
+    shut, wide = tmp_path / "test_cano/ours_70", tmp_path / "test_cano_openmouth/ours_70"
+    assert {path.name for path in shut.iterdir()} == {"renders", "renders_flame_mask", "renders_teeth_mask"}
+    capture = open_capture(place / "bala")
+    rest = load_avatar(place / "home/library/tiny.avatar")
+    still = pictures(shut / "renders")
+    assert len(still) == 2, "one a camera, however many frames"
+    expressions = len(rest.rig().expression_names)
+    distances = []
+    for frame in range(FRAMES):  # it stands where it stood in one of them, with nothing else of that frame
+        rotations = rest.rest_pose[None].copy()
+        rotations[0, 0] = capture.motion.rotations[frame, 0]
+        at = capture.motion.translations[frame : frame + 1]
+        motion = Motion(rotations, at, np.zeros((1, expressions), np.float32), 25.0)
+        (rgba,) = render_shots(rest, motion, [Shot(0, camera) for camera in capture.cameras], "cpu", 2)
+        wanted = ((rgba[..., :3] + 1 - rgba[..., 3:]).clamp(0, 1) * 255).numpy()
+        distances.append(np.abs(still - wanted).max())
+    assert min(distances) <= 1.01
+    inside = [(pictures(folder / "renders_teeth_mask") > 0).sum() for folder in (shut, wide)]
+    assert inside[1] > 2 * inside[0], "more of the inside is seen with the jaw down"
+    assert (pictures(shut / "renders_flame_mask") > 0).mean() > 0.05
+    assert np.abs(pictures(wide / "renders") - still).max() > 30
 
 
 def test_gaussian_avatars_model_driven_by_another_person(flame: Path, tmp_path: Path) -> None:
