@@ -58,6 +58,7 @@ class Capture:
     world_from_file: [3, 3] turn of the file's world into ours; None where it is FLAME's, y up. normal_axes: of the
     ground-truth normals; light_rotation_rad: how far the pictures' light files are turned about +z.
     clothed_template: a mesh of the dressed person in the canonical pose (template.ply), where the recording has one.
+    true_surfaces: the file with the person's true surfaces in some frames, where the recording has one.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Capture:
     mask_threshold: int | None = None
     world_from_file: NDArray[np.float64] | None = None
     clothed_template: Path | None = None
+    true_surfaces: Path | None = None
 
     def split(self, name: str) -> tuple[int, ...]:
         """Indices of the images of 'train', 'test' or 'val'."""

@@ -1,4 +1,4 @@
-"""Reader of the Effigy capture format, version 1: capture.json, parameters.npz, environment.npz, images/."""
+"""Reader of the Effigy capture format, version 1: capture.json, its .npz files and images/."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatars.captures.capture import Capture, CaptureImage, check_counts, check_names
+from avatars.captures.true_surfaces import SURFACES
 from avatars.templates.opening import TemplateReference
 from shared.errors import BadCapture, EffigyError
 from shared.npz import read_npz
@@ -98,6 +99,7 @@ def _assemble(folder: Path, document: Mapping[str, Any], reference: TemplateRefe
         images=tuple(_image(folder, entry) for entry in document["images"]),
         environment=_environment(folder),
         provenance={"capture": str(document["name"]), "generator": document.get("generator", {})},
+        true_surfaces=folder / SURFACES if (folder / SURFACES).is_file() else None,
     )
 
 
