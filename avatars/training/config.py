@@ -14,6 +14,7 @@ from avatars.relit_body.settings import RelitConfig, check_relit
 from avatars.relit_field.settings import TeacherConfig, check_teacher
 from avatars.relit_head.settings import RelitHeadConfig, check_relit_head
 from avatars.rgb_head.initial import RgbHeadConfig
+from avatars.surface_body.settings import SurfaceConfig, check_surface
 from avatars.text_edit.config import EditConfig, check_edit_config
 from avatars.training.rgbavatar_yaml import OriginalConfig, is_original, read_original
 from avatars.training.typed import from_mapping, with_overrides
@@ -138,11 +139,12 @@ class TrainConfig:
     capture has cameras kept back (bodies: seen poses from new views; 'test' are then new poses).
     model, rates: of heads; body: of bodies, with rates and losses of their own beside `losses`;
     relit: of relightable people, likewise; relit_head: of relightable heads, beside model, rates and losses;
-    teacher: of implicit teachers of people, with everything of their own; edit: of edits of avatars, likewise.
+    teacher: of implicit teachers of people, with everything of their own; edit: of edits of avatars, likewise;
+    surface: of signed-distance bodies, likewise.
     """
 
     description: str = ""
-    method: Literal["rgb_head", "mlp_body", "relit_body", "relit_head", "relit_teacher", "text_edit"] = "rgb_head"
+    method: Literal["rgb_head", "mlp_body", "relit_body", "relit_head", "relit_teacher", "text_edit", "surface_body"] = "rgb_head"
     seed: int = 0
     size_px: int = 512
     background: Literal["random", "white", "black"] = "random"
@@ -154,6 +156,7 @@ class TrainConfig:
     relit_head: RelitHeadConfig = field(default_factory=RelitHeadConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     edit: EditConfig = field(default_factory=EditConfig)
+    surface: SurfaceConfig = field(default_factory=SurfaceConfig)
     schedule: Schedule = field(default_factory=Schedule)
     rates: Rates = field(default_factory=Rates)
     losses: LossWeights = field(default_factory=LossWeights)
@@ -255,6 +258,8 @@ def check_config(config: TrainConfig) -> None:
         check_body(config.body)
     if config.method == TEACHER:
         check_teacher(config.teacher)
+    if config.method == "surface_body":
+        check_surface(config.surface)
     if config.method == EDIT:
         check_edit_config(config.edit)
     if config.model.initial_opacity >= 1:

@@ -1,0 +1,59 @@
+"""Everything volumetric of one person: body, field and skinning, made anew from settings and a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from avatars.surface.extract import extract_surface, largest_piece
+from avatars.surface_body.body import StarBody
+from avatars.surface_body.field import SurfaceField, make_field
+from avatars.surface_body.settings import SurfaceConfig
+from avatars.surface_body.weights import SkinWeights, make_weights
+from avatars.templates.opening import TemplateReference
+
+SLOPE = 1.5
+"""Learned distances change faster than true ones in places."""
+
+
+class SurfaceModel(nn.Module):
+    """body: constants; field and weights: what is learned. The same arguments make the same model."""
+
+    field: SurfaceField
+    weights: SkinWeights
+
+    def __init__(
+        self, config: SurfaceConfig, reference: TemplateReference, device: torch.device, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.config, self.reference, self.device = config, reference, device
+        self.body = StarBody(reference, config, device)
+        generator = torch.Generator().manual_seed(seed)
+        self.field = make_field(config.fields, self.body, generator).to(device)
+        self.weights = make_weights(self.body).to(device)
+
+    def mesh(self, resolution: int, levels: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Vertices [V, 3] m, canonical, and triangles [F, 3], outwards counter-clockwise: the largest piece.
+
+        resolution: cells along the canonical box's longest side. Raises EffigyError where there is no surface.
+        """
+        found = extract_surface(
+            lambda places: self.field.distance(places, levels),
+            self.body.low.cpu().numpy(),
+            self.body.high.cpu().numpy(),
+            resolution,
+            slope=SLOPE,
+            at_box="close",
+            device=self.device,
+        )
+        return largest_piece(*found.numpy())
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take learned tensors by name. Raises KeyError for a missing one, RuntimeError for one of another shape."""
+        with torch.no_grad():
+            for name, value in self.named_parameters():
+                value.copy_(tensors[name])

@@ -1,0 +1,127 @@
+"""Stage A: the person as a volume around the surface of a signed distance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from avatars.rendering.rasterise import Rasterised
+from avatars.surface_body.body import Guide
+from avatars.surface_body.march import Posed, posed, rays_through
+from avatars.surface_body.model import SurfaceModel
+from avatars.surface_body.objective import losses
+from avatars.surface_body.picture import picture
+from avatars.surface_body.pixels import choose_pixels
+from avatars.surface_body.poses import PoseResidual
+from avatars.training.config import TrainConfig
+from avatars.training.data import Batch
+from avatars.training.trainer import RatedParameter
+
+BETAS = (0.9, 0.99)
+MOST_GUIDES = 2048
+
+
+class VolumeStage:
+    """A `stages.Stage` of the model's field and skinning; poses are corrected as it goes."""
+
+    def __init__(self, config: TrainConfig, model: SurfaceModel, poses: PoseResidual) -> None:
+        self.config, self.model, self.poses = config, model, poses
+        self.generator = torch.Generator(model.device).manual_seed(config.seed + 1)
+        self.guides: dict[int, Guide] = {}
+        self.share = 0.0
+
+    def parameters(self) -> tuple[RatedParameter, ...]:
+        """Grids, networks, sharpness and skinning; poses belong to the whole run."""
+        rates = self.config.surface.rates
+        images = self.config.schedule.images
+        until = max(1, round(images * self.config.surface.stages.volume))
+        warm = round(rates.warm_up * until)
+        found = []
+        for name, value in self.model.named_parameters():
+            rate = rates.network
+            if name.startswith("weights."):
+                rate = rates.skinning
+            elif name.endswith("table") or ".planes" in name:
+                rate = rates.grid
+            elif name == "field.v":
+                rate = rates.sharpness
+            found.append(
+                RatedParameter(name, value, rate, rate * rates.final, until, betas=BETAS, warm_up_images=warm)
+            )
+        return tuple(found)
+
+    def corrects(self, share: float) -> bool:
+        """Whether poses are corrected at this share of the stage."""
+        wanted = self.config.surface.poses
+        return wanted.refine and share >= wanted.start
+
+    def guide(self, frame: int) -> Guide:
+        """Where the template is in a frame, as it was recorded: kept, for corrections are small beside the shell."""
+        found = self.guides.get(frame)
+        if found is None:
+            rotations, translations, expressions = self.poses.of(torch.tensor([frame]), corrected=False)
+            found = self.model.body.guide(self.model.body.transforms(rotations, translations, expressions)[0])
+            if len(self.guides) < MOST_GUIDES:
+                self.guides[frame] = found
+        return found
+
+    def posed(self, frames: Tensor, *, corrected: bool) -> Posed:
+        """Frames [B] ready to be looked at, differentiable."""
+        rotations, translations, expressions = self.poses.of(frames, corrected=corrected)
+        transforms = self.model.body.transforms(rotations, translations, expressions)
+        guides = [self.guide(frame) for frame in frames.tolist()]
+        return posed(self.model, transforms, guides, self.model.weights.rows(), self.model.weights.lattice)
+
+    def losses(self, batch: Batch, share: float) -> dict[str, Tensor]:
+        """Named terms, already weighted."""
+        self.share = share
+        alpha = batch.alpha()
+        pixels = choose_pixels(alpha, self.config.surface.sampling, self.generator)
+        number = torch.arange(len(pixels), device=pixels.device)[:, None].expand(pixels.shape[:2])
+        rays = rays_through(batch.cameras, pixels.flip(-1) + 0.5)
+        at = (number, pixels[..., 0], pixels[..., 1])
+        terms = losses(
+            self.model,
+            self.posed(batch.frames, corrected=self.corrects(share)),
+            rays,
+            batch.target()[at].view(-1, 3),
+            alpha[at].view(-1),
+            batch.backgrounds[:, None].expand(-1, pixels.shape[1], -1).reshape(-1, 3),
+            share,
+            self.generator,
+        )
+        if self.corrects(share):
+            wanted = self.config.surface
+            terms["poses"] = self.poses.penalty(batch.frames, wanted.losses.poses, wanted.poses.temporal)
+        return terms
+
+    def after_step(self, batch: Batch, share: float) -> None:
+        """Nothing."""
+
+    def levels(self) -> int | None:
+        """How many levels of the field count now."""
+        return self.model.field.open_levels(self.share)
+
+    def render(self, batch: Batch) -> Rasterised:
+        """The person in the batch's frames and cameras."""
+        with torch.no_grad():
+            poses = self.posed(batch.frames, corrected=self.corrects(self.share))
+            found = picture(self.model, poses, batch.cameras, self.levels())
+            return Rasterised(found.colour, found.alpha, found.depth_m)
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Random numbers and how far it was."""
+        return {
+            "generator": self.generator.get_state(),
+            "share": torch.tensor(self.share, dtype=torch.float64),
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Inverse of `state`."""
+        try:
+            self.generator.set_state(state["generator"].cpu().clone())
+        except RuntimeError:  # stored on another kind of device
+            self.generator.manual_seed(self.config.seed + 2)
+        self.share = float(state["share"])
