@@ -92,7 +92,7 @@ METHODS: Mapping[str, Method] = {
             "surface_body",
             "Surface body (HF-Avatar): a mesh of its own, for Blender",
             "avatars.surface_body.avatar:load_surface_body",
-            "",
+            "avatars.surface_body.trainer:SurfaceTrainer",
         ),
         Method(
             "text_edit",

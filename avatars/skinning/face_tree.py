@@ -39,7 +39,7 @@ class FaceTree:
             level //= 2
 
     def nearest(self, points: NDArray[np.floating]) -> tuple[NDArray[np.int64], Floats, Floats]:
-        """Of points [N, 3] m: the nearest face [N], barycentrics [N, 3] of its nearest place, and its distance [N] m."""
+        """Of points [N, 3] m: the nearest face [N], barycentrics [N, 3] of its nearest place, its distance [N] m."""
         from avatars.skinning.face_tree_kernels import nearest
 
         asked = np.ascontiguousarray(points, np.float64)

@@ -81,7 +81,9 @@ class StarBody:
         count = self.config.deformation.guide_vertices
         chosen = np.sort(np.random.default_rng(SEED).permutation(len(weights))[:count])
         owner = np.array(part_of_joints(names, parents))[weights[chosen].argmax(1)]
-        self.guide_parts = [torch.from_numpy(np.flatnonzero(owner == part)).to(self.device) for part in np.unique(owner)]
+        self.guide_parts = [
+            torch.from_numpy(np.flatnonzero(owner == part)).to(self.device) for part in np.unique(owner)
+        ]
         self.guide_places = torch.from_numpy(self.vertices[chosen]).float().to(self.device)
         self.guide_weights = torch.from_numpy(weights[chosen]).to(self.device)
 

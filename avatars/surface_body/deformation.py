@@ -82,5 +82,7 @@ def inverse_applied(rows: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     columns = torch.stack((torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)), -1)
     determinant = (a * columns[..., 0]).sum(-1)[:, None, None]
     flat = determinant.abs() < 1e-4
-    back = torch.where(flat, linear.transpose(1, 2), columns / torch.where(flat, torch.ones_like(determinant), determinant))
+    back = torch.where(
+        flat, linear.transpose(1, 2), columns / torch.where(flat, torch.ones_like(determinant), determinant)
+    )
     return (back * (places - shift)[:, None]).sum(-1), back

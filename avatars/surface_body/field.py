@@ -1,4 +1,4 @@
-"""The canonical fields: the template's signed distance with a bounded learned change, and colours (method page 12.1)."""
+"""The canonical fields: the template's signed distance with a bounded change, and colours (method page 12.1)."""
 
 from __future__ import annotations
 
@@ -34,6 +34,9 @@ class Geometry:
 
 class SurfaceField(Protocol):
     """What rendering asks of a field. levels: how many levels of detail count, None for all."""
+
+    def begin(self) -> None:
+        """Called once before each step, picture or mesh: what places share is made ready."""
 
     def open_levels(self, share: float) -> int | None:
         """How many count at a share of the volumetric stage."""
@@ -111,6 +114,9 @@ class HashField(nn.Module):
         self.v = nn.Parameter(start)
 
     centre: Tensor
+
+    def begin(self) -> None:
+        """Nothing."""
 
     def open_levels(self, share: float) -> int:
         """From start_levels on one after the other, all at levels_until."""

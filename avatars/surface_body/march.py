@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from avatars.rendering.cameras import CameraBatch
 from avatars.surface_body.body import Guide
-from avatars.surface_body.deformation import Blends, first_guesses, unposed
+from avatars.surface_body.deformation import Blends, blends_of, first_guesses, unposed
 from avatars.surface_body.field import Geometry
 from avatars.surface_body.model import SurfaceModel
 from avatars.surface_body.sampling import Spans, drawn_edges, even_edges, spans_of, within
@@ -34,8 +34,8 @@ class RayBatch:
 @dataclass(frozen=True, eq=False)
 class Posed:
     """B poses, ready to be looked at. blends: canonical to posed everywhere, differentiable; back: [B * G, 3, 4]
-    canonical from posed at the guide's vertices; distance: [B * S^3, 1] m and starts: [B * S^3, K] rows of `back` at the
-    guides' nodes; low, high: [B, 3] m of their boxes; side: S."""
+    canonical from posed at the guide's vertices; distance: [B * S^3, 1] m and starts: [B * S^3, K] rows of `back`, at
+    the guides' nodes; low, high: [B, 3] m of their boxes; side: S."""
 
     blends: Blends
     back: Tensor
@@ -69,8 +69,6 @@ class Posed:
 
 def posed(model: SurfaceModel, transforms: Tensor, guides: Sequence[Guide], rows: Tensor, lattice: Lattice) -> Posed:
     """B poses of transforms [B, J, 3, 4] with the guide of each; rows: the skinning [N, J] on its lattice."""
-    from avatars.surface_body.deformation import blends_of
-
     back = model.body.back_at_guide(transforms.detach())
     count = back.shape[1]
     return Posed(
@@ -103,9 +101,9 @@ def rays_through(cameras: CameraBatch, pixels: Tensor) -> RayBatch:
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """What R rays with N samples each met. inside_m: [R] how much of a ray was looked at; t_m, weights: [R, N]; opacity:
-    [R]; canonical: [R * N, 3] m; geometry: of those; normals, seen_along: [R * N, 3] unit, posed and canonical; valid:
-    [R, N] within the shell in canonical space as well."""
+    """What R rays with N samples each met. inside_m: [R] how much of a ray was looked at; t_m, weights: [R, N];
+    opacity: [R]; canonical: [R * N, 3] m; geometry: of those; normals, seen_along: [R * N, 3] unit, posed and
+    canonical; valid: [R, N] within the shell in canonical space as well."""
 
     inside_m: Tensor
     t_m: Tensor

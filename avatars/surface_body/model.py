@@ -41,6 +41,7 @@ class SurfaceModel(nn.Module):
 
         resolution: cells along the canonical box's longest side. Raises EffigyError where there is no surface.
         """
+        self.field.begin()
         found = extract_surface(
             lambda places: self.field.distance(places, levels),
             self.body.low.cpu().numpy(),

@@ -10,6 +10,8 @@ from avatars.surface_body.march import Posed, RayBatch, Traced, trace
 from avatars.surface_body.model import SurfaceModel
 
 ANNEAL_SHARE = 0.2
+HULL_PER_M = 10.0
+"""The hull term counts tenths of a metre, as distances that the network makes are of that size."""
 
 
 def losses(
@@ -28,6 +30,7 @@ def losses(
     """
     weights = model.config.losses
     levels = model.field.open_levels(share)
+    model.field.begin()
     traced = trace(model, poses, rays, levels, anneal=min(1.0, share / ANNEAL_SHARE), generator=generator)
     colour = model.field.colour(traced.canonical, traced.geometry, traced.seen_along, traced.normals, levels)
     shown = traced.over(colour) + (1 - traced.opacity)[:, None] * background
@@ -50,10 +53,6 @@ def losses(
     }
 
 
-HULL_PER_M = 10.0
-"""The hull term counts tenths of a metre, as distances that the network makes are of that size."""
-
-
 def bumps(model: SurfaceModel, traced: Traced, levels: int | None, generator: torch.Generator) -> Tensor:
     """Mean change of the gradient over a short way along the surface, at each ray's heaviest sample."""
     row = torch.arange(len(traced.weights), device=traced.weights.device)
@@ -63,4 +62,5 @@ def bumps(model: SurfaceModel, traced: Traced, levels: int | None, generator: to
     along = normalize(torch.linalg.cross(chosen.detach(), about), dim=-1, eps=1e-6) * model.config.losses.bumps_m
     moved = model.field.geometry(traced.canonical.detach()[best] + along, levels).gradient
     met = traced.opacity.detach().clamp(0, 1)
-    return ((chosen - moved).norm(dim=-1) * met).sum() / met.sum().clamp_min(1)
+    total: Tensor = ((chosen - moved).norm(dim=-1) * met).sum() / met.sum().clamp_min(1)
+    return total

@@ -35,6 +35,7 @@ def picture(model: SurfaceModel, poses: Posed, cameras: CameraBatch, levels: int
     found = torch.zeros(len(rays.pose), 8, device=device)
     wanted, forward = model.config.sampling, cameras.camera_from_world[:, 2, :3]
     with torch.no_grad():
+        model.field.begin()
         for part in torch.arange(len(rays.pose), device=device).split(16 * RAYS_AT_ONCE[device.type]):
             some = rays.some(part)
             inside = spans(some, poses, wanted.probes, wanted.shell_m, cameras.near_m)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -28,7 +30,7 @@ class PoseResidual(nn.Module):
         self.shifts = nn.Parameter(torch.zeros(frames, 3, device=body.device))
         shown = sorted({capture.images[index].frame for index in capture.split("train")})
         neighbours = torch.arange(frames)[:, None].repeat(1, 2)
-        for before, frame in zip(shown, shown[1:], strict=False):
+        for before, frame in pairwise(shown):
             if frame - before == 1:  # others are too far apart to be held together
                 neighbours[frame, 0], neighbours[before, 1] = before, frame
         self.neighbours = neighbours.to(body.device)

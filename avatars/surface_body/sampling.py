@@ -1,7 +1,7 @@
 """Where along rays samples lie: only within the posed, dilated template, shared out by length (method page 12.2).
 
-Distances to the template at places along a ray, straight in between, say where it is inside. All inside lengths laid end
-to end are one coordinate `u` of the ray, in which samples are drawn; gaps between parts do not exist there.
+Distances to the template at places along a ray, straight in between, say where it is inside. All inside lengths laid
+end to end are one coordinate `u` of the ray, in which samples are drawn; gaps between parts do not exist there.
 """
 
 from __future__ import annotations

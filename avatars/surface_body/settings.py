@@ -120,13 +120,15 @@ class PoseSettings:
 class StageShares:
     """Of the schedule: in volumes, then as a mesh; what is left trains Gaussians on its faces."""
 
-    volume: float = 0.45
-    mesh: float = 0.35
+    volume: float = 1.0
+    mesh: float = 0.0
 
 
 @dataclass(frozen=True)
 class SurfaceConfig:
-    """A signed-distance body. resolution: cells along the canonical box's longest side when its mesh is taken."""
+    """A signed-distance body. resolution: cells along the canonical box's longest side when its mesh is taken, which
+    then has about `faces` triangles at most. keep_field: store the field beside the mesh, for pictures and meshes of
+    it."""
 
     star: StarSettings = field(default_factory=StarSettings)
     fields: SurfaceFieldSettings = field(default_factory=SurfaceFieldSettings)
@@ -137,6 +139,8 @@ class SurfaceConfig:
     poses: PoseSettings = field(default_factory=PoseSettings)
     stages: StageShares = field(default_factory=StageShares)
     resolution: int = 384
+    faces: int = 100_000
+    keep_field: bool = True
 
 
 def check_surface(config: SurfaceConfig) -> None:
@@ -180,6 +184,7 @@ def check_surface(config: SurfaceConfig) -> None:
         ("stages.volume", config.stages.volume, 0.01, 1),
         ("stages.mesh", config.stages.mesh, 0, 1 - config.stages.volume),
         ("resolution", config.resolution, 16, 2048),
+        ("faces", config.faces, 100, 1 << 22),
     ):
         if not low <= value <= high + 1e-9:
             raise BadConfig(f"surface.{name} is out of range", found=str(value), expected=f"{low:g} to {high:g}")

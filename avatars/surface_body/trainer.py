@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from avatars.avatar import Avatar
 from avatars.captures.capture import Capture
-from avatars.rendering.rasterise import Rasterised
+from avatars.rendering.rasterise import Rasterised, rasterise
+from avatars.surface_body.avatar import SurfaceAvatar
+from avatars.surface_body.faces import first_gaussians
 from avatars.surface_body.model import SurfaceModel
 from avatars.surface_body.poses import PoseResidual
-from avatars.surface_body.stages import stage_at
+from avatars.surface_body.stages import Stage, stage_at
+from avatars.surface_body.storage import field_description, field_tensors
 from avatars.surface_body.volume_stage import VolumeStage
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch, Pictures
 from avatars.training.trainer import RatedParameter
+
+OPACITY = 0.95
+
+
+def make_volume_stage(config: TrainConfig, model: SurfaceModel, poses: PoseResidual) -> VolumeStage:
+    """The volumetric stage that the configuration asks for."""
+    return VolumeStage(config, model, poses)
 
 
 class SurfaceTrainer:
@@ -26,8 +36,10 @@ class SurfaceTrainer:
         self.config, self.capture, self.device = config, capture, torch.device(device)
         self.model = SurfaceModel(config.surface, capture.template, self.device, config.seed)
         self.poses = PoseResidual(capture, self.model.body)
-        self.stages = (VolumeStage(config, self.model, self.poses),)
+        self.volume = make_volume_stage(config, self.model, self.poses)
+        self.stages: tuple[Stage, ...] = (self.volume,)
         self.stage = 0
+        self.avatar: SurfaceAvatar | None = None
 
     def parameters(self) -> tuple[RatedParameter, ...]:
         """All tensors of all stages, and the poses."""
@@ -61,7 +73,11 @@ class SurfaceTrainer:
         self.stages[self.stage].after_step(batch, share)
 
     def render(self, batch: Batch) -> Rasterised:
-        """The person as the present stage has them."""
+        """The person as the present stage has them; from `finish` on as the avatar is."""
+        if self.avatar is not None:
+            posed = self.avatar.pose(*self.poses.of(batch.frames, corrected=self.config.surface.poses.refine))
+            posed = posed.seen_from(batch.cameras.positions())
+            return rasterise(posed, batch.cameras, posed.colours)
         return self.stages[self.stage].render(batch)
 
     def state(self) -> Mapping[str, Tensor]:
@@ -75,12 +91,26 @@ class SurfaceTrainer:
         """Inverse of `state`."""
         self.stage = int(state["stage"])
         for number, stage in enumerate(self.stages):
-            own = {key.removeprefix(f"{number}."): value for key, value in state.items() if key.startswith(f"{number}.")}
+            own = {
+                key.removeprefix(f"{number}."): value for key, value in state.items() if key.startswith(f"{number}.")
+            }
             stage.restore(own)
 
-    def finish(self) -> Avatar:
-        """The trained avatar."""
-        raise NotImplementedError
+    def finish(self) -> SurfaceAvatar:
+        """The trained avatar: the mesh with a Gaussian on each face, as the last stage left them."""
+        mesh = self.volume.mesh_state()
+        made, used = first_gaussians(mesh.vertices[mesh.faces], mesh.look, OPACITY, len(mesh.faces))
+        kept = self.config.surface.keep_field
+        motion = np.asarray(self.capture.motion.rotations, np.float32)
+        self.avatar = SurfaceAvatar(
+            self.model.body.person,
+            mesh,
+            made.kept(used),
+            motion[self.capture.images[self.capture.split("train")[0]].frame],
+            field=field_tensors(self.model) if kept else None,
+            field_description=field_description(self.model) if kept else None,
+        )
+        return self.avatar
 
     def gaussians(self) -> int:
         """None while there is no mesh."""

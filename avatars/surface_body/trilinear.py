@@ -100,7 +100,7 @@ class _Trilinear(torch.autograd.Function):
         return found
 
     @staticmethod
-    def backward(ctx: Any, by_found: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, by_found: Tensor) -> tuple[Tensor | None, ...]:
         first, share = ctx.saved_tensors
         by_table = by_found.new_zeros(ctx.count, by_found.shape[1])
         for step, weight in zip(ctx.lattice.steps(), corner_weights(share), strict=True):
@@ -123,9 +123,9 @@ def _slopes(table: Tensor, lattice: Lattice, places: Tensor, offset: Tensor | No
     found = table.new_zeros(len(places), 3, table.shape[1])
     for step, (x, y, z) in zip(lattice.steps(), CORNERS, strict=True):
         value = table[first + step]
-        wx, wy, wz = (
-            (share if end else low)[:, axis] for axis, end in enumerate((x, y, z))
+        wx, wy, wz = ((share if end else low)[:, axis] for axis, end in enumerate((x, y, z)))
+        factors = torch.stack(
+            ((wy * wz) * (1 if x else -1), (wx * wz) * (1 if y else -1), (wx * wy) * (1 if z else -1)), -1
         )
-        factors = torch.stack(((wy * wz) * (1 if x else -1), (wx * wz) * (1 if y else -1), (wx * wy) * (1 if z else -1)), -1)
         found = found + (factors * per_m)[..., None] * value[:, None]
     return found

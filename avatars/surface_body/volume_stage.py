@@ -9,12 +9,15 @@ from torch import Tensor
 
 from avatars.rendering.rasterise import Rasterised
 from avatars.surface_body.body import Guide
+from avatars.surface_body.first_mesh import first_mesh
 from avatars.surface_body.march import Posed, posed, rays_through
+from avatars.surface_body.mesh_state import MeshState
 from avatars.surface_body.model import SurfaceModel
 from avatars.surface_body.objective import losses
 from avatars.surface_body.picture import picture
 from avatars.surface_body.pixels import choose_pixels
 from avatars.surface_body.poses import PoseResidual
+from avatars.surface_body.solid_texture import SolidSettings
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch
 from avatars.training.trainer import RatedParameter
@@ -47,9 +50,7 @@ class VolumeStage:
                 rate = rates.grid
             elif name == "field.v":
                 rate = rates.sharpness
-            found.append(
-                RatedParameter(name, value, rate, rate * rates.final, until, betas=BETAS, warm_up_images=warm)
-            )
+            found.append(RatedParameter(name, value, rate, rate * rates.final, until, betas=BETAS, warm_up_images=warm))
         return tuple(found)
 
     def corrects(self, share: float) -> bool:
@@ -99,6 +100,11 @@ class VolumeStage:
 
     def after_step(self, batch: Batch, share: float) -> None:
         """Nothing."""
+
+    def mesh_state(self) -> MeshState:
+        """The person as a mesh, from the field as it is now; once this stage is over always the same."""
+        wanted = self.config.surface
+        return first_mesh(self.model, wanted.resolution, wanted.faces, SolidSettings(), self.config.seed, self.levels())
 
     def levels(self) -> int | None:
         """How many levels of the field count now."""

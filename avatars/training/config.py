@@ -144,7 +144,9 @@ class TrainConfig:
     """
 
     description: str = ""
-    method: Literal["rgb_head", "mlp_body", "relit_body", "relit_head", "relit_teacher", "text_edit", "surface_body"] = "rgb_head"
+    method: Literal[
+        "rgb_head", "mlp_body", "relit_body", "relit_head", "relit_teacher", "text_edit", "surface_body"
+    ] = "rgb_head"
     seed: int = 0
     size_px: int = 512
     background: Literal["random", "white", "black"] = "random"
