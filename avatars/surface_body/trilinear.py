@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from avatars.surface_body import cpu_trilinear, cuda_trilinear
 
 CORNERS = tuple((x, y, z) for z in (0, 1) for y in (0, 1) for x in (0, 1))
 
@@ -81,31 +84,70 @@ def trilinear(
     offset: [P] int64 added to the rows, where several tables are stacked. Gradients reach the table through the rows,
     not the places and not through the slopes. Beyond the lattice the nearest place on it counts.
     """
-    at = places.detach()
-    found: Tensor = _Trilinear.apply(table, lattice, at, offset)
-    if not slopes:
-        return found, table.new_zeros(len(places), 0, table.shape[1])
-    return found, _slopes(table.detach(), lattice, at, offset)
+    found: tuple[Tensor, Tensor] = _Trilinear.apply(table, lattice, places.detach(), offset, slopes)
+    return found
 
 
 class _Trilinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, table: Tensor, lattice: Lattice, places: Tensor, offset: Tensor | None) -> Tensor:
-        first, share, _ = lattice.cells(places, offset)
-        found = table.new_zeros(len(places), table.shape[1])
-        for step, weight in zip(lattice.steps(), corner_weights(share), strict=True):
-            found = found + weight[:, None] * table[first + step]
-        ctx.save_for_backward(first, share)
+    def forward(
+        ctx: Any, table: Tensor, lattice: Lattice, places: Tensor, offset: Tensor | None, slopes: bool
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(places, offset)
         ctx.lattice, ctx.count = lattice, len(table)
-        return found
+        found, steep = between(table, lattice, places, offset, slopes)
+        ctx.mark_non_differentiable(steep)
+        return found, steep
 
     @staticmethod
-    def backward(ctx: Any, by_found: Tensor) -> tuple[Tensor | None, ...]:
-        first, share = ctx.saved_tensors
-        by_table = by_found.new_zeros(ctx.count, by_found.shape[1])
-        for step, weight in zip(ctx.lattice.steps(), corner_weights(share), strict=True):
-            by_table.index_add_(0, first + step, weight[:, None] * by_found)
-        return by_table, None, None, None
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, by_found: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        places, offset = ctx.saved_tensors
+        return into_table(by_found, ctx.lattice, places, offset, ctx.count), None, None, None, None
+
+
+def between(
+    table: Tensor, lattice: Lattice, places: Tensor, offset: Tensor | None, slopes: bool
+) -> tuple[Tensor, Tensor]:
+    """What `trilinear` gives, without gradients."""
+    kernels = kernels_for(table)
+    if kernels is not None:
+        return kernels.forward(table, lattice, places, offset, slopes)  # type: ignore[no-any-return]
+    return between_plainly(table, lattice, places, offset, slopes)
+
+
+def between_plainly(
+    table: Tensor, lattice: Lattice, places: Tensor, offset: Tensor | None, slopes: bool
+) -> tuple[Tensor, Tensor]:
+    """The same in plain torch: the reference that kernels are tested against."""
+    first, share, _ = lattice.cells(places, offset)
+    found = table.new_zeros(len(places), table.shape[1])
+    for step, weight in zip(lattice.steps(), corner_weights(share), strict=True):
+        found = found + weight[:, None] * table[first + step]
+    steep = _slopes(table, lattice, places, offset) if slopes else table.new_zeros(len(places), 0, table.shape[1])
+    return found, steep
+
+
+def into_table(by_found: Tensor, lattice: Lattice, places: Tensor, offset: Tensor | None, rows: int) -> Tensor:
+    """The gradient of a table [rows, C] of that of its rows [P, C] at places [P, 3]."""
+    kernels = kernels_for(by_found)
+    if kernels is not None:
+        return kernels.backward(by_found, lattice, places, offset, rows)  # type: ignore[no-any-return]
+    return into_table_plainly(by_found, lattice, places, offset, rows)
+
+
+def into_table_plainly(by_found: Tensor, lattice: Lattice, places: Tensor, offset: Tensor | None, rows: int) -> Tensor:
+    """The same in plain torch: the reference that kernels are tested against."""
+    first, share, _ = lattice.cells(places, offset)
+    by_table = by_found.new_zeros(rows, by_found.shape[1])
+    for step, weight in zip(lattice.steps(), corner_weights(share), strict=True):
+        by_table.index_add_(0, first + step, weight[:, None] * by_found)
+    return by_table
+
+
+def kernels_for(table: Tensor) -> Any:
+    """The module of compiled kernels that serve a table, None for plain torch."""
+    return next((module for module in (cuda_trilinear, cpu_trilinear) if module.usable(table)), None)
 
 
 def corner_weights(share: Tensor) -> list[Tensor]:

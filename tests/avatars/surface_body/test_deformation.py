@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from avatars.surface_body.deformation import blends_of, first_guesses, inverse_applied, unposed
-from avatars.surface_body.trilinear import Lattice, trilinear
-from tests.avatars.surface_body.tiny_surface import tiny_config, tiny_model
+from avatars.surface_body.deformation import (
+    _LastStep,
+    blends_of,
+    first_guesses,
+    inverse_applied,
+    settle,
+    settle_plainly,
+    unposed,
+)
+from avatars.surface_body.trilinear import (
+    Lattice,
+    between,
+    between_plainly,
+    into_table,
+    into_table_plainly,
+    trilinear,
+)
+from tests.avatars.surface_body.tiny_surface import tiny_model
 from tests.tiny_body import body_motion
 
 
@@ -90,4 +106,55 @@ def test_tables_between_nodes_and_their_gradient() -> None:
     stacked = torch.cat((table, 2 * table))
     other = trilinear(stacked, lattice, asked, offset=torch.full((20,), lattice.nodes))[0]
     assert torch.allclose(other, 2 * found)
-    assert tiny_config().method == "surface_body"
+
+
+def table_and_places(device: str = "cpu") -> tuple[Lattice, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A lattice, two stacked tables of 12 numbers near the identity, places in and around it, and their table."""
+    generator = torch.Generator().manual_seed(4)
+    lattice = Lattice(torch.tensor([-0.5, -0.4, 0.1]), torch.tensor([6.0, 5.0, 7.0]), (7, 5, 6))
+    table = torch.eye(3, 4).flatten() + 0.05 * torch.randn(2 * lattice.nodes, 12, generator=generator)
+    places = torch.rand(700, 3, generator=generator) * 1.4 - torch.tensor([0.7, 0.6, 0.1])
+    offset = torch.randint(0, 2, (700,), generator=generator) * lattice.nodes
+    moved = Lattice(lattice.low.to(device), lattice.per_m.to(device), lattice.shape)
+    return moved, table.to(device), places.to(device), offset.to(device)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def test_kernels_are_the_plain_form(device: str) -> None:
+    lattice, table, places, offset = table_and_places(device)
+    for width in (12, 1):
+        for moved in (offset, None):
+            rows = table[:, :width].contiguous()
+            found, steep = between(rows, lattice, places, moved, True)
+            wanted, slopes = between_plainly(rows, lattice, places, moved, True)
+            assert torch.allclose(found, wanted, atol=1e-5)
+            assert torch.allclose(steep, slopes, atol=1e-4)
+            asked = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(5)).to(device)
+            back = into_table(asked, lattice, places, moved, len(rows))
+            assert torch.allclose(back, into_table_plainly(asked, lattice, places, moved, len(rows)), atol=1e-4)
+    guesses = places[:, None] + torch.tensor([[0.0, 0, 0], [0.05, 0, 0]], device=device)
+    for one, two in zip(
+        settle(table, lattice, offset, places, guesses, 3),
+        settle_plainly(table, lattice, offset, places, guesses, 3),
+        strict=True,
+    ):
+        assert torch.allclose(one, two, atol=1e-4)
+    assert settle(table, lattice, offset[:0], places[:0], guesses[:0], 3)[0].shape == (0, 2, 3)
+
+
+def test_the_last_step_carries_gradients_to_the_transforms() -> None:
+    lattice, table, places, offset = table_and_places()
+    rows, few = table.double().requires_grad_(), slice(0, 6)
+    double = Lattice(lattice.low.double(), lattice.per_m.double(), lattice.shape)
+    at = places[few].double()
+    wanted = at + 0.01
+
+    def canonical(rows: torch.Tensor) -> torch.Tensor:
+        return _LastStep.apply(rows, double, at, offset[few], wanted)[0]
+
+    direct = inverse_applied(trilinear(rows, double, at, offset=offset[few])[0], wanted)[0]
+    assert torch.allclose(canonical(rows), direct)
+    pull = torch.randn(direct.shape, generator=torch.Generator().manual_seed(0)).double()
+    (one,) = torch.autograd.grad((canonical(rows) * pull).sum(), rows)
+    (two,) = torch.autograd.grad((direct * pull).sum(), rows)
+    assert torch.allclose(one, two)

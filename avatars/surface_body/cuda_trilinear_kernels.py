@@ -1,0 +1,127 @@
+"""The Triton kernels of `trilinear` and of `deformation`'s fixed-point steps. CUDA devices only."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from avatars.relit_field.cuda_roots_kernels import FLATTEST, _blend
+
+PLACES_A_BLOCK = 128
+
+
+@triton.jit
+def _cell(place, low, per_m, nodes):
+    """Node below along one axis, how far towards the next, and 1 where moving on changes anything."""
+    top = nodes - 1
+    wanted = (place - low) * per_m
+    held = tl.minimum(tl.maximum(wanted, 0.0), top.to(tl.float32))
+    cell = tl.minimum(held.to(tl.int32), top - 1)
+    return cell, held - cell.to(tl.float32), tl.where(held == wanted, 1.0, 0.0)
+
+
+@triton.jit(do_not_specialize=["count"])
+def forward(
+    table, places, offset, low, per_m, nx, ny, nz, found, slopes, count,
+    C: tl.constexpr, MOVED: tl.constexpr, SLOPES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """found [P, C] and slopes [P, 3, C] of a table [N, C] at places [P, 3]."""
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    live = at < count
+    px, py, pz = tl.load(per_m), tl.load(per_m + 1), tl.load(per_m + 2)
+    i, u, mx = _cell(tl.load(places + at * 3, mask=live, other=0.0), tl.load(low), px, nx)
+    j, v, my = _cell(tl.load(places + at * 3 + 1, mask=live, other=0.0), tl.load(low + 1), py, ny)
+    k, w, mz = _cell(tl.load(places + at * 3 + 2, mask=live, other=0.0), tl.load(low + 2), pz, nz)
+    first = ((k * ny + j) * nx + i).to(tl.int64)
+    if MOVED:
+        first += tl.load(offset + at, mask=live, other=0)
+    for c in tl.static_range(C):
+        total = tl.zeros((BLOCK,), tl.float32)
+        x = tl.zeros((BLOCK,), tl.float32)
+        y = tl.zeros((BLOCK,), tl.float32)
+        z = tl.zeros((BLOCK,), tl.float32)
+        for corner in tl.static_range(8):
+            a: tl.constexpr = corner % 2
+            b: tl.constexpr = (corner // 2) % 2
+            d: tl.constexpr = corner // 4
+            wx = u if a == 1 else 1.0 - u
+            wy = v if b == 1 else 1.0 - v
+            wz = w if d == 1 else 1.0 - w
+            value = tl.load(table + (first + (d * ny + b) * nx + a) * C + c, mask=live, other=0.0)
+            total += wx * wy * wz * value
+            if SLOPES:
+                x += (wy * wz if a == 1 else -wy * wz) * value
+                y += (wx * wz if b == 1 else -wx * wz) * value
+                z += (wx * wy if d == 1 else -wx * wy) * value
+        tl.store(found + at.to(tl.int64) * C + c, total, mask=live)
+        if SLOPES:
+            out = slopes + at.to(tl.int64) * 3 * C + c
+            tl.store(out, x * px * mx, mask=live)
+            tl.store(out + C, y * py * my, mask=live)
+            tl.store(out + 2 * C, z * pz * mz, mask=live)
+
+
+@triton.jit(do_not_specialize=["count"])
+def backward(
+    by_found, places, offset, low, per_m, nx, ny, nz, by_table, count,
+    C: tl.constexpr, MOVED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """by_table [N, C] += what by_found [P, C] asks for."""
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    live = at < count
+    i, u, _ = _cell(tl.load(places + at * 3, mask=live, other=0.0), tl.load(low), tl.load(per_m), nx)
+    j, v, _ = _cell(tl.load(places + at * 3 + 1, mask=live, other=0.0), tl.load(low + 1), tl.load(per_m + 1), ny)
+    k, w, _ = _cell(tl.load(places + at * 3 + 2, mask=live, other=0.0), tl.load(low + 2), tl.load(per_m + 2), nz)
+    first = ((k * ny + j) * nx + i).to(tl.int64)
+    if MOVED:
+        first += tl.load(offset + at, mask=live, other=0)
+    for c in tl.static_range(C):
+        asked = tl.load(by_found + at.to(tl.int64) * C + c, mask=live, other=0.0)
+        some = live & (asked != 0.0)
+        for corner in tl.static_range(8):
+            a: tl.constexpr = corner % 2
+            b: tl.constexpr = (corner // 2) % 2
+            d: tl.constexpr = corner // 4
+            wx = u if a == 1 else 1.0 - u
+            wy = v if b == 1 else 1.0 - v
+            wz = w if d == 1 else 1.0 - w
+            row = (first + (d * ny + b) * nx + a) * C + c
+            tl.atomic_add(by_table + row, wx * wy * wz * asked, mask=some)
+
+
+@triton.jit(do_not_specialize=["count"])
+def settle(
+    rows, wanted, offset, low, per_m, nx, ny, nz, guesses, place, before, count, each, iterations, BLOCK: tl.constexpr
+):
+    """Fixed-point steps from guesses [P, K, 3] towards posed places wanted [P, 3]: the last and the one before."""
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    live = at < count
+    p = at // each
+    table = rows + tl.load(offset + p, mask=live, other=0) * 12
+    gx = tl.load(wanted + p * 3, mask=live, other=0.0)
+    gy = tl.load(wanted + p * 3 + 1, mask=live, other=0.0)
+    gz = tl.load(wanted + p * 3 + 2, mask=live, other=0.0)
+    x = tl.load(guesses + at * 3, mask=live, other=0.0)
+    y = tl.load(guesses + at * 3 + 1, mask=live, other=0.0)
+    z = tl.load(guesses + at * 3 + 2, mask=live, other=0.0)
+    bx, by, bz = x, y, z
+    for _ in range(iterations):
+        bx, by, bz = x, y, z
+        ta, tb, tc, td, te, tf, tg, th, ti, tj, tk, tm = _blend(table, low, per_m, nx, ny, nz, x, y, z, live)
+        a, b, c = gx - td, gy - th, gz - tm
+        ca, cb, cc = tf * tk - tg * tj, tg * ti - te * tk, te * tj - tf * ti
+        volume = ta * ca + tb * cb + tc * cc
+        flat = tl.abs(volume) <= FLATTEST
+        part = 1.0 / tl.where(flat, 1.0, volume)
+        da, db, dc = tc * tj - tb * tk, ta * tk - tc * ti, tb * ti - ta * tj
+        ea, eb, ec = tb * tg - tc * tf, tc * te - ta * tg, ta * tf - tb * te
+        x = tl.where(flat, ta * a + te * b + ti * c, (ca * a + da * b + ea * c) * part)
+        y = tl.where(flat, tb * a + tf * b + tj * c, (cb * a + db * b + eb * c) * part)
+        z = tl.where(flat, tc * a + tg * b + tk * c, (cc * a + dc * b + ec * c) * part)
+    out = at.to(tl.int64) * 3
+    tl.store(place + out, x, mask=live)
+    tl.store(place + out + 1, y, mask=live)
+    tl.store(place + out + 2, z, mask=live)
+    tl.store(before + out, bx, mask=live)
+    tl.store(before + out + 1, by, mask=live)
+    tl.store(before + out + 2, bz, mask=live)
