@@ -33,6 +33,14 @@ INTERRUPTED = 130
 FILM_FRAMES, FILM_FPS = 60, 15.0
 FILM = "before_and_after.mp4"
 CHECKPOINT = re.compile(r"chkpnt(\d+)\.pth")
+PUBLISHED_ADVERSARY = {
+    "adversarial": "true",
+    "edit.adversary": "edits",
+    "edit.adversarial_from": "0.8333",
+    "edit.adversary_warm_up": "0",
+    "edit.weights.adversarial": "0.01",
+    "edit.rates.discriminator": "0.0001",
+}
 IGNORED = ("--eval", "--bind_to_mesh", "--fix_gs_number", "--use_densify", "--white_background")
 
 
@@ -73,7 +81,7 @@ def add_edit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add("--use_in2n", action="store_true", help="InstructPix2Pix is the editor, unless --editor names another")
     add("--use_grad_mask", action="store_true", help="only what is seen moves: edit.wabe=hard_mask")
     add("--use_grad_mask_alphaT", action="store_true", help="steps by how much is seen: edit.wabe=mask")
-    add("--use_gan", action="store_true", help="the adversarial term: edit.adversarial=true")
+    add("--use_gan", action="store_true", help="the adversarial term as published: edit.adversary=edits")
     add("--use_in2nssim", action="store_true", help="structure takes LPIPS' place in the last tenth")
     add("--not_finetune_flame_params", action="store_true", help="accepted; edits never change motions")
     for name in IGNORED:
@@ -139,7 +147,7 @@ def values_of(arguments: argparse.Namespace) -> dict[str, str]:
     values |= {"editor": editor} if editor else {}
     values |= {"wabe": "hard_mask"} if arguments.use_grad_mask else {}
     values |= {"wabe": "mask"} if arguments.use_grad_mask_alphaT else {}
-    values |= {"adversarial": "true"} if arguments.use_gan else {}
+    values |= PUBLISHED_ADVERSARY if arguments.use_gan else {}
     values |= {"edit.late_structure": "0.9"} if arguments.use_in2nssim else {}
     if arguments.iterations is not None:
         steps = arguments.iterations - begun_at(arguments.start_checkpoint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from backend.cli_chosen import prepare_device
+from backend.cli_edit import PUBLISHED_ADVERSARY
 from backend.cli_train import overrides_of
 from backend.home import open_home
 from backend.library import Library, avatar_place
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from avatars.text_edit.trainer import EditTrainer
     from avatars.training.loop import Run
 
@@ -25,14 +28,32 @@ GOALS = (
     "Goals on one H200 at 512 x 512, without the time of the editor: at least 60 iterations a second; a step with "
     "weighted blending at most twice one without."
 )
+TITLES = {
+    "iterations_per_s": "it/s",
+    "edit_s_a_view": "editor s/view",
+    "hidden_change": "hidden",
+    "other_change": "other",
+    "edit_psnr_db": "edit dB",
+    "flicker": "flicker",
+    "flicker_excess": "excess",
+    "edits_excess": "of edits",
+    "outside_psnr_db": "outside dB",
+}
 SEQUENCE = 12
 """Views of the run whose flicker is measured."""
+ADAPTED = {"edit.wabe": "exact", "edit.rates.deltas": "1"}
 VARIANTS = {
     "ordinary": {"edit.wabe": "off"},
     "wabe exact": {"edit.wabe": "exact"},
     "wabe mask": {"edit.wabe": "mask"},
-    "exact + adversarial": {"edit.wabe": "exact", "edit.adversarial": "true", "edit.adversarial_from": "0.5"},
+    "exact + adversarial": {"edit.wabe": "exact", "edit.adversarial": "true"},
 }
+FLICKERING = {
+    "adapted": ADAPTED,
+    "adapted + adversarial": ADAPTED | {"edit.adversarial": "true"},
+    "adapted + published": ADAPTED | PUBLISHED_ADVERSARY,
+}
+"""Also run where edits disagree: what follows expressions and directions is edited, too, and so can flicker."""
 
 
 def add_edit_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -68,16 +89,20 @@ def benchmark_edit(arguments: argparse.Namespace) -> int:
     folder = Library(library).path(avatar_id)
     rows: dict[str, dict[str, float]] = {}
     arguments.output.mkdir(parents=True, exist_ok=True)
-    for name, values in VARIANTS.items():
+    for name, values in (VARIANTS | (FLICKERING if arguments.disagreement else {})).items():
         rows[name] = measured(arguments, folder, device, values)
         (arguments.output / "edit.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    titles = ("variant", "it/s", "editor s/view", "hidden", "other", "edit dB", "flicker", "outside dB")
-    table = Table(*titles[: 1 + len(next(iter(rows.values())))])
+    table = Table("variant", *(title for key, title in TITLES.items() if key in rows["ordinary"]))
     for name, numbers in rows.items():
-        table.add_row(name, *(f"{value:.3g}" for value in numbers.values()))
+        table.add_row(name, *(f"{numbers[key]:.3g}" for key in TITLES if key in numbers))
     Console().print(table)
-    print("hidden: mean change of colour of mouth and eyes; other: of the rest; edit dB: renders against edits")
-    print("flicker: of the edit between neighbouring views, place by place; outside dB: where nothing was to change")
+    print(
+        "hidden: mean change of colour of mouth and eyes; other: of the rest; edit dB: renders against edits that agree"
+    )
+    print(
+        "flicker: of the edit between neighbouring views, place by place, and by how much areas differ more than before"
+    )
+    print("of edits: the excess of the edited pictures; outside dB: where nothing was to change")
     ratio = rows["ordinary"]["iterations_per_s"] / max(rows["wabe exact"]["iterations_per_s"], 1e-9)
     print(f"a step with weighted blending takes {ratio:.2f} x one without")
     print(GOALS)
@@ -113,12 +138,13 @@ def measured(arguments: argparse.Namespace, folder: Path, device: str, values: d
     trainer.edit_all()
     _wait(device)
     edit_s = (time.perf_counter() - begun) / arguments.views
+    agreed = {key: trainer.cache.picture(key) for key in trainer.cache.entries}
     if arguments.disagreement:
         disagree(trainer, arguments.disagreement)
     seconds = timed_steps(run, arguments.iterations, lambda: _wait(device))
     found = {"iterations_per_s": arguments.iterations / seconds, "edit_s_a_view": edit_s}
     with torch.no_grad():
-        return found | changes(trainer) | sequence_figures(trainer)
+        return found | changes(trainer, agreed) | sequence_figures(trainer)
 
 
 def timed_steps(run: Run, count: int, wait: Callable[[], None]) -> float:
@@ -133,8 +159,11 @@ def timed_steps(run: Run, count: int, wait: Callable[[], None]) -> float:
     return (time.perf_counter() - begun) * count / max(count - 5, 1)
 
 
-def changes(trainer: EditTrainer) -> dict[str, float]:
-    """Mean change of colour of parts that are often hidden and of the rest, and how near renders are to the edits."""
+def changes(trainer: EditTrainer, agreed: Mapping[tuple[int, int], Tensor]) -> dict[str, float]:
+    """Mean change of colour of parts that are often hidden and of the rest, and how near renders are to edits.
+
+    agreed: the edits [H, W, 3] before they were made to disagree.
+    """
     import torch
 
     from avatars.training.metrics import psnr
@@ -148,7 +177,7 @@ def changes(trainer: EditTrainer) -> dict[str, float]:
     errors = []
     for key, entry in sorted(trainer.cache.entries.items()):
         batch = trainer.batch([entry.row])
-        errors.append(float(psnr(trainer.picture(batch).clamp(0, 1), trainer.cache.picture(key)[None])))
+        errors.append(float(psnr(trainer.picture(batch).clamp(0, 1), agreed[key][None])))
     return {
         "hidden_change": float((moved * hidden).sum() / hidden.sum().clamp_min(1e-9)),
         "other_change": float((moved * rest).sum() / rest.sum().clamp_min(1e-9)),
@@ -169,7 +198,7 @@ def disagree(trainer: EditTrainer, most: float) -> None:
 
 
 def sequence_figures(trainer: EditTrainer) -> dict[str, float]:
-    """Flicker of the edit over the run's views in their order, and PSNR where nothing was to change.
+    """Flicker of the edit over edited views in their order, and PSNR where nothing was to change.
 
     Neighbours differ in camera or instant; the same place on the person is compared (`edit_measures`).
     """
@@ -179,9 +208,10 @@ def sequence_figures(trainer: EditTrainer) -> dict[str, float]:
     from avatars.rendering.rasterise import rasterise
     from avatars.text_edit.maps import surface_maps
 
-    before, after, places, alphas, regions = [], [], [], [], []
-    for _, row in sorted((key, row) for row, key in enumerate(trainer.keys))[:SEQUENCE]:
-        batch = trainer.batch([row])
+    before, after, edited, places, alphas, regions = [], [], [], [], [], []
+    for key, entry in sorted(trainer.cache.entries.items())[:SEQUENCE]:
+        batch = trainer.batch([entry.row])
+        edited.append(trainer.cache.picture(key))
         unedited = trainer.unedited(batch)
         first = rasterise(unedited, batch.cameras, unedited.colours, background=batch.backgrounds)
         before.append(first.features.clamp(0, 1))
@@ -193,7 +223,8 @@ def sequence_figures(trainer: EditTrainer) -> dict[str, float]:
             spread = trainer.region[None, :, None].contiguous()
             regions.append(rasterise(unedited, batch.cameras, spread).features)
     old, new, place, alpha = (torch.cat(parts) for parts in (before, after, places, alphas))
-    found = {"flicker": flicker(new, old, place, alpha).difference}
+    now, edits = flicker(new, old, place, alpha), flicker(torch.stack(edited), old, place, alpha)
+    found = {"flicker": now.difference, "flicker_excess": now.excess, "edits_excess": edits.excess}
     if regions:
         found["outside_psnr_db"] = identity_outside(old, new, torch.cat(regions), alpha).psnr_db
     return found

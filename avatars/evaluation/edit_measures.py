@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.ndimage import uniform_filter
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -21,6 +22,8 @@ SOLID = 0.9
 NEAR_PIXELS = 0.75
 """A place counts as seen again where another picture shows a place this many of its pixels from it, or nearer."""
 UNTOUCHED = 0.1
+AREA_PX = 7
+"""Side of the squares that differences are averaged over where only whole areas that flicker are to count."""
 
 
 @dataclass(frozen=True)
@@ -56,32 +59,46 @@ def hidden_movement(before: Tensor, after: Tensor, hidden: Tensor) -> HiddenMove
 class Flicker:
     """Mean absolute difference of the edit between two pictures of the same place on the person.
 
-    share: of the solid pixels of the first that the second shows, too. Not a number where it shows none.
+    excess: how much more the person's areas differ than they did before the edit, without noise of single pixels and
+    without what an edit that hides texture takes away. share: of the solid pixels of the first that the second shows,
+    too. Not a number where it shows none.
     """
 
     difference: float
     share: float
+    excess: float
 
 
-def pair_flicker(
-    edits: tuple[Tensor, Tensor], places: tuple[Tensor, Tensor], alphas: tuple[Tensor, Tensor]
-) -> tuple[float, int, int]:
-    """Sum of differences, pixels compared and pixels tried between two pictures.
+Pair = tuple[Tensor, Tensor]
 
-    edits: [H, W, 3] edited minus unedited; places: [H, W, 3] m in the rest pose; alphas: [H, W, 1]. Each solid pixel of
-    the first is compared with the one of the second that shows the nearest place.
+
+def pair_flicker(edited: Pair, unedited: Pair, places: Pair, alphas: Pair) -> tuple[float, float, int, int]:
+    """Sums of differences and of excess, pixels compared and pixels tried between two pictures.
+
+    edited, unedited: [H, W, 3]; places: [H, W, 3] m in the rest pose; alphas: [H, W, 1]. Each solid pixel of the first
+    is compared with the one of the second that shows the nearest place.
     """
     solid = [alpha[..., 0].cpu().numpy() > SOLID for alpha in alphas]
     if not solid[0].any() or not solid[1].any():
-        return 0.0, 0, int(solid[0].sum())
+        return 0.0, 0.0, 0, int(solid[0].sum())
     first, second = (place.double().cpu().numpy()[mask] for place, mask in zip(places, solid, strict=True))
-    values = [edit.double().cpu().numpy()[mask] for edit, mask in zip(edits, solid, strict=True)]
     tree = cKDTree(second)
     spacing = np.median(tree.query(second, k=min(2, len(second)))[0].reshape(len(second), -1)[:, -1])
     distance, row = tree.query(first)
-    met = distance <= NEAR_PIXELS * max(float(spacing), 1e-9)
-    difference = np.abs(values[0][met] - values[1][row[met]]).mean(1).sum()
-    return float(difference), int(met.sum()), len(first)
+    near = distance <= NEAR_PIXELS * max(float(spacing), 1e-9)
+    met = np.zeros_like(solid[0])
+    met[solid[0]] = near
+    changes = []
+    for pictures in (edited, unedited):
+        one, two = (part.double().cpu().numpy()[mask] for part, mask in zip(pictures, solid, strict=True))
+        change = np.zeros((*met.shape, 3))
+        change[met] = (one - two[row])[near]
+        changes.append(change)
+    difference = np.abs(changes[0] - changes[1]).sum() / 3
+    weight = uniform_filter(met.astype(np.float64), AREA_PX, mode="constant")[..., None].clip(1e-9)
+    now, then = (np.abs(uniform_filter(c, (AREA_PX, AREA_PX, 0), mode="constant") / weight) for c in changes)
+    excess = (now - then).clip(0)[met].sum() / 3
+    return float(difference), float(excess), int(met.sum()), len(first)
 
 
 def flicker(edited: Tensor, unedited: Tensor, rest_position: Tensor, alpha: Tensor) -> Flicker:
@@ -98,14 +115,13 @@ def flicker(edited: Tensor, unedited: Tensor, rest_position: Tensor, alpha: Tens
             found=f"{list(rest_position.shape)} and {list(alpha.shape)}",
             expected=f"{list(edited.shape)} and one channel",
         )
-    edit = edited - unedited
-    total, met, tried = 0.0, 0, 0
-    for now in range(len(edit) - 1):
-        pair = slice(now, now + 2)
-        parts = (tuple(part[pair]) for part in (edit, rest_position, alpha))
-        added, seen, asked = pair_flicker(*parts)  # type: ignore[arg-type]
-        total, met, tried = total + added, met + seen, tried + asked
-    return Flicker(total / met if met else float("nan"), met / tried if tried else float("nan"))
+    total, more, met, tried = 0.0, 0.0, 0, 0
+    for now in range(len(edited) - 1):
+        parts = ((part[now], part[now + 1]) for part in (edited, unedited, rest_position, alpha))
+        added, excess, seen, asked = pair_flicker(*parts)
+        total, more, met, tried = total + added, more + excess, met + seen, tried + asked
+    nothing = float("nan")
+    return Flicker(total / met if met else nothing, met / tried if tried else nothing, more / met if met else nothing)
 
 
 @dataclass(frozen=True)

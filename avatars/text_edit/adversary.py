@@ -1,11 +1,14 @@
 """A discriminator that damps the disagreement of independent edits (GaussianAvatar-Editor; Isola et al. 2017).
 
-It is shown an edited picture with a residual: nothing (real), or what a render differs by (fake). Two optimisers step
-in turn: the discriminator on detached renders, the Gaussians against a discriminator that holds still.
+It is shown an edited picture with a residual. 'edits', as published: nothing (real), or what the render differs by
+(fake). 'instants': how the person's colours differ between this view and another, before the edit (real) and now
+(fake); what single edits left behind is told from what expressions and directions did before. Two optimisers step in
+turn: the discriminator on detached residuals, the Gaussians against a discriminator that holds still.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -15,22 +18,36 @@ from torch.nn.functional import softplus
 from avatars.text_edit.config import EditConfig
 
 R1_EVERY = 16
+PUBLISHED_SPREAD = 0.02
+"""Of the first weights; at that size a discriminator says nothing for its first thousands of steps."""
+LEAK = 0.2
+GAIN = 8.0
+"""On residuals between instants: they are about a tenth of what colours are, and would go unnoticed beside these."""
 WIDTHS = ((6, 64, 2), (64, 128, 2), (128, 128, 2), (128, 128, 1))
 
 
-def patch_discriminator(seed: int) -> nn.Sequential:
-    """Logits of patches: [B, 6, H, W] -> [B, 1, H', W']; sides of 32 px and more."""
+def patch_discriminator(seed: int, spread: float = 0.0) -> nn.Sequential:
+    """Logits of patches: [B, 6, H, W] -> [B, 1, H', W']; sides of 32 px and more.
+
+    spread: standard deviation of the first weights; 0: by each layer's inputs, so that signals keep their size.
+    """
     generator = torch.Generator().manual_seed(seed)
     layers: list[nn.Module] = []
     for inputs, outputs, stride in WIDTHS:
-        layers += [nn.Conv2d(inputs, outputs, 4, stride, 1), nn.LeakyReLU(0.2)]
+        layers += [nn.Conv2d(inputs, outputs, 4, stride, 1), nn.LeakyReLU(LEAK)]
     layers.append(nn.Conv2d(WIDTHS[-1][1], 1, 4, 1, 1))
     for layer in layers:
         if isinstance(layer, nn.Conv2d):
             with torch.no_grad():
-                layer.weight.normal_(0, 0.02, generator=generator)
+                scaled = math.sqrt(2 / (1 + LEAK**2) / layer.weight[0].numel())
+                layer.weight.normal_(0, spread or scaled, generator=generator)
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return nn.Sequential(*layers)
+
+
+def paired(condition: Tensor, residual: Tensor, gain: float = 1.0) -> Tensor:
+    """What the discriminator is shown: a condition [B, H, W, 3] and a residual of the same shape, [B, H, W, 6]."""
+    return torch.cat((condition.detach(), gain * residual), -1)
 
 
 class Adversary:
@@ -38,40 +55,48 @@ class Adversary:
 
     def __init__(self, config: EditConfig, device: torch.device, seed: int) -> None:
         self.weight, self.r1, self.crop_px = config.weights.adversarial, config.weights.r1, config.crop_px
-        self.network = patch_discriminator(seed).to(device)
+        self.warm_up = config.adversary_warm_up
+        spread = PUBLISHED_SPREAD if config.adversary == "edits" else 0.0
+        self.network = patch_discriminator(seed, spread).to(device)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=config.rates.discriminator, betas=(0.5, 0.999))
         self.steps = 0
 
-    def learn(self, shown: Tensor, edited: Tensor, other: Tensor, generator: torch.Generator) -> float:
-        """One step of the discriminator, and its loss. Pictures [B, H, W, 3]; other: edits of other views, if any.
+    def learn(self, fake: Tensor, real: Tensor, generator: torch.Generator) -> float:
+        """One step of the discriminator on pairs [B, H, W, 6] (`paired`), and its loss without the penalty.
 
-        Nothing of it reaches what `shown` was made from.
+        Nothing of it reaches what `fake` was made from. Adam divides gradients by their own size: no weight is needed.
         """
-        fake = self._patch(edited, shown.detach() - edited, generator)
-        real = self._patch(other, torch.zeros_like(other), generator)
+        fake, real = (self._patch(part.detach(), generator) for part in (fake, real))
         self.network.requires_grad_(True)
         penalised = self.r1 > 0 and self.steps % R1_EVERY == 0
-        real = real.detach().requires_grad_(penalised)
+        real.requires_grad_(penalised)
         said = self.network(real)
-        loss = (softplus(-said).mean() + softplus(self.network(fake.detach())).mean()) * self.weight
+        told = softplus(-said).mean() + softplus(self.network(fake)).mean()
+        loss = told
         if penalised:
             (slope,) = torch.autograd.grad(said.sum(), real, create_graph=True)
-            loss = loss + self.weight * R1_EVERY * self.r1 / 2 * slope.square().flatten(1).sum(1).mean()
+            # Patches overlap, so that their sum's slope grows with how many there are.
+            patches = said[0].numel()
+            loss = told + R1_EVERY * self.r1 / 2 * slope.square().flatten(1).sum(1).mean() / patches
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
         self.steps += 1
-        return float(loss.detach())
+        return float(told.detach())
 
-    def loss(self, shown: Tensor, edited: Tensor, generator: torch.Generator) -> Tensor:
-        """What renders [B, H, W, 3] cost that are told from edits; its gradient does not touch the discriminator."""
+    @property
+    def warm(self) -> bool:
+        """Whether the discriminator has learnt alone for long enough."""
+        return self.steps > self.warm_up
+
+    def loss(self, fake: Tensor, generator: torch.Generator) -> Tensor:
+        """What pairs [B, H, W, 6] cost that are told from real ones; its gradient leaves the discriminator alone."""
         self.network.requires_grad_(False)
-        patch = self._patch(edited, shown - edited, generator)
-        return self.weight * softplus(-self.network(patch)).mean()
+        return self.weight * softplus(-self.network(self._patch(fake, generator))).mean()
 
-    def _patch(self, edited: Tensor, residual: Tensor, generator: torch.Generator) -> Tensor:
-        """[B, 6, h, w]: condition and residual of one random window."""
-        both = torch.cat((edited, residual), -1).permute(0, 3, 1, 2)
+    def _patch(self, pairs: Tensor, generator: torch.Generator) -> Tensor:
+        """[B, 6, h, w]: one random window of pairs [B, H, W, 6]."""
+        both = pairs.permute(0, 3, 1, 2)
         height, width = both.shape[2:]
         side = min(self.crop_px, height, width) if self.crop_px else 0
         if not side:

@@ -42,7 +42,7 @@ class EditRates:
     scale: float = 5e-3
     rotation: float = 1e-3
     deltas: float = 0.0
-    discriminator: float = 1e-4
+    discriminator: float = 1e-3
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class EditWeights:
     Against the edited picture: l1, lpips where its weights are at hand, else structure (1 - SSIM over scales) and
     gradient in its place. Inside the mouth, against what was there before: mouth_l1, mouth_ssim, by the mask's area.
     position, scale: beyond position_limit_m from the start, and beyond scale_limit times the start. adversarial: of
-    both sides; r1: of the discriminator, every 16 steps.
+    the avatar's side; r1: of the discriminator, every 16 steps.
     """
 
     l1: float = 10.0
@@ -65,7 +65,7 @@ class EditWeights:
     position_limit_m: float = 0.004
     scale: float = 1.0
     scale_limit: float = 1.6
-    adversarial: float = 1e-2
+    adversarial: float = 3.0
     r1: float = 1.0
     lpips_folder: str = ""
 
@@ -81,7 +81,9 @@ class EditConfig:
     others do not), 'soft' (by its share) or 'off'.
     weights_file: .npy or .npz with a weight for each vertex of the avatar's proxy mesh, painted in Blender.
     keep_mouth: no gradient from the edit to what is inside the mouth. adversarial: damp the disagreement of edits;
-    adversarial_from: share of the run at which that joins; crop_px: of the discriminator, 0 for whole pictures.
+    adversary: by what its discriminator is shown (`adversary`; 'edits' is the published one, 'instants' is what lowers
+    flicker); adversarial_from: share of the run at which it joins; adversary_warm_up: steps that it learns alone;
+    crop_px: of the discriminator, 0 for whole pictures.
     rounds: of editors that edit all views at once; edit_interval: steps between edits of the cache; edits_per_update:
     pictures edited at once; max_edit_views: size of the cache; cache off edits each picture whenever it comes.
     noise_*: from and to of the noise level, the latter falls to noise_high_final over the run. late_structure: share of
@@ -103,7 +105,9 @@ class EditConfig:
     weights_file: str = ""
     keep_mouth: bool = True
     adversarial: bool = False
-    adversarial_from: float = 0.5
+    adversary: Literal["instants", "edits"] = "instants"
+    adversarial_from: float = 0.2
+    adversary_warm_up: int = 20
     crop_px: int = 256
     rounds: int = 3
     edit_interval: int = 10

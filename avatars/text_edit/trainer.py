@@ -7,6 +7,7 @@ that only those seen are changed; an adversarial term damps the disagreement of 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from avatars.gaussians.posed import PosedGaussians
 from avatars.rendering.cameras import CameraBatch
 from avatars.rendering.rasterise import Rasterised, rasterise
 from avatars.rendering.weighted import Weighted, rasterise_weighted
-from avatars.text_edit.adversary import Adversary
+from avatars.text_edit.adversary import GAIN, Adversary, paired
 from avatars.text_edit.cache import EditCache, Key
 from avatars.text_edit.editable import Trained, editable_of
 from avatars.text_edit.editors import open_editor
@@ -68,6 +69,7 @@ class EditTrainer:
         self.start = tuple(None if part is None else part.detach().clone() for part in self.editable.places())
         self.cache, self.masks = EditCache(edit.max_edit_views), MouthMasks(self.original)
         self.mouths: dict[Key, Tensor] = {}
+        self.colours_before: dict[int, Tensor] = {}
         self.terms = PictureTerms(edit.weights, edit.late_structure, self.device)
         self.adversary = Adversary(edit, self.device, config.seed) if edit.adversarial else None
         self.generator = torch.Generator().manual_seed(config.seed)
@@ -108,12 +110,12 @@ class EditTrainer:
         share = at / self.config.schedule.images
         rows = self._chosen([self.row_of[index] for index in batch.images.tolist()], share)
         edited = torch.stack([self.cache.picture(self.keys[row]) for row in rows])
-        image, kept = self._shown(rows)
+        image, kept, posed = self._shown(rows)
         shown = image.colours
         terms = self.terms(shown, edited, share)
         terms |= model_terms(self.editable, self.start, self.wanted.weights)  # type: ignore[arg-type]
         terms |= self._mouth(rows, shown, kept)
-        terms |= self._adversarial(shown, edited, share)
+        terms |= self._adversarial(rows, posed, shown, edited, share)
         self.step_gate = self.gate * visible_gate(image.shares, self.wanted.wabe, self.wanted.beta)
         self.before = tuple(entry.parameter.detach().clone() for entry in self.editable.trained)
         self.steps += 1
@@ -243,8 +245,8 @@ class EditTrainer:
         posed = self.original.pose(*(part[batch.frames] for part in self.motion))
         return posed.seen_from(batch.cameras.positions())
 
-    def _shown(self, rows: list[int]) -> tuple[Weighted, Tensor]:
-        """The avatar now over white with how much of each Gaussian is seen, and what its pictures show."""
+    def _shown(self, rows: list[int]) -> tuple[Weighted, Tensor, PosedGaussians]:
+        """The avatar now over white with how much of each Gaussian is seen, what pictures show, and its Gaussians."""
         batch = self.batch(rows)
         posed = self.editable.posed(batch.frames).seen_from(batch.cameras.positions())
         wabe = self.wanted.wabe
@@ -257,7 +259,7 @@ class EditTrainer:
             everything = posed.means.new_ones(len(rows), posed.count)
             shares = everything if wabe == "off" else seen_shares(posed, batch.cameras)
             image = Weighted(drawn.features, drawn.alpha, shares)
-        return image, batch.target()
+        return image, batch.target(), posed
 
     def _mouth(self, rows: list[int], shown: Tensor, kept: Tensor) -> dict[str, Tensor]:
         weights = self.wanted.weights
@@ -274,12 +276,44 @@ class EditTrainer:
             self.mouths[key] = self.masks.mask(*parts, batch.cameras)[0].to(self.device)
         return self.mouths[key]
 
-    def _adversarial(self, shown: Tensor, edited: Tensor, share: float) -> dict[str, Tensor]:
+    def _adversarial(
+        self, rows: list[int], posed: PosedGaussians, shown: Tensor, edited: Tensor, share: float
+    ) -> dict[str, Tensor]:
         if self.adversary is None or share < self.wanted.adversarial_from:
             return {}
-        others = torch.stack([self.cache.picture(key) for key in self.cache.draw(len(shown), self.generator)])
-        self.adversary.learn(shown, edited, others, self.generator)
-        return {"adversarial": self.adversary.loss(shown, edited, self.generator)}
+        others = self.cache.draw(len(rows), self.generator)
+        if self.wanted.adversary == "edits":
+            fake = paired(edited, shown - edited)
+            other = torch.stack([self.cache.picture(key) for key in others])
+            real = paired(other, torch.zeros_like(other))
+        else:
+            now, before = self._between(rows, posed, [self.cache.entries[key].row for key in others])
+            fake, real = paired(edited, now, GAIN), paired(edited, before, GAIN)
+        self.adversary.learn(fake, real, self.generator)
+        return {"adversarial": self.adversary.loss(fake, self.generator)} if self.adversary.warm else {}
+
+    def _between(self, rows: list[int], posed: PosedGaussians, others: list[int]) -> tuple[Tensor, Tensor]:
+        """How views `rows` would change if their Gaussians had the colours they have in views `others`.
+
+        Two of [B, H, W, 3]: now, with a gradient to colours, and before the edit. Gaussians are the same ones in all
+        views, so that nothing need be searched for or warped.
+        """
+        second = self.batch(others)
+        there = self.editable.posed(second.frames).seen_from(second.cameras.positions())
+        first_before, second_before = (self._colours_before(part) for part in (rows, others))
+        changes = torch.cat((posed.colours - there.colours, first_before - second_before), -1)
+        still = replace(posed, means=posed.means.detach(), quats=posed.quats.detach(), scales=posed.scales.detach())
+        still = replace(still, opacities=posed.opacities.detach())
+        drawn = rasterise(still, self.batch(rows).cameras, changes, depth=False).features
+        return drawn[..., :3], drawn[..., 3:].detach()
+
+    @torch.no_grad()
+    def _colours_before(self, rows: list[int]) -> Tensor:
+        """Colours [B, N, 3] of the unedited avatar in views `rows`."""
+        for row in rows:
+            if row not in self.colours_before:
+                self.colours_before[row] = self.unedited(self.batch([row])).colours
+        return torch.cat([self.colours_before[row] for row in rows])
 
 
 def gate_of(entry: Trained, gate: Tensor) -> Tensor:

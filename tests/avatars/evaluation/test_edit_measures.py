@@ -47,7 +47,10 @@ def test_an_edit_that_moves_with_the_person_does_not_flicker_and_one_that_stays_
     fixed = torch.sin(place[:1] * 900).expand(3, -1, -1, -1)
     assert flicker(unedited + fixed, unedited, place, alpha).difference > 0.1
     steps = torch.tensor([0.0, 0.2, 0.4]).view(3, 1, 1, 1)
-    assert flicker(unedited + steps, unedited, place, alpha).difference == pytest.approx(0.2, abs=1e-6)
+    stepping = flicker(0.5 + steps + 0 * unedited, 0.5 + 0 * unedited, place, alpha)
+    assert (stepping.difference, stepping.excess) == pytest.approx((0.2, 0.2), abs=1e-6)
+    calmed = flicker(0.5 + 0 * unedited, 0.5 + steps + 0 * unedited, place, alpha)
+    assert (calmed.difference, calmed.excess) == pytest.approx((0.2, 0.0), abs=1e-6)
 
 
 def test_flicker_of_nothing_is_not_a_number() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from avatars.rendering.cameras import CameraBatch
 from avatars.rgb_head.avatar import RgbHeadAvatar
-from avatars.text_edit.adversary import Adversary, patch_discriminator
+from avatars.text_edit.adversary import GAIN, Adversary, paired, patch_discriminator
 from avatars.text_edit.cache import EditCache
 from avatars.text_edit.config import EditConfig, EditorSettings, EditWeights, check_edit_config, check_prompted
 from avatars.text_edit.gates import (
@@ -58,12 +58,12 @@ def test_neither_side_of_the_adversary_touches_the_other() -> None:
     adversary, generator = Adversary(config, torch.device("cpu"), 0), torch.Generator().manual_seed(0)
     shown, edited = torch.rand(1, 48, 48, 3, requires_grad=True), torch.rand(1, 48, 48, 3)
     before = [p.detach().clone() for p in adversary.network.parameters()]
-    adversary.loss(shown, edited, generator).backward()
+    adversary.loss(paired(edited, shown - edited), generator).backward()
     assert shown.grad is not None
     assert float(shown.grad.abs().max()) > 0
     assert all(p.grad is None for p in adversary.network.parameters())
     shown.grad = None
-    adversary.learn(shown, edited, edited, generator)
+    adversary.learn(paired(edited, shown - edited), paired(edited, edited - edited), generator)
     assert shown.grad is None
     assert any(not torch.equal(a, b) for a, b in zip(before, adversary.network.parameters(), strict=True))
     assert patch_discriminator(0)(torch.zeros(1, 6, 256, 256)).shape == (1, 1, 30, 30)
@@ -73,15 +73,33 @@ def test_the_discriminator_learns_to_tell_residuals_and_resumes() -> None:
     config = EditConfig(adversarial=True, crop_px=32)
     one, generator = Adversary(config, torch.device("cpu"), 0), torch.Generator().manual_seed(1)
     edited = torch.rand(2, 40, 40, 3)
-    shown = edited + 0.3 * torch.randn(2, 40, 40, 3)
-    losses = [one.learn(shown, edited, edited, generator) for _ in range(40)]
-    assert min(losses[-5:]) < 0.95 * losses[1]
+    fake, real = paired(edited, torch.full_like(edited, 0.8)), paired(edited, 0.1 * torch.randn(2, 40, 40, 3))
+    losses = [one.learn(fake, real, generator) for _ in range(30)]
+    assert min(losses[-5:]) < 0.7 * losses[1]
+    assert one.loss(real, generator) < one.loss(fake, generator)
     two = Adversary(config, torch.device("cpu"), 5)
     two.restore(one.state())
     marks = [torch.Generator().manual_seed(3) for _ in range(2)]
-    first, second = (each.learn(shown, edited, edited, mark) for each, mark in zip((one, two), marks, strict=True))
+    first, second = (each.learn(fake, real, mark) for each, mark in zip((one, two), marks, strict=True))
     assert first == pytest.approx(second, rel=1e-5)
-    torch.testing.assert_close(one.loss(shown, edited, marks[0]), two.loss(shown, edited, marks[1]))
+    torch.testing.assert_close(one.loss(fake, marks[0]), two.loss(fake, marks[1]))
+
+
+def test_what_flickers_more_than_before_is_pushed_back() -> None:
+    config = EditConfig(adversarial=True, crop_px=0, weights=EditWeights(adversarial=1.0))
+    adversary, generator = Adversary(config, torch.device("cpu"), 0), torch.Generator().manual_seed(2)
+    edited = torch.rand(1, 40, 40, 3, generator=generator)
+    change = torch.full((3,), 0.1, requires_grad=True)  # of the whole person from one view to the next
+    moves = torch.optim.Adam([change], lr=0.005)
+    for _ in range(40):
+        before = 0.01 * torch.randn(1, 40, 40, 3, generator=generator)
+        fake = paired(edited, before + change, GAIN)
+        adversary.learn(fake, paired(edited, before, GAIN), generator)
+        moves.zero_grad()
+        if adversary.warm:
+            adversary.loss(fake, generator).backward()
+            moves.step()
+    assert change.detach().norm() < 0.6 * 0.1 * 3**0.5
 
 
 def test_gates_of_regions_and_paint(avatar: RgbHeadAvatar, tmp_path: Path) -> None:
