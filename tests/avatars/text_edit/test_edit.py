@@ -58,7 +58,10 @@ def colours_of(folder: Path) -> torch.Tensor:
 
 def test_the_avatar_follows_the_edit_and_remembers_it(parent: Path, tmp_path: Path) -> None:
     events: list[Progress] = []
-    config = config_of(adversarial="true", **{"reporting.preview_s": "0", "edit.adversarial_from": "0.8"})
+    config = config_of(
+        adversarial="true",
+        **{"reporting.preview_s": "0", "edit.adversarial_from": "0.8", "edit.adversary_warm_up": "2"},
+    )
     digest = avatar_digest(parent)
     result = run(config, parent, tmp_path, on_event=events.append)
     assert result.state == "done"
