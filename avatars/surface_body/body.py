@@ -51,8 +51,9 @@ class Guide:
 
 
 class StarBody:
-    """Constants only. vertices [V, 3] m and faces [F, 3] of the visible skin; low, high [3] m: the canonical box;
-    base: the template's signed distance; weights: [1, J, Z, Y, X] over the box. Raises BadTemplate."""
+    """Constants only. vertices [V, 3] m and faces [F, 3] of the visible skin; skin: [V, J] its weights; low, high
+    [3] m: the canonical box; base: the template's signed distance; weights: [1, J, Z, Y, X] over the box. Raises
+    BadTemplate."""
 
     def __init__(self, reference: TemplateReference, config: SurfaceConfig, device: torch.device) -> None:
         self.reference, self.config, self.device = reference, config, device
@@ -68,6 +69,7 @@ class StarBody:
         band = config.sampling.shell_m + BAND_M
         self.base = distance_grid(self.vertices, self.faces, low, high, config.star.base_spacing_m, band, device)
         weights = arrays.weights[used]
+        self.skin = torch.from_numpy(weights).float().to(device)
         skinning = ArticulationSettings(
             volume=config.deformation.cells, neighbours=12, smoothings=config.deformation.smoothings
         )

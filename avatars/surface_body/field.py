@@ -14,7 +14,9 @@ from avatars.relit_field.hash_grid import HashGrid
 from avatars.relit_field.networks import ColourNetwork, layer
 from avatars.surface_body.base_distance import DistanceGrid
 from avatars.surface_body.body import StarBody
+from avatars.surface_body.plane_settings import PlaneSettings
 from avatars.surface_body.settings import SurfaceFieldSettings
+from avatars.surface_body.tri_planes import TriPlanes
 
 SOFTNESS = 100.0
 SHARPNESS_STEP = 10.0
@@ -33,26 +35,27 @@ class Geometry:
 
 
 class SurfaceField(Protocol):
-    """What rendering asks of a field. levels: how many levels of detail count, None for all."""
+    """What rendering asks of a field. levels: how many levels of detail count, a fraction in part,
+    None for all."""
 
     def begin(self) -> None:
         """Called once before each step, picture or mesh: what places share is made ready."""
 
-    def open_levels(self, share: float) -> int | None:
+    def open_levels(self, share: float) -> float | None:
         """How many count at a share of the volumetric stage."""
 
-    def geometry(self, places: Tensor, levels: int | None = None) -> Geometry:
+    def geometry(self, places: Tensor, levels: float | None = None) -> Geometry:
         """All at canonical places [P, 3] m, differentiable in what is learned. Where places are differentiated,
         distance and features are; the gradient is as if they were constants."""
 
-    def distance(self, places: Tensor, levels: int | None = None) -> Tensor:
+    def distance(self, places: Tensor, levels: float | None = None) -> Tensor:
         """Signed distance [P] m, without gradients."""
 
     def base(self, places: Tensor) -> Tensor:
         """The template's signed distance [P] m."""
 
     def colour(
-        self, places: Tensor, geometry: Geometry, seen_along: Tensor, normals: Tensor, levels: int | None = None
+        self, places: Tensor, geometry: Geometry, seen_along: Tensor, normals: Tensor, levels: float | None = None
     ) -> Tensor:
         """Display-encoded colours [P, 3] in 0..1. seen_along: [P, 3] unit, canonical; normals: [P, 3] unit, posed."""
 
@@ -98,14 +101,15 @@ class SlopedNetwork(nn.Module):
 class HashField(nn.Module):
     """The default `SurfaceField`: hash grids over the canonical box (a cube of its longest side) and small networks."""
 
-    def __init__(self, settings: SurfaceFieldSettings, body: StarBody, generator: torch.Generator) -> None:
+    def __init__(
+        self, settings: SurfaceFieldSettings, planes: PlaneSettings, body: StarBody, generator: torch.Generator
+    ) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings, self.groups = settings, planes.groups
         self.base_grid: DistanceGrid = body.base
         self.register_buffer("centre", (body.low + body.high).cpu() / 2, persistent=False)
         self.half_m = float((body.high - body.low).max()) / 2
-        self.shape_grid = HashGrid(settings.grid, generator)
-        self.colour_grid = HashGrid(settings.grid, generator)
+        self.shape_grid, self.colour_grid = (encoder(settings, planes, generator) for _ in range(2))
         encoded = self.shape_grid.width
         self.shape = SlopedNetwork(3 + encoded, settings.width, settings.layers, 1 + settings.features, generator)
         seen = 3 + encoded + settings.features + 9
@@ -116,18 +120,23 @@ class HashField(nn.Module):
     centre: Tensor
 
     def begin(self) -> None:
-        """Nothing."""
+        """Of planes, attention over them; of grids, nothing."""
+        for grid in (self.shape_grid, self.colour_grid):
+            if isinstance(grid, TriPlanes):
+                grid.begin()
 
-    def open_levels(self, share: float) -> int:
-        """From start_levels on one after the other, all at levels_until."""
+    def open_levels(self, share: float) -> float:
+        """From start_levels on one after the other, all at levels_until; of planes by degrees, and from the first."""
         s = self.settings
         reached = share / s.levels_until if s.levels_until > 0 else 1.0
+        if s.encoder == "planes":
+            return 1 + (self.groups - 1) * min(reached, 1.0)
         return min(s.grid.levels, s.start_levels + int(max(0, s.grid.levels - s.start_levels) * reached))
 
     def _unit(self, places: Tensor) -> Tensor:
         return (places - self.centre) / self.half_m
 
-    def geometry(self, places: Tensor, levels: int | None = None) -> Geometry:
+    def geometry(self, places: Tensor, levels: float | None = None) -> Geometry:
         """See `SurfaceField.geometry`."""
         flat = places.detach()
         base, base_slope = self.base_grid.with_gradient(flat)
@@ -144,7 +153,7 @@ class HashField(nn.Module):
             distance = distance + (base_slope * (places - flat)).sum(-1)
         return Geometry(distance, found[:, 1:], gradient, base)
 
-    def distance(self, places: Tensor, levels: int | None = None) -> Tensor:
+    def distance(self, places: Tensor, levels: float | None = None) -> Tensor:
         """See `SurfaceField.distance`."""
         with torch.no_grad():
             unit = self._unit(places)
@@ -157,7 +166,7 @@ class HashField(nn.Module):
         return self.base_grid.at(places)
 
     def colour(
-        self, places: Tensor, geometry: Geometry, seen_along: Tensor, normals: Tensor, levels: int | None = None
+        self, places: Tensor, geometry: Geometry, seen_along: Tensor, normals: Tensor, levels: float | None = None
     ) -> Tensor:
         """See `SurfaceField.colour`."""
         unit = self._unit(places)
@@ -170,6 +179,6 @@ class HashField(nn.Module):
         return torch.exp(SHARPNESS_STEP * self.v).clamp(1.0, 1e6)
 
 
-def make_field(settings: SurfaceFieldSettings, body: StarBody, generator: torch.Generator) -> HashField:
-    """The field that the configuration asks for."""
-    return HashField(settings, body, generator)
+def encoder(settings: SurfaceFieldSettings, planes: PlaneSettings, generator: torch.Generator) -> HashGrid | TriPlanes:
+    """What describes places to the networks."""
+    return TriPlanes(planes, generator) if settings.encoder == "planes" else HashGrid(settings.grid, generator)

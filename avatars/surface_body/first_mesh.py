@@ -17,7 +17,7 @@ ASKED_AT_ONCE = 1 << 16
 
 
 def first_mesh(
-    model: SurfaceModel, resolution: int, faces: int, solid: SolidSettings, seed: int = 0, levels: int | None = None
+    model: SurfaceModel, resolution: int, faces: int, solid: SolidSettings, seed: int = 0, levels: float | None = None
 ) -> MeshState:
     """The mesh of a field with about so many faces at most, on the model's device. Raises EffigyError where there is no
     surface."""
@@ -32,7 +32,12 @@ def first_mesh(
 
 
 def painted(
-    model: SurfaceModel, vertices: Tensor, faces: Tensor, settings: SolidSettings, seed: int, levels: int | None = None
+    model: SurfaceModel,
+    vertices: Tensor,
+    faces: Tensor,
+    settings: SolidSettings,
+    seed: int,
+    levels: float | None = None,
 ) -> SolidTexture:
     """A texture fitted to the field's colours on a mesh, each place seen from straight ahead."""
     generator = torch.Generator(model.device).manual_seed(seed)

@@ -138,7 +138,7 @@ def trace(
     model: SurfaceModel,
     poses: Posed,
     rays: RayBatch,
-    levels: int | None,
+    levels: float | None,
     *,
     anneal: float = 1.0,
     generator: torch.Generator | None = None,

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from avatars.surface.extract import extract_surface, largest_piece
 from avatars.surface_body.body import StarBody
-from avatars.surface_body.field import SurfaceField, make_field
+from avatars.surface_body.field import HashField, SurfaceField
+from avatars.surface_body.network_weights import NetworkWeights
+from avatars.surface_body.plane_field import PlaneField
 from avatars.surface_body.settings import SurfaceConfig
-from avatars.surface_body.weights import SkinWeights, make_weights
+from avatars.surface_body.weights import GridWeights, SkinWeights
 from avatars.templates.opening import TemplateReference
 
 SLOPE = 1.5
@@ -33,15 +35,16 @@ class SurfaceModel(nn.Module):
         self.config, self.reference, self.device = config, reference, device
         self.body = StarBody(reference, config, device)
         generator = torch.Generator().manual_seed(seed)
-        self.field = make_field(config.fields, self.body, generator).to(device)
-        self.weights = make_weights(self.body).to(device)
+        self.field = make_field(config, self.body, generator).to(device)
+        self.weights = make_weights(config, self.body, generator).to(device)
 
-    def mesh(self, resolution: int, levels: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def mesh(self, resolution: int, levels: float | None = None) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Vertices [V, 3] m, canonical, and triangles [F, 3], outwards counter-clockwise: the largest piece.
 
         resolution: cells along the canonical box's longest side. Raises EffigyError where there is no surface.
         """
-        self.field.begin()
+        with torch.no_grad():
+            self.field.begin()
         found = extract_surface(
             lambda places: self.field.distance(places, levels),
             self.body.low.cpu().numpy(),
@@ -58,3 +61,17 @@ class SurfaceModel(nn.Module):
         with torch.no_grad():
             for name, value in self.named_parameters():
                 value.copy_(tensors[name])
+
+
+def make_field(config: SurfaceConfig, body: StarBody, generator: torch.Generator) -> HashField | PlaneField:
+    """The field that the configuration asks for."""
+    if config.parity.wanted:
+        return PlaneField(config.parity.networks, config.planes, config.fields.delta_max_m, body, generator)
+    return HashField(config.fields, config.planes, body, generator)
+
+
+def make_weights(config: SurfaceConfig, body: StarBody, generator: torch.Generator) -> GridWeights | NetworkWeights:
+    """The kind of skinning that the configuration asks for."""
+    if config.parity.wanted or config.deformation.weights == "network":
+        return NetworkWeights(config.parity.networks, body, generator)
+    return GridWeights(body)

@@ -53,7 +53,7 @@ def losses(
     }
 
 
-def bumps(model: SurfaceModel, traced: Traced, levels: int | None, generator: torch.Generator) -> Tensor:
+def bumps(model: SurfaceModel, traced: Traced, levels: float | None, generator: torch.Generator) -> Tensor:
     """Mean change of the gradient over a short way along the surface, at each ray's heaviest sample."""
     row = torch.arange(len(traced.weights), device=traced.weights.device)
     best = traced.weights.detach().argmax(1) + row * traced.weights.shape[1]

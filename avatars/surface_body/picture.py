@@ -26,7 +26,7 @@ class Picture:
     normals: Tensor
 
 
-def picture(model: SurfaceModel, poses: Posed, cameras: CameraBatch, levels: int | None = None) -> Picture:
+def picture(model: SurfaceModel, poses: Posed, cameras: CameraBatch, levels: float | None = None) -> Picture:
     """Camera b's picture of pose b, without gradients."""
     width, height, device = cameras.width_px, cameras.height_px, cameras.K.device
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")

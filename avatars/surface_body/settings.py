@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from avatars.relit_field.settings import GridSettings
+from avatars.surface_body.parity_settings import ParitySettings, check_parity
+from avatars.surface_body.plane_settings import PlaneSettings, check_planes
 from shared.errors import BadConfig
 
 
@@ -22,13 +24,14 @@ class StarSettings:
 
 @dataclass(frozen=True)
 class SurfaceFieldSettings:
-    """The learned distance and colours. encoder: what describes a place to the networks.
+    """The learned distance and colours. encoder: what describes a place to the networks, hash grids (`grid`) or
+    tri-planes (surface.planes).
 
     delta_max_m: how far the surface may leave the template's distance. Levels of the grids open one after the other
     until levels_until of the stage.
     """
 
-    encoder: Literal["hash"] = "hash"
+    encoder: Literal["hash", "planes"] = "hash"
     grid: GridSettings = field(default_factory=lambda: GridSettings(base=24, growth=1.32, levels=14))
     start_levels: int = 5
     levels_until: float = 0.45
@@ -42,12 +45,13 @@ class SurfaceFieldSettings:
 
 @dataclass(frozen=True)
 class DeformationSettings:
-    """Skinning everywhere. cells: voxels of the base weights along the box's longest side; residual_cells: of what is
-    learned of them. smoothings: passes over the base weights. iterations: fixed-point steps; starts: so many body parts
-    offer one each, of which the innermost root counts; guide: cells of the posed grid along its longest side;
-    guide_vertices: of the template, which it knows."""
+    """Skinning everywhere. weights: the template's on a grid with a learned change, or a network alone (its size is
+    that of surface.parity.networks). cells: voxels of the base weights along the box's longest side; residual_cells:
+    of what is learned of them. smoothings: passes over the base weights. iterations: fixed-point steps; starts: so
+    many body parts offer one each, of which the innermost root counts; guide: cells of the posed grid along its longest
+    side; guide_vertices: of the template, which it knows."""
 
-    weights: Literal["grid"] = "grid"
+    weights: Literal["grid", "network"] = "grid"
     cells: int = 96
     residual_cells: int = 32
     smoothings: int = 8
@@ -132,12 +136,14 @@ class SurfaceConfig:
 
     star: StarSettings = field(default_factory=StarSettings)
     fields: SurfaceFieldSettings = field(default_factory=SurfaceFieldSettings)
+    planes: PlaneSettings = field(default_factory=PlaneSettings)
     deformation: DeformationSettings = field(default_factory=DeformationSettings)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     losses: VolumeLosses = field(default_factory=VolumeLosses)
     rates: VolumeRates = field(default_factory=VolumeRates)
     poses: PoseSettings = field(default_factory=PoseSettings)
     stages: StageShares = field(default_factory=StageShares)
+    parity: ParitySettings = field(default_factory=ParitySettings)
     resolution: int = 384
     faces: int = 100_000
     keep_field: bool = True
@@ -146,6 +152,8 @@ class SurfaceConfig:
 def check_surface(config: SurfaceConfig) -> None:
     """Refuse values that make no sense. Raises BadConfig."""
     grid, sampling = config.fields.grid, config.sampling
+    check_planes(config.planes)
+    check_parity(config.parity)
     for name, value, low, high in (
         ("star.hips_deg", config.star.hips_deg, 0, 80),
         ("star.base_spacing_m", config.star.base_spacing_m, 0.002, 0.1),

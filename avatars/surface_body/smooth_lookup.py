@@ -6,6 +6,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from avatars.surface_body.trilinear import CORNERS, Lattice
+
 FLAT_CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))
 
 
@@ -35,3 +37,26 @@ def bilinear(table: Tensor, at: Tensor, *, slopes: bool = False) -> tuple[Tensor
             weights += [y * (1.0 if ends[0] else -1.0) * per_unit[0], x * (1.0 if ends[1] else -1.0) * per_unit[1]]
         found = found + (torch.stack(weights, -1) * real[:, None])[..., None] * value[:, None]
     return found[:, 0], found[:, 1:]
+
+
+def trilinear_smooth(table: Tensor, lattice: Lattice, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Values [P] of a table [N, 1] on a lattice at places [P, 3] m and their gradient [P, 3].
+
+    What `trilinear` gives, differentiable in the places again and again. Beyond the lattice the nearest place on it
+    counts, and the gradient is zero along the axes that lead there.
+    """
+    first, _, moves = lattice.cells(places.detach())
+    held = lattice.held(places)
+    scaled = (held - lattice.low) * lattice.per_m
+    share = scaled - scaled.detach().floor().minimum(
+        (torch.tensor(lattice.shape, device=places.device) - 2).to(places.dtype)
+    )
+    value, gradient = places.new_zeros(len(places)), [places.new_zeros(len(places))] * 3
+    for step, ends in zip(lattice.steps(), CORNERS, strict=True):
+        node = table[:, 0].index_select(0, first + step)
+        along = [share[:, axis] if end else 1 - share[:, axis] for axis, end in enumerate(ends)]
+        value = value + along[0] * along[1] * along[2] * node
+        for axis in range(3):
+            one, two = (other for other in range(3) if other != axis)
+            gradient[axis] = gradient[axis] + (node if ends[axis] else -node) * along[one] * along[two]
+    return value, torch.stack(gradient, -1) * lattice.per_m * moves

@@ -13,7 +13,9 @@ from avatars.rendering.rasterise import Rasterised, rasterise
 from avatars.surface_body.avatar import SurfaceAvatar
 from avatars.surface_body.faces import first_gaussians
 from avatars.surface_body.model import SurfaceModel
+from avatars.surface_body.parity_stage import ParityStage
 from avatars.surface_body.poses import PoseResidual
+from avatars.surface_body.refined_poses import RefinedPoses
 from avatars.surface_body.stages import Stage, stage_at
 from avatars.surface_body.storage import field_description, field_tensors
 from avatars.surface_body.volume_stage import VolumeStage
@@ -22,10 +24,21 @@ from avatars.training.data import Batch, Pictures
 from avatars.training.trainer import RatedParameter
 
 OPACITY = 0.95
+POSES_FINAL = 0.1
 
 
-def make_volume_stage(config: TrainConfig, model: SurfaceModel, poses: PoseResidual) -> VolumeStage:
+def make_poses(config: TrainConfig, model: SurfaceModel, capture: Capture) -> PoseResidual | RefinedPoses:
+    """What corrects the recording's poses."""
+    networks = config.surface.parity.networks
+    if config.surface.parity.wanted:
+        return RefinedPoses(networks, capture, model.body, torch.Generator().manual_seed(config.seed))
+    return PoseResidual(capture, model.body)
+
+
+def make_volume_stage(config: TrainConfig, model: SurfaceModel, poses: PoseResidual | RefinedPoses) -> VolumeStage:
     """The volumetric stage that the configuration asks for."""
+    if isinstance(poses, RefinedPoses):
+        return ParityStage(config, model, poses)
     return VolumeStage(config, model, poses)
 
 
@@ -35,7 +48,8 @@ class SurfaceTrainer:
     def __init__(self, config: TrainConfig, capture: Capture, device: str) -> None:
         self.config, self.capture, self.device = config, capture, torch.device(device)
         self.model = SurfaceModel(config.surface, capture.template, self.device, config.seed)
-        self.poses = PoseResidual(capture, self.model.body)
+        self.model.weights.prepare(config.seed)
+        self.poses = make_poses(config, self.model, capture)
         self.volume = make_volume_stage(config, self.model, self.poses)
         self.stages: tuple[Stage, ...] = (self.volume,)
         self.stage = 0
@@ -45,9 +59,11 @@ class SurfaceTrainer:
         """All tensors of all stages, and the poses."""
         found = [entry for stage in self.stages for entry in stage.parameters()]
         wanted, total = self.config.surface.poses, self.config.schedule.images
+        parity = self.config.surface.parity
+        final = parity.rates.final if parity.wanted else POSES_FINAL
         if wanted.refine:
             for name, value in self.poses.named_parameters():
-                found.append(RatedParameter(f"poses.{name}", value, wanted.rate, wanted.rate * 0.1, total))
+                found.append(RatedParameter(f"poses.{name}", value, wanted.rate, wanted.rate * final, total))
         return tuple(found)
 
     def _moved_on(self, at: float) -> float:

@@ -17,6 +17,7 @@ from avatars.surface_body.objective import losses
 from avatars.surface_body.picture import picture
 from avatars.surface_body.pixels import choose_pixels
 from avatars.surface_body.poses import PoseResidual
+from avatars.surface_body.refined_poses import RefinedPoses
 from avatars.surface_body.solid_texture import SolidSettings
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch
@@ -29,7 +30,7 @@ MOST_GUIDES = 2048
 class VolumeStage:
     """A `stages.Stage` of the model's field and skinning; poses are corrected as it goes."""
 
-    def __init__(self, config: TrainConfig, model: SurfaceModel, poses: PoseResidual) -> None:
+    def __init__(self, config: TrainConfig, model: SurfaceModel, poses: PoseResidual | RefinedPoses) -> None:
         self.config, self.model, self.poses = config, model, poses
         self.generator = torch.Generator(model.device).manual_seed(config.seed + 1)
         self.guides: dict[int, Guide] = {}
@@ -106,7 +107,7 @@ class VolumeStage:
         wanted = self.config.surface
         return first_mesh(self.model, wanted.resolution, wanted.faces, SolidSettings(), self.config.seed, self.levels())
 
-    def levels(self) -> int | None:
+    def levels(self) -> float | None:
         """How many levels of the field count now."""
         return self.model.field.open_levels(self.share)
 

@@ -22,6 +22,9 @@ class SkinWeights(Protocol):
 
     lattice: Lattice
 
+    def prepare(self, seed: int) -> None:
+        """Once before training: come near the template's weights, where that is asked for."""
+
     def rows(self) -> Tensor:
         """Weights [N, J] on the nodes of `lattice`, rows summing to 1, differentiable."""
 
@@ -48,6 +51,9 @@ class GridWeights(nn.Module):
         sides = (side, max(2, side // SHALLOW), side)
         self.residual = nn.Parameter(torch.zeros(1, base.shape[1], *sides, device=body.device))
 
+    def prepare(self, seed: int) -> None:
+        """They are the template's already."""
+
     def rows(self) -> Tensor:
         """Weights [N, J] on the nodes of `lattice`, rows summing to 1, differentiable."""
         learned = interpolate(self.residual, size=self.logits.shape[2:], mode="trilinear", align_corners=True)
@@ -62,8 +68,3 @@ class GridWeights(nn.Module):
         """Mean square of the residual and of its steps between neighbouring nodes."""
         steps = [self.residual.diff(dim=axis).square().mean() for axis in (2, 3, 4)]
         return self.residual.square().mean() + torch.stack(steps).sum()
-
-
-def make_weights(body: StarBody) -> GridWeights:
-    """The kind of weights that the configuration asks for."""
-    return GridWeights(body)

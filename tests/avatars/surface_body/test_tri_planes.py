@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from avatars.surface_body.plane_settings import PlaneSettings, check_planes
-from avatars.surface_body.smooth_lookup import bilinear
+from avatars.surface_body.smooth_lookup import bilinear, trilinear_smooth
 from avatars.surface_body.tri_planes import TriPlanes, started_planes
+from avatars.surface_body.trilinear import Lattice, trilinear
 from avatars.surface_body.window_attention import WindowAttention
 from shared.errors import BadConfig
 
@@ -132,3 +134,24 @@ def test_planes_begin_near_a_ball_and_bad_numbers_are_refused() -> None:
     for wrong in (PlaneSettings(sides=()), PlaneSettings(sides=(12,), windows=(8,)), PlaneSettings(channels=2)):
         with pytest.raises(BadConfig):
             check_planes(wrong)
+
+
+def test_trilinear_is_the_plain_one_and_twice_differentiable() -> None:
+    lattice = Lattice.over(np.array((-1.0, 0.0, 1.0)), 0.5, (4, 3, 5), "cpu")
+    lattice = Lattice(lattice.low.double(), lattice.per_m.double(), lattice.shape)
+    table = torch.randn(lattice.nodes, 1, generator=generator(), dtype=torch.float64)
+    places = torch.rand(7, 3, generator=generator(), dtype=torch.float64) * torch.tensor((1.4, 0.9, 1.9)) + lattice.low
+    value, gradient = trilinear_smooth(table, lattice, places)
+    plain, slopes = trilinear(table, lattice, places, slopes=True)
+    torch.testing.assert_close(value, plain[:, 0])
+    torch.testing.assert_close(gradient, slopes[..., 0])
+    beyond = torch.tensor([[-3.0, 0.2, 9.0]], dtype=torch.float64)
+    torch.testing.assert_close(trilinear_smooth(table, lattice, beyond)[0], trilinear(table, lattice, beyond)[0][:, 0])
+    assert trilinear_smooth(table, lattice, beyond)[1][0, 0] == 0
+
+    def both(table: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        return trilinear_smooth(table, lattice, places)
+
+    inputs = (table.requires_grad_(), places.requires_grad_())
+    assert torch.autograd.gradcheck(both, inputs)
+    assert torch.autograd.gradgradcheck(both, inputs)
