@@ -293,3 +293,20 @@ def _damaged(folder: Path, found: str) -> BadAvatar:
     return BadAvatar(
         f"avatar {folder.name} is damaged", found=found, do="Copy it again from where it is intact, or train it again"
     )
+
+
+def iterations_of(document: Mapping[str, Any]) -> int:
+    """How many steps made an avatar, from its avatar.json; an edited one: its parent's and those of its edit."""
+
+    def count(value: Any) -> int:
+        return int(value) if isinstance(value, int | float) else 0
+
+    edit = document.get("edit")
+    if isinstance(edit, dict):
+        parent, settings = edit.get("parent"), edit.get("settings")
+        before = count(parent.get("iterations")) if isinstance(parent, dict) else 0
+        return before + count(settings.get("iterations") if isinstance(settings, dict) else 0)
+    training = document["training"]
+    metrics, origin = training.get("metrics"), document.get("provenance")
+    trained = count(training.get("steps")) or count(metrics.get("images") if isinstance(metrics, dict) else 0)
+    return trained or count(origin.get("iteration") if isinstance(origin, dict) else 0)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from backend.cli_chosen import prepare_device
@@ -41,7 +42,17 @@ PUBLISHED_ADVERSARY = {
     "edit.weights.adversarial": "0.01",
     "edit.rates.discriminator": "0.0001",
 }
-IGNORED = ("--eval", "--bind_to_mesh", "--fix_gs_number", "--use_densify", "--white_background")
+IGNORED = (
+    "--eval",
+    "--bind_to_mesh",
+    "--fix_gs_number",
+    "--use_densify",
+    "--white_background",
+    "--use_mouth_loss",
+    "--use_mouth_mask",
+    "--filter_close_mouth_mask",
+)
+"""Of the original: said to do nothing there, or what is always done here."""
 
 
 def add_edit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -83,6 +94,9 @@ def add_edit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add("--use_grad_mask_alphaT", action="store_true", help="steps by how much is seen: edit.wabe=mask")
     add("--use_gan", action="store_true", help="the adversarial term as published: edit.adversary=edits")
     add("--use_in2nssim", action="store_true", help="structure takes LPIPS' place in the last tenth")
+    add("--edit_mask_dir", type=Path, metavar="DIR", help="only what is white in these masks, named as pictures of -s")
+    add("--using_mask_continue", action="store_true", help="that --edit_mask_dir is meant (nothing else to say here)")
+    add("--training_cano_only", action="store_true", help="edit views of the avatar at rest alone")
     add("--not_finetune_flame_params", action="store_true", help="accepted; edits never change motions")
     for name in IGNORED:
         add(name, action="store_true", help=argparse.SUPPRESS)
@@ -94,7 +108,6 @@ def add_edit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def edit(arguments: argparse.Namespace) -> int:
     """Edit, follow the progress, print the new avatar's id and the report."""
     console = Console()
-    from avatars.text_edit.gates import read_weights
     from avatars.text_edit.run import check_edit, edit_config
     from avatars.text_edit.run import edit as run
 
@@ -102,19 +115,20 @@ def edit(arguments: argparse.Namespace) -> int:
     device = prepare_device(arguments.device)
     parent = parent_of(arguments, home, device, console)
     config = edit_config(values_of(arguments), arguments.preset)
-    weights = read_weights(arguments.weights) if arguments.weights else None
-    check_edit(config, parent, arguments.capture, weights)
+    weights = painted_weights(arguments, parent)
+    capture = "" if arguments.training_cano_only else arguments.capture
+    check_edit(config, parent, capture, weights)
     name = arguments.name or f"{parent.name.removesuffix(SUFFIX)} {arguments.prompt}"[:60].strip()
     name = name if arguments.name else re.sub(r"[/\\:*?<>|\"\x00-\x1f]", " ", name)
     check_name(name)
-    folder = job_folder(home, name, parent, config, arguments)
+    folder = job_folder(home, name, parent, config, capture, weights)
     if arguments.again:
         shutil.rmtree(folder, ignore_errors=True)
     with training_progress(console) as (progress, task), first_interrupt("Pausing …") as interrupted:
         result = run(
             config,
             parent,
-            arguments.capture,
+            capture,
             folder,
             name=name,
             device=device,
@@ -149,6 +163,7 @@ def values_of(arguments: argparse.Namespace) -> dict[str, str]:
     values |= {"wabe": "mask"} if arguments.use_grad_mask_alphaT else {}
     values |= PUBLISHED_ADVERSARY if arguments.use_gan else {}
     values |= {"edit.late_structure": "0.9"} if arguments.use_in2nssim else {}
+    values |= {"edit.instants": "1"} if arguments.training_cano_only else {}
     if arguments.iterations is not None:
         steps = arguments.iterations - begun_at(arguments.start_checkpoint)
         if steps < 1:
@@ -197,15 +212,36 @@ def parent_of(arguments: argparse.Namespace, home: Home, device: str, console: C
     return Library(home.library).path(avatar_id)
 
 
-def job_folder(home: Home, name: str, parent: Path, config: TrainConfig, arguments: argparse.Namespace) -> Path:
+def painted_weights(arguments: argparse.Namespace, parent: Path) -> NDArray[np.float32] | None:
+    """How much each vertex of the avatar's mesh may change, painted or drawn; None for all. Raises BadConfig."""
+    if arguments.edit_mask_dir is None:
+        if arguments.using_mask_continue:
+            raise BadConfig("--using_mask_continue needs masks", do="Name their folder with --edit_mask_dir")
+        from avatars.text_edit.gates import read_weights
+
+        return read_weights(arguments.weights) if arguments.weights else None
+    if arguments.weights or not arguments.capture:
+        raise BadConfig("--edit_mask_dir needs -s, whose pictures its masks are named as, and no --weights")
+    from avatars.avatar_folder import load_avatar
+    from avatars.captures.opening import open_capture
+    from avatars.text_edit.drawn import drawn_weights
+    from avatars.text_edit.run import check_fits
+
+    capture = open_capture(arguments.capture)
+    check_fits(parent, capture)
+    return drawn_weights(load_avatar(parent), capture, arguments.edit_mask_dir.expanduser())
+
+
+def job_folder(
+    home: Home, name: str, parent: Path, config: TrainConfig, capture: str, weights: NDArray[np.float32] | None
+) -> Path:
     """Where the run keeps its things: the same for the same edit of the same avatar."""
     from avatars.avatar_folder import avatar_digest
-    from avatars.files import sha256_of
 
-    painted = sha256_of(arguments.weights) if arguments.weights else ""
+    painted = "" if weights is None else hashlib.sha256(weights.tobytes()).hexdigest()
     values = dataclasses.asdict(config)
     values.pop("reporting")
-    content = json.dumps([name, avatar_digest(parent), arguments.capture, painted, values], sort_keys=True)
+    content = json.dumps([name, avatar_digest(parent), capture, painted, values], sort_keys=True)
     key = hashlib.sha256(content.encode()).hexdigest()[:16]
     return home.jobs / f"edit-{re.sub(r'[^A-Za-z0-9_-]+', '_', name)[:40]}-{key}"
 

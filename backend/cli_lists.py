@@ -86,7 +86,7 @@ def change_jobs(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([dataclasses.asdict(job) for job in jobs], indent=1))
         return 0
-    table = Table("id", "name", "state", "step", "speed", "avatar", "message")
+    table = Table("id", "kind", "name", "state", "step", "speed", "avatar", "message")
     for job in jobs:
         table.add_row(*_row(job))
     Console().print(table if jobs else "There are no jobs.")
@@ -96,4 +96,4 @@ def change_jobs(arguments: argparse.Namespace) -> int:
 def _row(job: JobInfo) -> tuple[Any, ...]:
     steps = f"{job.step}/{job.steps}" if job.steps else ""
     speed = f"{job.images_per_s:.1f} images/s" if job.images_per_s else ""
-    return job.job_id, job.name, job.state, steps, speed, job.avatar_id, job.message
+    return job.job_id, job.kind, job.name, job.state, steps, speed, job.avatar_id, job.message

@@ -22,7 +22,7 @@ from backend.home import Home
 from backend.library import Library
 from backend.online_jobs import AUTOSAVE, RESULT
 from backend.online_run import default_preset, live_id, live_summary, open_source, told
-from backend.render_worker import answer, render_failure
+from backend.render_worker import answer, failed_at
 from backend.rendering import Studio
 from backend.worker_link import WorkerLink, join_server, worker_parser
 from shared import __version__, messages
@@ -134,7 +134,7 @@ class LiveJob:
                 reply = Failure.of(error)
             except Exception as error:
                 log.exception("failed at %s", type(message).__name__)
-                reply = render_failure(error, f"jobs/{self.asked.key}/worker.log")
+                reply = failed_at(message, error, f"jobs/{self.asked.key}/worker.log")
             self.link.send(reply, request_id)
 
     def _obey(self, action: str) -> None:

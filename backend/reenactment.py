@@ -71,7 +71,7 @@ def open_model(text: str, library: Path, iteration: int, output: Path | None, de
     iteration: -1 takes the newest. Results go beside the model where it is a folder of results, else into
     output/NAME. Raises BadAvatar, BadConfig, NotFound.
     """
-    from avatars.avatar_folder import load_avatar, read_description
+    from avatars.avatar_folder import iterations_of, load_avatar, read_description
 
     path = Path(text).expanduser()
     if (path / CLOUDS).is_dir() or (path / CLOUD).is_file():
@@ -102,20 +102,6 @@ def open_model(text: str, library: Path, iteration: int, output: Path | None, de
         iterations_of(document),
         capture or _embedded(document),
     )
-
-
-def iterations_of(document: Mapping[str, Any]) -> int:
-    """How many steps made an avatar: its training's, and those of its edit where it is an edited version."""
-
-    def count(value: Any) -> int:
-        return int(value) if isinstance(value, int | float) else 0
-
-    training = document["training"]
-    metrics = training.get("metrics")
-    trained = count(training.get("steps")) or count(metrics.get("images") if isinstance(metrics, dict) else 0)
-    edit = document.get("edit")
-    settings = edit.get("settings") if isinstance(edit, dict) else None
-    return trained + count(settings.get("iterations") if isinstance(settings, dict) else 0)
 
 
 def _settings(path: Path) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -123,7 +124,7 @@ def main() -> int:
             link.send(Failure.of(error), envelope.request_id)
         except Exception as error:
             log.exception("failed at %s", type(envelope.message).__name__)
-            link.send(render_failure(error, "logs/render.log"), envelope.request_id)
+            link.send(failed_at(envelope.message, error, "logs/render.log"), envelope.request_id)
             if device.startswith("cuda") and "CUDA" in str(error) and "out of memory" not in str(error):
                 link.close()
                 return BROKEN_DEVICE_EXIT  # a CUDA context does not recover from such errors; a new process does
@@ -149,13 +150,29 @@ def _open_newest_template(library: Library) -> None:
             TemplateReference.from_json(read_description(newest)["template"]).open()
 
 
-def render_failure(error: Exception, log_name: str) -> Failure:
-    """What to answer where rendering raised what nobody foresaw. log_name: where the rest is, in the data folder."""
+FAILED: Mapping[type, str] = {
+    messages.RenderRequest: "The picture could not be rendered",
+    messages.PoseGaussians: "The avatar could not be posed",
+    messages.GetAvatar: "The avatar could not be opened",
+    messages.GetMotion: "The motion could not be read",
+    messages.ListPresets: "The presets could not be listed",
+    messages.StartTraining: "The training could not be checked, so it was not begun",
+    messages.StartOnline: "The live training could not be checked, so it was not begun",
+    ListEditors: "The editors could not be listed",
+    StartEdit: "The edit could not be checked, so it was not begun",
+}
+"""What went wrong where something broke that nobody foresaw, by what was asked."""
+
+
+def failed_at(message: Any, error: Exception, log_name: str) -> Failure:
+    """What to answer where a request broke something that nobody foresaw. log_name: where the rest is told."""
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     do = f"Look into {log_name} of the data folder"
     if "out of memory" in first_line or isinstance(error, MemoryError):
-        do = "Ask for a smaller picture, or close what else uses the memory"
-    return Failure.of(WorkerFailed("The picture could not be rendered", found=first_line, do=do))
+        drawn = isinstance(message, messages.RenderRequest)
+        do = "Ask for a smaller picture, or close what else uses the memory" if drawn else "Close what uses the memory"
+    what = FAILED.get(type(message), f"{type(message).__name__} could not be answered")
+    return Failure.of(WorkerFailed(what, found=first_line, do=do))
 
 
 if __name__ == "__main__":

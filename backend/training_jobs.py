@@ -206,7 +206,7 @@ class TrainingJobs(JobTable):
         if self._told_end_at_s is not None:
             self._running = ""
             return
-        failure = worker.failure("training")
+        failure = worker.failure("editing" if record.kind == "edit" else "training")
         log.error("job %s: %s", record.job_id, failure)
         self._live.pop(record.job_id, None)
         if self._wanted == "cancel":

@@ -177,7 +177,10 @@ def _gaussian_avatars(path: Path, flame_param: Path | None, template: str, mean_
     offset = None if params is None else offset_for(params, reference.open(), path)
     head = import_point_cloud(splats, face, reference, offset)
     provenance: dict[str, Any] = {"imported_from": "GaussianAvatars", "file": path.name, "sha256": sha256_of(path)}
-    root = path.parent.parent.parent if path.parent.name.startswith("iteration_") else path.parent
+    root, number = path.parent, path.parent.name.removeprefix("iteration_")
+    if number != path.parent.name:
+        root = path.parent.parent.parent
+        provenance |= {"iteration": int(number)} if number.isdigit() else {}
     if (root / ARGUMENTS).is_file():
         options = read_cfg_args(root / ARGUMENTS)
         provenance["options"] = {key: value for key, value in options.items() if isinstance(value, bool | int | float)}

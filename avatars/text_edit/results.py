@@ -16,7 +16,15 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from avatars.avatar import Avatar
-from avatars.avatar_folder import About, avatar_digest, load_avatar, read_description, save_avatar, shown_name
+from avatars.avatar_folder import (
+    About,
+    avatar_digest,
+    iterations_of,
+    load_avatar,
+    read_description,
+    save_avatar,
+    shown_name,
+)
 from avatars.captures.capture import Capture
 from avatars.evaluation.frames import Shot, over, render_shots
 from avatars.files import write_folder_atomically
@@ -31,7 +39,8 @@ if TYPE_CHECKING:
     from avatars.training.loop import Run
 
 SHEET_COLUMNS = 8
-SETTINGS_TOLD = ("wabe", "beta", "gate", "keep_mouth", "adversarial", "capture")
+NO_SETTINGS = ("prompt", "editor", "avatar", "parent", "weights_file")
+"""Parts of an edit that its note tells elsewhere, or that are paths of one machine."""
 
 
 def no_avatar(
@@ -46,23 +55,25 @@ def edit_note(run: Run) -> dict[str, Any]:
     edit = run.config.edit
     folder = Path(edit.avatar)
     parent = read_description(folder)
-    settings = dataclasses.asdict(edit.settings)
-    seed = settings.pop("seed")
-    region = settings.pop("region")
-    return {
+    editor = getattr(run.trainer, "editor", None)
+    found = getattr(editor, "found", None)  # of diffusion editors: whose own numbers stand where settings said 0
+    told = dataclasses.asdict(edit if found is None else dataclasses.replace(edit, settings=editor.settings))
+    settings = {name: value for name, value in told.items() if name not in NO_SETTINGS}
+    settings |= settings.pop("settings")
+    note = {
         "parent": {
             "digest": avatar_digest(folder),
             "avatar_id": folder.name.removesuffix(".avatar"),
             "name": shown_name(folder, parent),
+            "iterations": iterations_of(parent),
         },
         "prompt": edit.prompt,
         "editor": edit.editor,
-        "seed": seed,
-        "settings": settings
-        | {"region": region, "painted": bool(edit.weights_file), "iterations": run.config.schedule.images}
-        | {name: getattr(edit, name) for name in SETTINGS_TOLD},
+        "seed": settings.pop("seed"),
+        "settings": settings | {"painted": bool(edit.weights_file), "iterations": run.config.schedule.images},
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    return note if found is None else note | {"weights": {"model": found.name, "licence": found.licence}}
 
 
 def write_edit(

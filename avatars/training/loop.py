@@ -19,7 +19,7 @@ from torch import Tensor
 from avatars.captures.capture import Capture
 from avatars.methods import find_method, find_trainer
 from avatars.training.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
-from avatars.training.config import TrainConfig
+from avatars.training.config import EDIT, TrainConfig
 from avatars.training.data import Pictures, load_pictures
 from avatars.training.evaluation import Curves, curve_subset, measure, picture
 from avatars.training.optimiser import Optimiser
@@ -221,11 +221,12 @@ class Run:
         if every.curve_points and self.curves.due(at, self.config.schedule.images / every.curve_points):
             psnr = measure(self.trainer, self.held_out, self.watched, ("psnr_db",))["psnr_db"]
             self.curves.add_psnr(self.images, self.seconds, float(np.mean(psnr)))
+        doing = "Editing" if self.config.method == EDIT else "Training"
         if now - self.previewed >= every.preview_s:
             self.previewed = time.monotonic()
-            self.tell("Training", preview=self.preview())
+            self.tell(doing, preview=self.preview())
         elif now - self.told >= every.event_s:
-            self.tell("Training")
+            self.tell(doing)
 
     def preview(self) -> NDArray[np.uint8]:
         """[H, W, 3] uint8: the model beside the ground truth, on the first watched held-out picture.

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backend import training_jobs
 from backend.edit_requests import REQUEST, WEIGHTS, check_request, read_request
 from backend.edit_run import edit_values, pinned_avatar
 from backend.jobs import JobRecord, Journal
 from backend.library import Library
+from backend.render_worker import failed_at
 from backend.training_jobs import TrainingJobs
-from shared.edit_messages import StartEdit
-from shared.errors import BadAvatar, BadMessage, EnvironmentFailed
-from shared.messages import ChangeJob, JobInfo, StartTraining
+from shared.edit_messages import ListEditors, StartEdit
+from shared.errors import BadAvatar, BadMessage, EnvironmentFailed, WorkerFailed
+from shared.messages import ChangeJob, GetAvatar, JobInfo, StartTraining
 from tests.shared.samples import same
 from tests.tiny import tiny_avatar
 
@@ -34,9 +36,19 @@ class Process:
 
     def __init__(self, record: JobRecord) -> None:
         self.record, self.process, self.told = record, self._Child(), []
+        self.status: int | None = None
 
-    def ended(self) -> None:
-        """It runs."""
+    def ended(self) -> int | None:
+        """Its exit status, None while it runs."""
+        return self.status
+
+    def failure(self, doing: str) -> WorkerFailed:
+        """What is told of its end."""
+        return WorkerFailed(f"The worker process stopped while {doing}", found=f"status {self.status}")
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        return "its log is empty"
 
     def stop(self) -> None:
         """Nothing to stop."""
@@ -82,6 +94,33 @@ def test_an_edit_waits_its_turn_and_its_worker_is_told_what_was_asked(tmp_path: 
     assert again.active()
     again.received(JobInfo(info.job_id, "edit", "Anna, bronze", "done", avatar_id="anna_bronze"))
     assert again.info(info.job_id).avatar_id == "anna_bronze"
+
+
+def test_an_edit_that_crashes_is_told_as_an_edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_jobs, "RESTART_AFTER_S", ())
+    begun: list[Process] = []
+    jobs = table(tmp_path, begun)
+    job = jobs.start(asked())
+    jobs.tick()
+    begun[0].status = -9
+    jobs.tick()
+    assert jobs.info(job.job_id).state == "failed"
+    assert "stopped while editing" in jobs.info(job.job_id).message
+
+
+def test_what_breaks_unforeseen_is_told_as_what_was_asked_for() -> None:
+    broken = IndexError("list index out of range")
+    for message, said in (
+        (asked(), "The edit could not be checked, so it was not begun"),
+        (StartTraining("t", "Anna", "demo_head", "demo_cpu"), "The training could not be checked"),
+        (ListEditors(), "The editors could not be listed"),
+        (GetAvatar("anna"), "The avatar could not be opened"),
+    ):
+        told = str(failed_at(message, broken, "logs/render.log").error())
+        assert told.startswith(said)
+        assert "list index out of range" in told
+        assert "picture" not in told
+        assert "smaller" not in str(failed_at(message, MemoryError(), "logs/render.log").error())
 
 
 def test_a_damaged_request_fails_in_one_sentence(tmp_path: Path) -> None:

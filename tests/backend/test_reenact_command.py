@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from avatars.avatar_folder import About, load_avatar, save_avatar
+from avatars.avatar_folder import About, load_avatar, read_description, save_avatar
 from avatars.captures.opening import open_capture
 from avatars.evaluation.frames import Shot, render_shots
 from avatars.formats.flame_params import motion_of, read_flame_params
@@ -24,10 +25,11 @@ from avatars.rgb_head.sources import capture_source
 from avatars.templates.opening import reference_of
 from backend.cli import main
 from shared.types import Motion
-from tests.avatars.formats.gaussian_avatars_files import write_model_folder
+from tests.avatars.formats.gaussian_avatars_files import person_cloud, write_model_folder
 from tests.flame_installed import flame_home
 from tests.nersemble_files import write_nersemble
 from tests.tiny import moving, tiny_capture, tiny_head
+from tests.tiny_editors import tiny_ip2p
 
 GAUSSIANS, FRAMES, SIZE = 300, 4, 32
 
@@ -180,3 +182,43 @@ def test_what_cannot_be_done_is_said(
     assert reenact("-m", "tiny", "--home", place / "home", "--output", tmp_path, *given) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert said in line
+
+
+def test_gaussian_avatars_person_is_edited_as_in_the_original_and_driven(
+    flame: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their checkpoint's folder in, a version of the library out, its mouth as it was, then another person's motion."""
+    pytest.importorskip("diffusers", reason='InstructPix2Pix needs "effigy[edit]"')
+    monkeypatch.setenv("EFFIGY_HOME", str(flame))  # commands with a --home of their own set it
+    reference = reference_of("flame2023_gaussian_avatars")
+    write_model_folder(tmp_path / "306", frames=2, cloud=person_cloud(reference.open(), every=4))
+    home, weights = tmp_path / "home", tiny_ip2p(tmp_path / "ip2p")
+    shutil.copytree(flame / "templates", home / "templates")
+    few = ("edit.orbit_cameras=2", "edit.instants=1", "edit.max_edit_views=2", "edit.edit_interval=3", "size_px=48")
+    few += ("schedule.sizes_px=[48]", "edit.settings.size_px=64", "edit.settings.steps=1", "schedule.batch=1")
+    words: tuple[object, ...] = ("train", "--use_in2n", "--text_prompt", "turn him into gold", "--model", weights)
+    words += ("--start_checkpoint", tmp_path / "306/chkpnt600000.pth", "--iterations", 600_003, "--interval", 3)
+    words += ("--use_grad_mask", "--use_in2nssim", "--eval", "--bind_to_mesh", "--name", "golden")
+    words += ("--home", home, "--device", "cpu", "--preset", "edit_cpu", "--no-video")
+    assert main([*map(str, words), *(word for one in few for word in ("--set", one))]) == 0
+    folder = home / "library/golden.avatar"
+    note = read_description(folder)["edit"]
+    assert (note["prompt"], note["editor"], note["parent"]["avatar_id"]) == (
+        "turn him into gold",
+        "ip2p",
+        "306_original",
+    )
+    assert (note["settings"]["wabe"], note["settings"]["iterations"]) == ("hard_mask", 3)
+    assert (note["settings"]["steps"], note["settings"]["text_guidance"]) == (1, 7.5), "what the model was told"
+    assert note["weights"] == {"model": "ip2p", "licence": "mit"}
+    before, after = (load_avatar(home / f"library/{name}.avatar").model for name in ("306_original", "golden"))
+    teeth = torch.from_numpy(before.faces() >= 9976)
+    moved = (after.sh - before.sh).abs().amax((1, 2))
+    assert moved[~teeth].max() > 0.005
+    assert not moved[teeth].any()
+    assert torch.equal(after.binding.face, before.binding.face)
+    truth = write_nersemble(tmp_path, reference, frames=1, cameras=(3, 8), size=(48, 64))
+    assert reenact("-m", "golden", "--home", home, "-t", truth.union, "--no_video", "--output", tmp_path / "out") == 0
+    seen = pictures(tmp_path / "out" / truth.union.name / "ours_600003/renders")
+    assert len(seen) == len(open_capture(truth.union).images)
+    assert 0.1 < (seen.min(-1) < 250).mean() < 0.9, "a person before white"

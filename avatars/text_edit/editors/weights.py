@@ -97,6 +97,12 @@ class Found:
     kind: str
     licence: str
 
+    @property
+    def name(self) -> str:
+        """The model's name on the hub, or that of its folder."""
+        held = re.fullmatch(r"models--([\w.-]+?)--([\w.-]+)", self.folder.parent.parent.name)
+        return "/".join(held.groups()) if held and self.folder.parent.name == "snapshots" else self.folder.name
+
 
 def hub_cache() -> Path:
     """Where the hub's libraries keep what they have downloaded (HF_HUB_CACHE, HF_HOME, else the home folder)."""

@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avatars.templates.template import template_triangles
+from shared.template import TemplateArrays
+from tests.flame_head import LIP_RING_LOWER, LIP_RING_UPPER
+
 FACES = 10144
+SH0 = 0.28209479177387814
 
 
 def random_cloud(count: int, degree: int, seed: int = 0) -> dict[str, NDArray[np.float32]]:
@@ -32,6 +37,29 @@ def random_cloud(count: int, degree: int, seed: int = 0) -> dict[str, NDArray[np
     return fields
 
 
+def person_cloud(arrays: TemplateArrays, every: int = 1) -> dict[str, NDArray[np.float32]]:
+    """A flat Gaussian on every so manieth face of FLAME with teeth, in skin, hair, lips, eyes and teeth's colours."""
+    face = np.arange(0, FACES, every)
+    triangles = template_triangles(arrays)[0][face]
+    centre = arrays.vertices[triangles].mean(1)
+    eyes = arrays.weights[triangles][:, :, 3:].sum((1, 2)) > 1.5
+    ring = np.isin(triangles, [*LIP_RING_UPPER, *LIP_RING_LOWER]).any(1)
+    top, low = arrays.vertices[:5023, 2].max(), arrays.vertices[:5023, 2].min()
+    hair = centre[:, 2] > top - (0.12 + 0.45 * (centre[:, 1] > 0.02)) * (top - low)
+    colours = np.tile(np.array((0.80, 0.60, 0.50)), (len(triangles), 1))
+    for where, colour in ((hair, (0.22, 0.14, 0.09)), (ring, (0.75, 0.25, 0.25)), (eyes, (0.92, 0.95, 1.0))):
+        colours[where] = colour
+    colours[face >= 9976] = (0.95, 0.93, 0.85)
+    count = len(triangles)
+    fields = {name: np.zeros(count) for name in ("x", "y", "z", "nx", "ny", "nz")}
+    fields |= {f"f_dc_{channel}": (colours[:, channel] - 0.5) / SH0 for channel in range(3)}
+    fields["opacity"] = np.full(count, 3.0)
+    fields |= {f"scale_{axis}": np.full(count, np.log((0.45, 0.04, 0.45)[axis] * every**0.5)) for axis in range(3)}
+    fields |= {f"rot_{axis}": np.full(count, float(axis == 0)) for axis in range(4)}
+    fields["binding_0"] = face
+    return {name: value.astype(np.float32) for name, value in fields.items()}
+
+
 def flame_param(frames: int, seed: int = 1) -> dict[str, NDArray[np.float32]]:
     """The arrays of a flame_param.npz of a person who moves."""
     generator = np.random.default_rng(seed)
@@ -52,11 +80,17 @@ def flame_param(frames: int, seed: int = 1) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def write_model_folder(folder: Path, count: int = 300, degree: int = 3, frames: int = 4) -> dict[str, Any]:
-    """A whole model folder with two saved iterations; what is in the later one."""
+def write_model_folder(
+    folder: Path,
+    count: int = 300,
+    degree: int = 3,
+    frames: int = 4,
+    cloud: dict[str, NDArray[np.float32]] | None = None,
+) -> dict[str, Any]:
+    """A whole model folder with two saved iterations; what is in the later one. cloud: instead of random numbers."""
     from tests.avatars.formats.rgbavatar_files import write_fields
 
-    cloud, params = random_cloud(count, degree), flame_param(frames)
+    cloud, params = random_cloud(count, degree) if cloud is None else cloud, flame_param(frames)
     for iteration, fields in ((30000, random_cloud(7, 0, 5)), (600000, cloud)):
         inner = folder / "point_cloud" / f"iteration_{iteration}"
         inner.mkdir(parents=True)

@@ -221,6 +221,7 @@ def test_weights_come_from_a_folder_the_variable_or_a_filled_cache(
     shutil.copytree(ip2p_folder, base / "snapshots" / "abcdef12")
     for asked in ("", "timbrooks/instruct-pix2pix"):
         assert find_weights("ip2p", asked).folder == base / "snapshots" / "abcdef12"
+        assert find_weights("ip2p", asked).name == "timbrooks/instruct-pix2pix"
     facts = {fact.name: fact for fact in editor_facts()}
     assert set(facts) == {"built_in", *MODELS}
     assert facts["ip2p"].installed

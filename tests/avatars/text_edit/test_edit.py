@@ -74,12 +74,16 @@ def test_the_avatar_follows_the_edit_and_remembers_it(parent: Path, tmp_path: Pa
     assert moved[inside].abs().mean() < 0.1 * moved[skin].abs().mean()
     assert torch.equal(new.colour_deltas, old.colour_deltas)
     note = read_description(result.avatar_folder)["edit"]
-    assert note["parent"] == {"digest": digest, "avatar_id": "tiny", "name": "tiny"}
+    assert note["parent"] == {"digest": digest, "avatar_id": "tiny", "name": "tiny", "iterations": 0}
     assert (note["prompt"], note["editor"], note["seed"]) == ("red", "redder", 1)
-    assert note["settings"]["adversarial"] is True
+    for group in ("rates", "weights"):
+        assert note["settings"][group] == dataclasses.asdict(getattr(config.edit, group)), "all that decided it"
+    for name in ("adversarial", "wabe", "noise_high", "edit_interval", "adversarial_from", "max_edit_views"):
+        assert note["settings"][name] == getattr(config.edit, name)
     assert avatar_digest(parent) == digest
     shown = [event.preview for event in events if event.preview is not None]
     assert shown[-1].shape == (48, 144, 3)
+    assert {event.message for event in events} & {"Editing", "Training"} == {"Editing"}
     assert "adversarial" in json.dumps([dict(event.losses) for event in events])
     for name in ("contact_sheet.png", "edited_view.png", "loss.png", "metrics.json"):
         assert (result.report_folder / name).is_file()
