@@ -47,7 +47,7 @@ class ParitySampling:
     box_m: float = 0.06
     neighbours: int = 10
     iterations: int = 3
-    chunk: int = 1 << 16
+    chunk: int = 1 << 18
 
 
 @dataclass(frozen=True)
