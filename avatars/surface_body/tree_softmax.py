@@ -24,7 +24,10 @@ class TreeSoftmax(nn.Module):
     """
 
     above: Tensor
+    passing: Tensor
+    gates: Tensor
     alone: Tensor
+    forked: Tensor
 
     def __init__(self, parents: Sequence[int]) -> None:
         super().__init__()
@@ -37,7 +40,8 @@ class TreeSoftmax(nn.Module):
             )
         children = [[joint for joint in range(count) if parents[joint] == parent] for parent in range(count)]
         self.outputs = count
-        self.branches: list[tuple[int, list[int]]] = []
+        self.branches: list[tuple[int, slice]] = []
+        forked: list[int] = []
         gate_of: list[int] = []
         for joint, those in enumerate(children):
             gate = those[0] if len(those) == 1 else joint
@@ -45,12 +49,17 @@ class TreeSoftmax(nn.Module):
                 gate, self.outputs = self.outputs, self.outputs + 1
             gate_of.append(gate if those else -1)
             if len(those) > 1:
-                self.branches.append((gate, those))
+                self.branches.append((gate, slice(len(forked), len(forked) + len(those))))
+                forked += those
         self.count = count
-        self.passing = [joint for joint in range(count) if children[joint]]
-        self.gates = [gate_of[joint] for joint in self.passing]
-        alone = [those[0] for those in children if len(those) == 1]
-        self.register_buffer("alone", torch.tensor(alone, dtype=torch.int64), persistent=False)
+        passing = [joint for joint in range(count) if children[joint]]
+        for name, rows in (
+            ("passing", passing),
+            ("gates", [gate_of[joint] for joint in passing]),
+            ("alone", [those[0] for those in children if len(those) == 1]),
+            ("forked", forked),
+        ):
+            self.register_buffer(name, torch.tensor(rows, dtype=torch.int64), persistent=False)
         above = torch.zeros(count, count)
         for joint in range(count):
             above[joint, joint] = 1
@@ -61,14 +70,16 @@ class TreeSoftmax(nn.Module):
     def forward(self, numbers: Tensor) -> Tensor:
         """Weights [P, J] of numbers [P, outputs], by sums of logarithms from the root on."""
         passed = numbers.new_zeros(len(numbers), self.count)
-        passed = passed.index_copy(1, self.alone, logsigmoid(numbers[:, self.alone]))
-        for gate, members in self.branches:
-            those = torch.tensor(members, device=numbers.device)
-            share = logsigmoid(numbers[:, gate, None]) + torch.log_softmax(numbers[:, those], -1)
-            passed = passed.index_copy(1, those, share)
+        passed = passed.index_copy(1, self.alone, logsigmoid(numbers.index_select(1, self.alone)))
+        if self.branches:
+            children = numbers.index_select(1, self.forked)
+            shares = [
+                logsigmoid(numbers[:, gate, None]) + torch.log_softmax(children[:, those], -1)
+                for gate, those in self.branches
+            ]
+            passed = passed.index_copy(1, self.forked, torch.cat(shares, 1))
         kept = torch.zeros_like(passed)
-        passing = torch.tensor(self.passing, dtype=torch.int64, device=numbers.device)
-        kept = kept.index_copy(1, passing, logsigmoid(-numbers[:, self.gates]))
+        kept = kept.index_copy(1, self.passing, logsigmoid(-numbers.index_select(1, self.gates)))
         return (passed @ self.above.T.to(passed) + kept).exp()
 
 
