@@ -121,7 +121,7 @@ class SurfaceTrainer:
         self.avatar = SurfaceAvatar(
             self.model.body.person,
             mesh,
-            made.kept(used),
+            made.kept(slice(used)),
             motion[self.capture.images[self.capture.split("train")[0]].frame],
             field=field_tensors(self.model) if kept else None,
             field_description=field_description(self.model) if kept else None,
