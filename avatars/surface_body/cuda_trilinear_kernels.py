@@ -41,18 +41,19 @@ def forward(
         y = tl.zeros((BLOCK,), tl.float32)
         z = tl.zeros((BLOCK,), tl.float32)
         for corner in tl.static_range(8):
-            a: tl.constexpr = corner % 2
-            b: tl.constexpr = (corner // 2) % 2
-            d: tl.constexpr = corner // 4
-            wx = u if a == 1 else 1.0 - u
-            wy = v if b == 1 else 1.0 - v
-            wz = w if d == 1 else 1.0 - w
-            value = tl.load(table + (first + (d * ny + b) * nx + a) * C + c, mask=live, other=0.0)
+            wx = u if corner % 2 == 1 else 1.0 - u
+            wy = v if (corner // 2) % 2 == 1 else 1.0 - v
+            wz = w if corner // 4 == 1 else 1.0 - w
+            value = tl.load(
+                table + (first + ((corner // 4) * ny + (corner // 2) % 2) * nx + corner % 2) * C + c,
+                mask=live,
+                other=0.0,
+            )
             total += wx * wy * wz * value
             if SLOPES:
-                x += (wy * wz if a == 1 else -wy * wz) * value
-                y += (wx * wz if b == 1 else -wx * wz) * value
-                z += (wx * wy if d == 1 else -wx * wy) * value
+                x += (wy * wz if corner % 2 == 1 else -wy * wz) * value
+                y += (wx * wz if (corner // 2) % 2 == 1 else -wx * wz) * value
+                z += (wx * wy if corner // 4 == 1 else -wx * wy) * value
         tl.store(found + at.to(tl.int64) * C + c, total, mask=live)
         if SLOPES:
             out = slopes + at.to(tl.int64) * 3 * C + c
@@ -79,13 +80,10 @@ def backward(
         asked = tl.load(by_found + at.to(tl.int64) * C + c, mask=live, other=0.0)
         some = live & (asked != 0.0)
         for corner in tl.static_range(8):
-            a: tl.constexpr = corner % 2
-            b: tl.constexpr = (corner // 2) % 2
-            d: tl.constexpr = corner // 4
-            wx = u if a == 1 else 1.0 - u
-            wy = v if b == 1 else 1.0 - v
-            wz = w if d == 1 else 1.0 - w
-            row = (first + (d * ny + b) * nx + a) * C + c
+            wx = u if corner % 2 == 1 else 1.0 - u
+            wy = v if (corner // 2) % 2 == 1 else 1.0 - v
+            wz = w if corner // 4 == 1 else 1.0 - w
+            row = (first + ((corner // 4) * ny + (corner // 2) % 2) * nx + corner % 2) * C + c
             tl.atomic_add(by_table + row, wx * wy * wz * asked, mask=some)
 
 
