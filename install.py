@@ -5,6 +5,7 @@
     python install.py test       the whole test suite
     python install.py addon      build the Blender extension; --blender PATH installs it there
     python install.py backend    run the server
+    python install.py tracker    what `effigy capture track` needs, made beforehand (else on first use)
     python install.py doctor     what works, what is missing, what to do about it
 
 Runs on any Python 3.10 or newer with nothing installed. Two environments are made, as on a user's machine: `.venv` for
@@ -328,6 +329,12 @@ def backend(arguments: argparse.Namespace, extra: list[str]) -> int:
     return run([backend_environment(), "-m", "backend", "serve", *extra])
 
 
+def tracker(arguments: argparse.Namespace, extra: list[str]) -> int:
+    """Make the face tracker's own environment, `.venv-tracker`."""
+    code = "from backend.tracker_environment import main; raise SystemExit(main())"
+    return run([backend_environment(), "-c", code, *extra])
+
+
 def doctor(arguments: argparse.Namespace, extra: list[str]) -> int:
     """Say what works without changing anything: what this script sees, then what the backend sees from inside."""
     rows = [
@@ -343,9 +350,9 @@ def doctor(arguments: argparse.Namespace, extra: list[str]) -> int:
     ]
     for name, found, do in rows:
         print(f"  {name:<24} {found}" + (f"  -> {do}" if found == "none" else ""))
-    for name in (".venv", ".venv-blender"):
+    for name, maker in ((".venv", "demo"), (".venv-blender", "demo"), (".venv-tracker", "tracker")):
         ready = (ROOT / name / ".effigy-stamp").exists()
-        print(f"  {name:<24} {'ready' if ready else 'not made yet  -> python install.py demo makes it'}")
+        print(f"  {name:<24} {'ready' if ready else f'not made yet  -> python install.py {maker} makes it'}")
     blender_python = interpreter(ROOT / ".venv-blender")
     if blender_python.exists():
         version = output_of([blender_python, "-c", BLENDER_PROBE])
@@ -354,7 +361,7 @@ def doctor(arguments: argparse.Namespace, extra: list[str]) -> int:
     return run([inside, "-m", "backend", "doctor", *extra]) if (ROOT / ".venv" / ".effigy-stamp").exists() else 0
 
 
-COMMANDS = {"demo": demo, "test": test, "addon": addon, "backend": backend, "doctor": doctor}
+COMMANDS = {"demo": demo, "test": test, "addon": addon, "backend": backend, "tracker": tracker, "doctor": doctor}
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ WITH_ALPHA = ("rgba", "bgra", "argb", "abgr", "yuva", "gbrap", "ya", "pal8")
 
 
 class VideoPictures:
-    """Decoded pictures of one file in order. kind: 'rgba' (4 channels) or 'gray' (1). Raises BadCapture."""
+    """Decoded pictures of one file in order. kind: "rgba" (4 channels), "rgb24" or "gray" (1). Raises BadCapture."""
 
     def __init__(self, path: Path, kind: str) -> None:
         try:
@@ -26,7 +26,7 @@ class VideoPictures:
             raise EnvironmentFailed(
                 "Reading videos needs the package imageio-ffmpeg", do="Install it: pip install imageio-ffmpeg"
             ) from error
-        self.path, self._channels = path, 4 if kind == "rgba" else 1
+        self.path, self._channels = path, {"rgba": 4, "rgb24": 3}.get(kind, 1)
         if not path.is_file():
             raise BadCapture(f"there is no video {path}")
         # ffmpeg's own VP9 and VP8 decoders leave alpha out; libvpx does not.
@@ -41,6 +41,7 @@ class VideoPictures:
             raise BadCapture(f"{path.name} is no video that ffmpeg can read", found=reason[:160]) from error
         self.size = int(about["size"][0]), int(about["size"][1])
         self.fps = float(about.get("fps") or 0.0)
+        self.duration_s = float(about.get("duration") or 0.0)
         self.pixel_format = str(about.get("pix_fmt", ""))
         self.has_alpha = self.pixel_format.startswith(WITH_ALPHA)
 

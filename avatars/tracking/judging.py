@@ -1,0 +1,112 @@
+"""Which pictures of a tracked clip can be learned from, and why the others cannot.
+
+A face mesh always answers with a face and never says how sure it is, so this looks at what it said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avatars.tracking.detections import Detections
+from avatars.tracking.fitting import ClipFit
+
+WIDEST_YAW_DEG = 50.0
+SECOND_FACE = 0.35
+BLURRED_SHARE = 0.25
+CUT_LEVEL, CUT_TIMES = 20.0, 6.0
+FAR_RESIDUAL_M, RESIDUAL_TIMES = 0.004, 2.2
+JUMP_FACES = 0.6
+REASONS: Mapping[str, str] = {
+    "no_face": "no face found",
+    "two_faces": "a second face of similar size",
+    "beside": "the face is cut off by the picture's edge",
+    "profile": f"the head is turned by more than {WIDEST_YAW_DEG:.0f} degrees",
+    "blur": "motion blur",
+    "misfit": "the landmarks do not fit a face (something before it, or the detector went astray)",
+}
+"""Why a picture is dropped, in the order they are asked."""
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """reason: [F] keys of `REASONS`, "" for pictures that are kept. yaw_deg, pitch_deg: [F] of the head towards the
+    camera; positive yaw shows its left side, positive pitch its top."""
+
+    reason: tuple[str, ...]
+    yaw_deg: NDArray[np.float64]
+    pitch_deg: NDArray[np.float64]
+
+    @property
+    def kept(self) -> NDArray[np.int64]:
+        """Rows of the pictures that are kept."""
+        return np.array([row for row, reason in enumerate(self.reason) if not reason], np.int64)
+
+
+def find_cuts(found: Detections) -> NDArray[np.bool_]:
+    """[F - 1] whether a picture shows another scene than the one before: the whole picture changes at once."""
+    if len(found) < 2:
+        return np.zeros(0, np.bool_)
+    change = np.abs(np.diff(found.thumbnail.astype(np.float64), axis=0)).mean((1, 2))
+    usual = np.median(change)
+    cut = (change > CUT_LEVEL) & (change > CUT_TIMES * usual)
+    both = found.seen[1:] & found.seen[:-1]
+    size = np.maximum(np.ptp(np.nan_to_num(found.landmarks), axis=1).max(1), 1e-6)
+    moved = np.linalg.norm(np.diff(np.nan_to_num(found.landmarks).mean(1), axis=0), axis=1) / size[1:]
+    result: NDArray[np.bool_] = cut | (both & (moved > JUMP_FACES))
+    return result
+
+
+def before_fit(found: Detections, size_px: tuple[int, int]) -> tuple[str, ...]:
+    """Reasons that need no fit, one for each picture, "" for none. size_px: width and height of the pictures."""
+    sharp = found.sharpness[found.seen]
+    blurred = BLURRED_SHARE * float(np.median(sharp)) if len(sharp) else 0.0
+    reasons = []
+    for row in range(len(found)):
+        points = found.landmarks[row]
+        if not found.seen[row]:
+            reasons.append("no_face")
+        elif found.second[row] > SECOND_FACE:
+            reasons.append("two_faces")
+        elif (points.min() < 0) or (points.max(0) > size_px).any():
+            reasons.append("beside")
+        elif found.sharpness[row] < blurred:
+            reasons.append("blur")
+        else:
+            reasons.append("")
+    return tuple(reasons)
+
+
+def judge(found: Detections, fit: ClipFit, size_px: tuple[int, int]) -> Verdict:
+    """The verdict over a fitted clip."""
+    facing = -fit.state.rotation[:, :, 1]
+    yaw = -np.degrees(np.arctan2(facing[:, 0], -facing[:, 2]))
+    pitch = np.degrees(np.arcsin(np.clip(facing[:, 1], -1, 1)))
+    reasons = list(before_fit(found, size_px))
+    usual = np.nanmedian(fit.residual_m)
+    for row, reason in enumerate(reasons):
+        if reason:
+            continue
+        if abs(yaw[row]) > WIDEST_YAW_DEG:
+            reasons[row] = "profile"
+        elif not fit.residual_m[row] < max(FAR_RESIDUAL_M, RESIDUAL_TIMES * usual):
+            reasons[row] = "misfit"
+    return Verdict(tuple(reasons), yaw, pitch)
+
+
+def stretches(numbers: NDArray[np.int64], reason: tuple[str, ...], step: int) -> list[dict[str, object]]:
+    """Dropped pictures as stretches: [{"from", "to" (numbers in the video), "pictures", "why"}]."""
+    found: list[dict[str, object]] = []
+    last = ("", -1)
+    for number, why in zip(numbers.tolist(), reason, strict=True):
+        if why:
+            if last == (why, number - step) and found:
+                found[-1]["to"] = number
+                found[-1]["pictures"] = int(str(found[-1]["pictures"])) + 1
+            else:
+                found.append({"from": number, "to": number, "pictures": 1, "why": REASONS[why]})
+        last = (why, number)
+    return found

@@ -1,0 +1,145 @@
+"""`capture track`: from an ordinary video to a capture that can be trained on."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from avatars.captures.check import CaptureCheck
+    from backend.tracking_run import TrackResult
+
+PICTURE = "report.png"
+STAGES = {"detect": "Finding the face", "fit": "Fitting the head", "cut out": "Cutting the person out"}
+
+
+def add_track(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = actions.add_parser(
+        "track",
+        help="make a capture of a video of a face, or of a folder of its pictures",
+        description="Finds the face, fits the template to the whole clip, cuts the person out and says what to film "
+        "again. Stopped with Ctrl-C or run again, it goes on where it was. docs/tracking.md",
+    )
+    parser.add_argument("video", type=Path, help="a video file, or a folder of numbered pictures")
+    parser.add_argument("--output", type=Path, help="capture folder to make (default: beside the video, its name)")
+    lens = parser.add_mutually_exclusive_group()
+    lens.add_argument("--focal-mm", type=float, help="lens in mm of a 36 mm wide picture (26: a phone's main camera)")
+    lens.add_argument("--focal-px", type=float, help="focal length in px of the video's pictures")
+    parser.add_argument("--step", type=int, default=1, help="only every so manieth picture (default 1)")
+    parser.add_argument("--size", type=int, default=512, help="longest side of the pictures stored, px (default 512)")
+    parser.add_argument("--subject", default="", help="who it is (default: the folder's name)")
+    parser.add_argument("--licence", default="not stated", help="carried into the avatar")
+    parser.add_argument("--json", action="store_true", help="the report as JSON on standard output instead of a table")
+    parser.set_defaults(run=track_command)
+
+
+def track_command(arguments: argparse.Namespace) -> int:
+    """Track with a progress bar; status 0: a capture was made and nothing of it is bad, 1: it was made, but is bad."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from backend.checking import check_and_report
+    from backend.clip_source import FULL_FRAME_MM, open_clip
+    from backend.detector import Detector
+    from backend.interrupts import first_interrupt
+    from backend.tracker_environment import make_tracker_environment
+    from backend.tracking_run import TRACKING, TrackSettings, track_clip
+    from shared.errors import BadCapture, BadConfig
+
+    path = arguments.video.expanduser()
+    if not path.exists():
+        raise BadCapture(f"there is no video {path}", do="Check the path")
+    for name in ("focal_mm", "focal_px"):
+        value = getattr(arguments, name)
+        if value is not None and not value > 0:
+            raise BadConfig(f"--{name.replace('_', '-')} must be positive", found=str(value))
+    source = open_clip(path, arguments.step)
+    output = (arguments.output or path.with_name(f"{path.stem}_capture")).expanduser()
+    focal_px = arguments.focal_px or 0.0
+    if arguments.focal_mm:
+        focal_px = arguments.focal_mm / FULL_FRAME_MM * max(source.size_px)
+    settings = TrackSettings(
+        subject=arguments.subject, licence=arguments.licence, focal_px=focal_px, size_px=arguments.size
+    )
+    console = Console(stderr=True)
+    python = make_tracker_environment(lambda text: console.print(f"{text} …"))
+    with first_interrupt("Stopping; run the same command to go on.") as asked, Progress(console=console) as bar:
+        tasks = {stage: bar.add_task(title, total=None, start=False) for stage, title in STAGES.items()}
+
+        def tell(stage: str, done: int, of: int) -> None:
+            bar.start_task(tasks[stage])
+            bar.update(tasks[stage], completed=done, total=of)
+
+        with Detector(python) as detector:
+            result = track_clip(source, output, detector, settings, tell, asked)
+    checked, _, _ = check_and_report(str(output), 8, output / TRACKING)
+    picture = write_picture(result, checked)
+    film_again = [*checked.coverage.missing, *(f.found for f in checked.findings if f.state == "bad")]
+    report = result.report | {"film_again": film_again, "state": checked.state(), "picture": str(picture)}
+    (output / TRACKING / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    if arguments.json:
+        print(json.dumps(report, indent=1))
+    else:
+        _show(report, output, picture)
+    return int(checked.state() == "bad")
+
+
+def write_picture(result: TrackResult, checked: CaptureCheck) -> Path:
+    """The report's picture: the template drawn over kept pictures, then dropped ones with the reason."""
+    from PIL import Image
+
+    from avatars.captures.overlay import sheet
+    from avatars.files import write_atomically
+    from avatars.tracking.judging import REASONS
+    from backend.tracking_run import TRACKING
+
+    reasons = dict(zip(result.detections.number.tolist(), result.verdict.reason, strict=True))
+    folder = result.folder / TRACKING
+    dropped = []
+    for path in sorted((folder / "dropped").glob("*.png")):
+        reason = reasons.get(int(path.stem), "")
+        if reason:
+            with Image.open(path) as image:
+                dropped.append((f"{int(path.stem)}: {REASONS[reason][:34]}", np.asarray(image.convert("RGB"))))
+    parts = [checked.sheet]
+    if dropped:
+        parts.append(sheet((), [("Dropped", dropped)]))
+    width = max(part.shape[1] for part in parts)
+    padded = [np.pad(part, ((0, 0), (0, width - part.shape[1]), (0, 0)), constant_values=24) for part in parts]
+    content = io.BytesIO()
+    Image.fromarray(np.concatenate(padded)).save(content, format="PNG")
+    write_atomically(folder / PICTURE, content.getvalue())
+    return folder / PICTURE
+
+
+def _show(report: dict[str, Any], output: Path, picture: Path) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("what", "value")
+    low, high = report["yaw_deg"]
+    table.add_row(
+        "pictures", f"{report['kept']} of {report['pictures']} kept: {report['train']} train, {report['test']} test"
+    )
+    for why, count in report["dropped"].items():
+        table.add_row("dropped", f"{count}: {escape(why)}")
+    for stretch in report["dropped_stretches"][:8]:
+        table.add_row("", f"{stretch['from']} to {stretch['to']}: {escape(stretch['why'])}")
+    if report["cuts_after"]:
+        table.add_row("cuts", "after " + ", ".join(map(str, report["cuts_after"][:8])))
+    table.add_row("focal length", f"{report['focal_px']:.0f} px ({escape(report['focal_from'])})")
+    table.add_row("head turns", f"{low:.0f} to {high:.0f} degrees sideways")
+    table.add_row("landmarks", f"{report['landmark_residual_mm']} mm from the fitted face (median)")
+    for sentence in report["film_again"]:
+        table.add_row("film again", escape(sentence))
+    console = Console()
+    console.print(table)
+    console.print(f"Look at it: {picture}", soft_wrap=True)
+    console.print(f"Train on it: effigy train --capture {output}", soft_wrap=True)

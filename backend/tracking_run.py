@@ -1,0 +1,318 @@
+"""From a video to a capture: detect, fit, judge, cut out, report. Each stage keeps what it made and can be resumed."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avatars.captures.capture import SPLITS
+from avatars.files import disk_failure, write_atomically
+from avatars.templates.opening import embedded_template, reference_of
+from avatars.tracking.correspondences import embedded_correspondences
+from avatars.tracking.detections import Detections
+from avatars.tracking.fitting import ClipFit, ClipFitter, FitSettings
+from avatars.tracking.judging import REASONS, Verdict, before_fit, find_cuts, judge, stretches
+from avatars.tracking.landmark_model import LandmarkModel
+from avatars.tracking.tracked_capture import (
+    Crop,
+    capture_files,
+    choose_crop,
+    splits,
+    template_shape,
+    tracked_motion,
+)
+from backend.clip_source import FULL_FRAME_MM, ClipSource
+from backend.detector import Detector
+from shared.errors import BadCapture, BadConfig, Cancelled
+
+CHUNK = 64
+FEWEST = 10
+MOST_EXAMPLES, EXAMPLE_PX = 6, 256
+USUAL_35MM = 32.0
+"""A phone's main camera when it films: 26 mm, less the margin that its steadying cuts off."""
+TRACKING, SOURCE, REPORT = "tracking", "source.json", "report.json"
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class TrackSettings:
+    """How a clip becomes a capture. focal_px: 0 for what the file says, else a guess. size_px: longest side stored.
+    identity_modes: shape of the head from landmarks, which are poor at it. Names go into the capture."""
+
+    name: str = ""
+    subject: str = ""
+    licence: str = "not stated"
+    focal_px: float = 0.0
+    size_px: int = 512
+    identity_modes: int = 8
+    webp_quality: int = 92
+    fit: FitSettings = field(default_factory=FitSettings)
+
+
+@dataclass(frozen=True, eq=False)
+class TrackResult:
+    """What a run left. detections, fit and verdict are of all pictures of the clip, kept or not."""
+
+    folder: Path
+    report: dict[str, Any]
+    detections: Detections
+    fit: ClipFit
+    verdict: Verdict
+    model: LandmarkModel
+
+
+def track_clip(
+    source: ClipSource,
+    output: Path,
+    detector: Detector,
+    settings: TrackSettings = TrackSettings(),
+    tell: Tell = lambda stage, done, of: None,
+    stop: threading.Event | None = None,
+) -> TrackResult:
+    """Track a clip into the capture folder `output`, the detector being asked for every picture.
+
+    tell hears (stage, done, of). Running again with the same clip goes on where it stopped. Raises BadCapture where too
+    few pictures can be used, BadConfig for a folder that holds something else, Cancelled once `stop` is set.
+    """
+    work = output / TRACKING
+    _prepare(output, source, settings)
+
+    def check() -> None:
+        if stop is not None and stop.is_set():
+            raise Cancelled("Tracking was stopped", do="Run the same command to go on")
+
+    found = _detected(source, work / "detections", detector, tell, check)
+    focal_px, how, known = _focal(source, settings)
+    where, response = embedded_correspondences()
+    body, bust = embedded_template("body"), embedded_template("bust")
+    model = LandmarkModel(body, where, identity_modes=settings.identity_modes, response=response)
+    centre_px = (source.size_px[0] / 2, source.size_px[1] / 2)
+    usable = np.array([not reason for reason in before_fit(found, source.size_px)])
+    _enough(usable.sum(), before_fit(found, source.size_px))
+    landmarks = np.where(usable[:, None, None], found.landmarks, np.nan).astype(np.float64)
+    cuts = find_cuts(found)
+    fitter = ClipFitter(
+        model,
+        landmarks,
+        centre_px,
+        focal_px,
+        found.number / (source.fps * source.step),
+        focal_known=known,
+        cuts=cuts,
+        settings=settings.fit,
+    )
+
+    def fitting(share: float) -> None:
+        tell("fit", round(share * len(found)), len(found))
+        check()
+
+    fit = fitter.run(fitting)
+    verdict = judge(found, fit, source.size_px)
+    rows = verdict.kept
+    _enough(len(rows), verdict.reason)
+    crop = choose_crop(found.landmarks[rows], source.size_px, settings.size_px)
+    _cut_out(source, output, crop, found.number[rows], _examples(found, verdict), detector, settings, tell, check)
+    reference = reference_of(body.template_id, shape=template_shape(model, fit))
+    images = [
+        {"file": _picture(int(number)), "camera": 0, "frame": frame, "split": split}
+        for frame, (number, split) in enumerate(zip(found.number[rows], splits(len(rows)), strict=True))
+    ]
+    report = _report(source, found, fit, verdict, cuts, crop, how, settings)
+    about = {
+        "name": settings.name or output.name,
+        "subject": settings.subject or output.name,
+        "licence": settings.licence,
+        "fps": source.fps,
+        "generator": {"name": "effigy-track", "version": 1, "source": source.path.name, **report["settings"]},
+    }
+    motion = tracked_motion(fit, rows, bust, reference)
+    files = capture_files(motion, bust, reference, crop, fit.focal_px, centre_px, images, about)
+    for name, content in files.items():  # capture.json last: its presence means a whole capture
+        write_atomically(output / name, content)
+    write_atomically(work / REPORT, json.dumps(report, indent=1).encode())
+    return TrackResult(output, report, found, fit, verdict, model)
+
+
+def _prepare(output: Path, source: ClipSource, settings: TrackSettings) -> None:
+    """Make the folder, or go on in one of the same clip."""
+    note = output / TRACKING / SOURCE
+    if settings.size_px < 64:
+        raise BadConfig("--size is too small", found=str(settings.size_px), expected="at least 64 px")
+    try:
+        if output.is_dir() and any(output.iterdir()):
+            held = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+            if held.get("identity") != source.identity():
+                raise BadConfig(
+                    f"{output} holds {'the track of another clip' if held else 'other files'}",
+                    do="Choose another --output, or delete that folder",
+                )
+        (output / TRACKING / "detections").mkdir(parents=True, exist_ok=True)
+        (output / "images").mkdir(exist_ok=True)
+    except OSError as error:
+        raise disk_failure(output, error) from error
+    except ValueError as error:
+        raise BadConfig(f"{note} is damaged", found=str(error), do="Delete that folder and track again") from error
+    write_atomically(note, json.dumps({"identity": source.identity(), "source": str(source.path)}).encode())
+
+
+def _detected(
+    source: ClipSource, folder: Path, detector: Detector, tell: Tell, check: Callable[[], None]
+) -> Detections:
+    """Detections of the whole clip, those of earlier runs read from their files."""
+    parts = [Detections.read(path) for path in sorted(folder.glob("[0-9]*.npz"))]
+    done = sum(len(part) for part in parts)
+    if (folder / "complete").is_file():
+        return Detections.joined(parts)
+    fresh: list[Detections] = []
+
+    def keep() -> None:
+        parts.append(Detections.joined(fresh))
+        parts[-1].write(folder / f"{len(parts) - 1:05d}.npz")
+        fresh.clear()
+
+    for number, picture in source.pictures_from(done):
+        check()
+        fresh.append(Detections.of_picture(number, picture, detector.faces(picture)))
+        done += 1
+        tell("detect", done, max(done, source.pictures))
+        if len(fresh) == CHUNK:
+            keep()
+    if fresh:
+        keep()
+    if not parts:
+        raise BadCapture(f"there is no picture in {source.path.name}")
+    (folder / "complete").touch()
+    return Detections.joined(parts)
+
+
+def _focal(source: ClipSource, settings: TrackSettings) -> tuple[float, str, bool]:
+    """Focal length px, where it is from, and whether it is known."""
+    longest = max(source.size_px)
+    if settings.focal_px > 0:
+        return settings.focal_px, "given", True
+    if source.focal_35mm > 0:
+        return source.focal_35mm / FULL_FRAME_MM * longest, f"the file says {source.focal_35mm:g} mm", True
+    guess = USUAL_35MM / FULL_FRAME_MM * longest
+    return guess, f"guessed from a phone's usual {USUAL_35MM:g} mm: give --focal-mm if you know it", False
+
+
+def _enough(count: int, reasons: tuple[str, ...]) -> None:
+    if count >= FEWEST:
+        return
+    worst = Counter(reason for reason in reasons if reason).most_common(2)
+    raise BadCapture(
+        f"Only {count} of {len(reasons)} pictures can be used",
+        found="; ".join(f"{REASONS[name]} in {times}" for name, times in worst),
+        expected=f"at least {FEWEST}",
+        do="Film one person's face from the front to half sideways, close and in even light",
+    )
+
+
+def _picture(number: int) -> str:
+    return f"images/{number:06d}.webp"
+
+
+def _examples(found: Detections, verdict: Verdict) -> dict[int, str]:
+    """A few dropped pictures, number in the video -> why: the middle one of the longest of each reason, then others."""
+    chosen: dict[int, str] = {}
+    runs = stretches(found.number, verdict.reason, int(found.number[1] - found.number[0]) if len(found) > 1 else 1)
+    runs.sort(key=lambda run: -int(str(run["pictures"])))
+    first = [run for place, run in enumerate(runs) if run["why"] not in [other["why"] for other in runs[:place]]]
+    for run in first + [run for run in runs if run not in first]:
+        middle = (int(str(run["from"])) + int(str(run["to"]))) // 2
+        number = int(found.number[np.abs(found.number - middle).argmin()])
+        chosen[number] = str(run["why"])
+        if len(chosen) == MOST_EXAMPLES:
+            break
+    return chosen
+
+
+def _cut_out(
+    source: ClipSource,
+    output: Path,
+    crop: Crop,
+    numbers: NDArray[np.int64],
+    examples: dict[int, str],
+    detector: Detector,
+    settings: TrackSettings,
+    tell: Tell,
+    check: Callable[[], None],
+) -> None:
+    """Write the kept pictures, cropped and with the person's mask as alpha; those there from the same crop stay."""
+    from PIL import Image
+
+    note = output / TRACKING / "crop.json"
+    text = json.dumps(crop.as_json() | {"webp_quality": settings.webp_quality})
+    if not note.is_file() or note.read_text(encoding="utf-8") != text:
+        for path in (output / "images").glob("*.webp"):
+            path.unlink()
+        write_atomically(note, text.encode())
+    wanted = set(numbers.tolist())
+    shown = output / TRACKING / "dropped"
+    shown.mkdir(exist_ok=True)
+    done = 0
+    for number, picture in source.pictures_from():
+        if number in examples:
+            small = Image.fromarray(picture)
+            small.thumbnail((EXAMPLE_PX, EXAMPLE_PX))
+            small.save(shown / f"{number:06d}.png")
+        if number not in wanted:
+            continue
+        check()
+        path = output / _picture(number)
+        if not path.is_file():
+            box = (crop.left, crop.top, crop.left + crop.side_px, crop.top + crop.side_px)
+            size = (crop.stored_px, crop.stored_px)
+            image = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS, box=box)
+            mask = detector.mask(np.asarray(image))
+            image.putalpha(Image.fromarray(mask))
+            partial = path.with_suffix(".partial")
+            try:
+                image.save(partial, format="WEBP", quality=settings.webp_quality)
+                partial.replace(path)
+            except OSError as error:
+                raise disk_failure(path, error) from error
+        done += 1
+        tell("cut out", done, len(wanted))
+
+
+def _report(
+    source: ClipSource,
+    found: Detections,
+    fit: ClipFit,
+    verdict: Verdict,
+    cuts: NDArray[np.bool_],
+    crop: Crop,
+    focal_from: str,
+    settings: TrackSettings,
+) -> dict[str, Any]:
+    """What was found, as it is written to `report.json`."""
+    kept = verdict.kept
+    parts = Counter(splits(len(kept)))
+    return {
+        "source": source.path.name,
+        "size_px": list(source.size_px),
+        "fps": source.fps,
+        "pictures": len(found),
+        "kept": len(kept),
+        "train": parts[SPLITS[0]],
+        "test": parts[SPLITS[1]],
+        "dropped": dict(Counter(REASONS[reason] for reason in verdict.reason if reason)),
+        "dropped_stretches": stretches(found.number, verdict.reason, source.step),
+        "cuts_after": found.number[:-1][cuts].tolist(),
+        "focal_px": round(fit.focal_px, 1),
+        "focal_from": focal_from,
+        "crop": crop.as_json(),
+        "landmark_residual_mm": round(float(np.nanmedian(fit.residual_m[kept]) * 1e3), 2),
+        "yaw_deg": [round(float(value), 1) for value in np.percentile(verdict.yaw_deg[kept], (1, 99))],
+        "pitch_deg": [round(float(value), 1) for value in np.percentile(verdict.pitch_deg[kept], (1, 99))],
+        "settings": asdict(settings),
+    }
