@@ -42,7 +42,7 @@ class FitSettings:
     frame_rounds: int = 6
     smooth: float = 0.5
     focal_spread: float = 0.1
-    floor_m: float = 0.0008
+    floor_m: float = 0.003
     personal_m: float = 0.0015
     independent_share: float = 0.12
     jaw_spread_rad: tuple[float, float] = (0.2, 0.05)
