@@ -125,6 +125,7 @@ def measured(arguments: argparse.Namespace, folder: Path, device: str, values: d
         "schedule.min_images": "0",
         "edit.max_edit_views": str(arguments.views),
         "edit.keep_mouth": "false",
+        "edit.around_views": "0",
         "edit.edit_interval": "1000000",
         "edit.weights.mouth_l1": "0",
         "edit.weights.mouth_ssim": "0",

@@ -87,8 +87,9 @@ class EditConfig:
     rounds: of editors that edit all views at once; edit_interval: steps between edits of the cache; edits_per_update:
     pictures edited at once; max_edit_views: size of the cache; cache off edits each picture whenever it comes.
     noise_*: from and to of the noise level, the latter falls to noise_high_final over the run. late_structure: share of
-    the run after which structure takes LPIPS's place (1: never). instants: how many instants of a motion are shown,
-    orbit_cameras: around it, where there is no capture.
+    the run after which structure takes LPIPS's place (1: never). around_views: of the avatar itself, from where the
+    capture has no camera (at most a quarter of all). instants: how many instants of a motion are shown, orbit_cameras:
+    around it, where there is no capture.
     """
 
     prompt: str = ""
@@ -118,6 +119,7 @@ class EditConfig:
     noise_high: float = 0.98
     noise_high_final: float = 0.5
     late_structure: float = 1.0
+    around_views: int = 16
     instants: int = 24
     orbit_cameras: int = 12
 
@@ -140,6 +142,7 @@ def check_edit_config(config: EditConfig) -> None:
         ("noise_low", config.noise_low, 0.0, 1.0),
         ("noise_high", config.noise_high, config.noise_low, 1.0),
         ("noise_high_final", config.noise_high_final, config.noise_low, 1.0),
+        ("around_views", config.around_views, 0, 1000),
         ("instants", config.instants, 1, 10_000),
         ("orbit_cameras", config.orbit_cameras, 1, 1000),
     ):

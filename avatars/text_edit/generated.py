@@ -22,7 +22,10 @@ from shared.types import Camera, Motion
 FOCAL_SIDES = 2.6
 """Focal length in sides of the picture: a portrait lens."""
 FILL = 0.88
-HEAD_YAW_DEG, HEAD_PITCH_DEG = (-75.0, 75.0), (-12.0, 22.0)
+HEAD_PITCH_DEG = (-12.0, 22.0)
+BACK_SHARE = 0.3
+"""Of the cameras around a head; the others stand before it, where there is most to see."""
+HEAD_YAW_DEG, BACK_YAW_DEG = (-75.0, 75.0), (110.0, 250.0)
 BODY_PITCH_DEG = (-5.0, 20.0)
 BODY_JOINTS = ("upperarm", "forearm", "shoulder", "elbow", "arm", "hip", "knee", "thigh", "shin", "spine", "leg")
 HELD_OUT_EVERY = 6
@@ -78,7 +81,7 @@ def generated_motion(avatar: Avatar, count: int, seed: int) -> Motion:
 
 
 def cameras_around(avatar: Avatar, count: int, size_px: int, device: torch.device | str) -> tuple[Camera, ...]:
-    """`count` cameras that hold the avatar in view: before a head, around a body. It faces -y, z is up."""
+    """`count` cameras that hold the avatar in view: most before a head, some behind it; all around a body."""
     rig = avatar.rig()
     still = torch.from_numpy(avatar.rest_pose.copy())[None].to(device)
     with torch.no_grad():
@@ -102,7 +105,9 @@ def cameras_around(avatar: Avatar, count: int, size_px: int, device: torch.devic
         yaws = 360 * rows / count
         pitches = BODY_PITCH_DEG[0] + (BODY_PITCH_DEG[1] - BODY_PITCH_DEG[0]) * (rows * 0.618 % 1)
     else:
-        yaws = np.linspace(*HEAD_YAW_DEG, count) if count > 1 else np.zeros(1)
+        behind = int(BACK_SHARE * count)
+        before = np.linspace(*HEAD_YAW_DEG, count - behind) if count > 1 else np.zeros(1)
+        yaws = np.concatenate((before, np.linspace(*BACK_YAW_DEG, behind)))
         pitches = HEAD_PITCH_DEG[0] + (HEAD_PITCH_DEG[1] - HEAD_PITCH_DEG[0]) * (rows * 0.618 % 1)
     return tuple(
         orbit_camera(centre, distance, float(yaw), float(pitch), size_px)

@@ -22,7 +22,8 @@ class SurfaceMaps:
 
     rest_position [B, H, W, 3] m and rest_normal [B, H, W, 3]: the same place in the template's rest pose, so what is
     computed from them sticks to the person. weights [B, H, W, R]: membership of each of REGIONS, sums to 1 where
-    anything is. All are of what the Gaussians show there, blended like their colours, and 0 where nothing is.
+    anything is. These are of what the Gaussians show there, blended like their colours, and 0 where nothing is.
+    colours: [R, 3], the middle colour of each region (`Surface`), None where unknown.
     """
 
     alpha: Tensor
@@ -32,6 +33,7 @@ class SurfaceMaps:
     rest_normal: Tensor
     weights: Tensor
     face: Face | None = None
+    colours: Tensor | None = None
 
     @property
     def region(self) -> Tensor:
@@ -57,5 +59,12 @@ def surface_maps(posed: PosedGaussians, cameras: CameraBatch, surface: Surface) 
         normal, position, rest_normal, weights = values.split((3, 3, 3, len(REGIONS)), -1)
     unit = torch.nn.functional.normalize
     return SurfaceMaps(
-        alpha, drawn.depth[..., None], unit(normal, dim=-1), position, unit(rest_normal, dim=-1), weights, surface.face
+        alpha,
+        drawn.depth[..., None],
+        unit(normal, dim=-1),
+        position,
+        unit(rest_normal, dim=-1),
+        weights,
+        surface.face,
+        surface.colours,
     )

@@ -183,16 +183,19 @@ def prepared(
 ) -> tuple[TrainConfig, Capture]:
     """The configuration with the avatar in it, and the views that will be edited."""
     from avatars.captures.opening import open_capture
+    from avatars.text_edit.around import completed
     from avatars.text_edit.generated import chosen_views, views_of
 
     digest = avatar_digest(avatar_folder)
     plan = dataclasses.replace(config.edit, avatar=str(avatar_folder), parent=digest, capture=capture)
     config = dataclasses.replace(config, edit=plan)
-    if capture:
-        return config, chosen_views(open_capture(capture), plan.max_edit_views, HELD_OUT)
     from avatars.avatar_folder import load_avatar
     from avatars.training.progress import Progress
 
+    if capture:
+        most = min(plan.around_views, plan.max_edit_views // 4)
+        views = chosen_views(open_capture(capture), plan.max_edit_views - most, HELD_OUT)
+        return config, completed(load_avatar(avatar_folder, device), views, most, config.size_px, device)
     on_event(Progress(0, config.schedule.images, message="Looking at the avatar from all sides"))
     document = read_description(avatar_folder)
     views = views_of(

@@ -6,7 +6,7 @@ method's avatar has it: hair and clothes are rarely drawn in a template. Members
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,9 +17,12 @@ from torch import Tensor
 from avatars.avatar import Avatar
 from avatars.gaussians.posed import PosedGaussians
 from avatars.gaussians.regions import EYE_JOINTS, HEAD_JOINTS, PARTS, patch_triangles
-from avatars.lighting.colour import linear_from_srgb
+from avatars.lighting.colour import LUMINANCE, linear_from_srgb
+from avatars.rendering.cameras import CameraBatch
+from avatars.rendering.rasterise import rasterise
 from avatars.skinning.closest_points import closest_points
 from avatars.templates.template import triangles_of
+from avatars.text_edit.generated import FILL, FOCAL_SIDES, orbit_camera
 from shared.template import TemplateArrays
 
 Floats = NDArray[np.float64]
@@ -39,6 +42,7 @@ LIP_EXPRESSIONS = ("mouthRollLower", "mouthRollUpper")
 """They roll the red of the lips inwards and move little else."""
 SCALP_REACH_M, LIPS_REACH_M, LIPS_CORE = 0.03, 0.013, 0.7
 ROUNDS_OF_SMOOTHING = 4
+SEEN_PX = 72
 ALIKE_NEIGHBOURS, CLOTH_NEIGHBOURS = 8, 24
 
 
@@ -59,13 +63,15 @@ class Face:
 class Surface:
     """Of N Gaussians in the template's rest pose: positions [N, 3] m, normals [N, 3], region weights [N, R].
 
-    weights: rows in the order of REGIONS, sum to 1. face: None where the template has no eyes.
+    weights: rows in the order of REGIONS, sum to 1. face: None where the template has no eyes. colours: [R, 3]
+    display-encoded sRGB, the middle one of what is seen of each region; not a number where nothing is.
     """
 
     positions: Tensor
     normals: Tensor
     weights: Tensor
     face: Face | None
+    colours: Tensor = field(default_factory=lambda: torch.full((len(REGIONS), 3), float("nan")))
 
     def region(self, name: str) -> Tensor:
         """How much each Gaussian belongs to one of REGIONS, [N]."""
@@ -73,7 +79,8 @@ class Surface:
 
     def to(self, device: torch.device | str) -> Surface:
         """The same on another device."""
-        return replace(self, **{name: getattr(self, name).to(device) for name in ("positions", "normals", "weights")})
+        names = ("positions", "normals", "weights", "colours")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 def surface_of(avatar: Avatar, device: torch.device | str = "cpu") -> Surface:
@@ -90,12 +97,42 @@ def surface_of(avatar: Avatar, device: torch.device | str = "cpu") -> Surface:
     weights = gaussian_regions(arrays, vertices, posed, face)
     if face is not None:
         face = replace(face, floor_m=float(np.quantile(means[:, 2], 0.002)))
+    found = torch.from_numpy(weights.astype(np.float32)).to(device)
     return Surface(
         posed.means[0].float().to(device),
         _normals(posed, means).to(device),
-        torch.from_numpy(weights.astype(np.float32)).to(device),
+        found,
         face,
+        region_colours(posed, found),
     )
+
+
+def region_colours(posed: PosedGaussians, weights: Tensor) -> Tensor:
+    """The middle colour [R, 3] of what is seen of each region from four sides; not a number where nothing is.
+
+    An editor goes by these in all views: the middle of one picture would differ from that of the next.
+    """
+    with torch.no_grad():
+        middle = posed.means[0].float().cpu().numpy()
+        low, high = np.quantile(middle, 0.003, axis=0), np.quantile(middle, 0.997, axis=0)
+        centre, half_m = (low + high) / 2, float(np.abs(high - low).max()) / 2
+        rows = []
+        for turn in range(4):
+            camera = orbit_camera(centre, FOCAL_SIDES * 2 * half_m / FILL, 90.0 * turn, 5.0, SEEN_PX)
+            batch = CameraBatch.from_cameras([camera], posed.means.device)
+            features = torch.cat((posed.colours[0], weights.to(posed.colours)), 1)[None]
+            drawn = rasterise(posed, batch, features)
+            solid = drawn.alpha[0] > 0.9
+            rows.append(drawn.features[0][solid] / drawn.alpha[0][solid][:, None])
+        seen = torch.cat(rows)
+        colours = weights.new_full((weights.shape[1], 3), float("nan"))
+        for index in range(weights.shape[1]):
+            chosen = seen[:, :3][seen[:, 3 + index] > 0.6]
+            if len(chosen):
+                light = linear_from_srgb(chosen.clamp(0, 1)) @ chosen.new_tensor(LUMINANCE)
+                near = (light - light.median()).abs()
+                colours[index] = chosen[near <= near.quantile(0.2)].mean(0).to(colours)
+        return colours
 
 
 def rest_vertices(avatar: Avatar, arrays: TemplateArrays) -> Floats:
@@ -250,8 +287,9 @@ def _hair(
         return
     reach, _ = cKDTree(vertices[scalp]).query(means)
     prior = _smooth(1.6 - reach / SCALP_REACH_M)
-    behind = (in_face[:, 1] > 2.5) & (in_face[:, 2] > -6) | (in_face[:, 2] > -1.5)  # not the dark under the chin
+    behind = (in_face[:, 1] > 2.5) & (in_face[:, 2] > -6) | (in_face[:, 2] > -1.5)  # not under the chin or on the face
     prior = np.maximum(prior, _smooth((off_m - 0.006) / 0.01) * behind * on_head)
+    prior[(np.abs(in_face[:, 0]) < 1.9) & (in_face[:, 1] < 2.0) & (in_face[:, 2] < 0.2)] = 0
     core = (weights[:, hair] > 0.9) & (in_face[:, 2] > 1.5)
     if core.sum() < 10:
         return

@@ -22,6 +22,8 @@ NO_FACE = Face((0.0, -0.2, 1.6), 0.032, (0.0, -0.23, 1.52))
 TOP_OF_BODY, ANKLES = 0.575, 0.06
 """Where trousers and shoes begin, as shares of the height of the eyes above the floor."""
 WHOLE_PERSON_M = 1.0
+UNLIKE = 0.15
+"""Distance of two display-encoded colours from which on pixels can be told apart by them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +67,12 @@ def canvas_of(views: Views, seed: int = 0) -> Canvas:
     maps = views.maps
     if maps is None:
         raise BadConfig("the built-in editor needs maps of the surface", found="pictures alone")
-    maps = replace(maps, weights=decided(maps.weights))
     face = maps.face or NO_FACE
     alpha = views.alpha.clamp(0, 1)
     background = views.background.to(views.images).view(1, 1, 1, 3)
     solid = alpha.clamp_min(0.02)
     colour = ((views.images - (1 - alpha) * background) / solid).clamp(0, 1)
+    maps = replace(maps, weights=decided(without_skin(maps, colour)))
     linear = linear_from_srgb(colour)
     light = luminance(linear)
     focal_px = views.cameras.K[:, 0, 0].view(-1, 1, 1, 1)
@@ -99,6 +101,37 @@ def canvas_of(views: Views, seed: int = 0) -> Canvas:
         unit_m=face.half_eyes_m,
         seed=seed,
     )
+
+
+def skin_likeness(maps: SurfaceMaps, colour: Tensor, other: Tensor) -> Tensor | None:
+    """How much nearer to the skin's colour than to `other` [3] a picture's colours [B, H, W, 3] are, [B, H, W, 1].
+
+    0..1, or None where the skin's colour is not known or too near the other.
+    """
+    if maps.colours is None:
+        return None
+    skin, other = maps.colours[REGIONS.index("skin")].to(colour), other.to(colour)
+    if not bool(torch.isfinite(skin).all() & torch.isfinite(other).all()) or float((skin - other).norm()) < UNLIKE:
+        return None
+    to_skin, to_other = ((colour - one).norm(dim=-1, keepdim=True) for one in (skin, other))
+    return to_other / (to_skin + to_other).clamp_min(1e-4)
+
+
+def without_skin(maps: SurfaceMaps, colour: Tensor) -> Tensor:
+    """Memberships [B, H, W, R] without hair where a pixel near its border has the skin's colour: it shines through."""
+    hair, skin = REGIONS.index("hair"), REGIONS.index("skin")
+    weights = maps.weights
+    if maps.colours is None:
+        return weights
+    likeness = skin_likeness(maps, colour, maps.colours[hair])
+    if likeness is None:
+        return weights
+    own = weights[..., hair : hair + 1]
+    kept = own * mix(smooth(0.52, 0.24, likeness), 1.0, smooth(0.40, 0.75, own))
+    weights = weights.clone()
+    weights[..., skin : skin + 1] += own - kept
+    weights[..., hair : hair + 1] = kept
+    return weights
 
 
 def decided(weights: Tensor) -> Tensor:
@@ -161,9 +194,9 @@ def smooth(low: float | Tensor, high: float | Tensor, values: Tensor) -> Tensor:
     return share * share * (3 - 2 * share)
 
 
-def mix(first: Tensor, second: Tensor | Colour, share: Tensor | float) -> Tensor:
+def mix(first: Tensor, second: Tensor | Colour | float, share: Tensor | float) -> Tensor:
     """first where share is 0, second where it is 1."""
-    other = first.new_tensor(second) if isinstance(second, tuple) else second
+    other = first.new_tensor(second) if isinstance(second, tuple | float) else second
     return first + (other - first) * share
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from avatars.text_edit.editors.canvas import Canvas, Colour, encoded, linear_colour, mix, smooth
+from avatars.text_edit.editors.canvas import Canvas, Colour, encoded, linear_colour, luminance, mix, smooth
 from avatars.text_edit.editors.materials import Options, Painted, ones, shoulder
 from avatars.text_edit.editors.noise import cells, cloud, ridges, value_noise, warped
 
@@ -315,7 +315,8 @@ def tattoo(canvas: Canvas, options: Options) -> Painted:
     wave = (
         torch.sin(bent[..., :1] * 3.2 + 2.4 * torch.sin(bent[..., 2:] * 1.4)) + 0.7 * torch.sin(bent[..., 2:] * 3.6)
     ) / 1.7
-    blade = smooth(0.02, 0.10, wave) * smooth(0.72, 0.64, wave)
-    ink = linear_colour(options.colour("colour", (0.07, 0.10, 0.14)), canvas.linear)
-    under = 0.10 * canvas.linear
-    return encoded(ink * skin_shade(canvas) + under), 0.88 * blade * where
+    blade = smooth(0.04, 0.08, wave) * smooth(0.66, 0.62, wave)
+    thin = smooth(0.05, 0.02, (wave + 0.16).abs())  # a line beside each blade
+    ink = linear_colour(options.colour("colour", (0.09, 0.11, 0.16)), canvas.linear)
+    under = 0.05 * luminance(canvas.linear)
+    return encoded(ink * skin_shade(canvas) + under), 0.94 * torch.maximum(blade, 0.85 * thin) * where

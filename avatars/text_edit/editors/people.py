@@ -9,7 +9,7 @@ from avatars.text_edit.editors.canvas import Canvas, Colour, encoded, linear_col
 from avatars.text_edit.editors.materials import Options, Painted, ones, shoulder
 from avatars.text_edit.editors.noise import cells, cloud, ridges, value_noise
 from avatars.text_edit.editors.paints import Coat, blob, front, skin_shade, stroke
-from avatars.text_edit.editors.tones import recolour
+from avatars.text_edit.editors.tones import lids, recolour
 
 SKIN = ("skin", "lips")
 
@@ -231,29 +231,26 @@ def goth(canvas: Canvas, options: Options) -> Painted:
 
 
 def frost(canvas: Canvas, options: Options) -> Painted:
-    """Frozen: blue skin, ice on hair, brows and what looks up."""
+    """Frozen: blue skin under fine needles of ice, white rime on hair, brows, lashes and what looks up."""
     shade = skin_shade(canvas)
     blue = linear_colour(options.colour("colour", (0.62, 0.76, 0.90)), canvas.linear)
-    skin = mix(graded(canvas, 0.35, (0.82, 0.98, 1.22)), blue * shade, 0.62)
-    crystals = ridges(canvas.at * 1.5, 5, canvas.seed)[..., None]
-    first, second, _ = cells(canvas.at * 2.4, canvas.seed + 3)
-    needles = smooth(0.20, 0.0, second - first)[..., None]
-    where = smooth(0.44, 0.62, cloud(canvas.at * 0.7, 3, canvas.seed + 5)[..., None] + 0.16 * canvas.normal[..., 2:])
-    ice = (
-        (0.55 * smooth(0.72, 0.95, crystals) + 0.4 * needles).clamp(0, 1)
-        * where
-        * (1 - 0.7 * canvas.maps.of("clothes", "hair"))
-    )
-    ice = torch.maximum(ice, 0.75 * canvas.region("brows", "lashes"))
-    strand = smooth(0.35, 0.75, value_noise(canvas.at * 6, canvas.seed + 8)[..., None])
-    ice = torch.maximum(ice, canvas.maps.of("hair") * (0.55 + 0.3 * strand))
-    ice = torch.maximum(ice, 0.3 * canvas.maps.of("lips"))
-    white = linear_colour((0.93, 0.97, 1.0), canvas.linear) * (
-        0.45 + 0.6 * shade.clamp(0, 1.3) * canvas.detail.pow(0.5)
-    )
-    return encoded(shoulder(mix(skin, white, ice))), (1 - canvas.maps.of("mouth") - 0.6 * canvas.maps.of("eyes")).clamp(
-        0, 1
-    )
+    skin = mix(graded(canvas, 0.30, (0.80, 0.98, 1.24)), blue * shade, 0.55)
+    fine = ridges(canvas.at * 3.6, 3, canvas.seed)[..., None]
+    first, second, glint = cells(canvas.at * 4.5, canvas.seed + 3)
+    needles = smooth(0.10, 0.0, second - first)[..., None] * smooth(0.35, 0.75, glint)[..., None]
+    where = smooth(0.40, 0.66, cloud(canvas.at * 0.8, 3, canvas.seed + 5)[..., None] + 0.22 * canvas.normal[..., 2:])
+    powder = value_noise(canvas.at * 16, canvas.seed + 9)[..., None]
+    ice = where * (0.30 + 0.30 * powder + 0.55 * smooth(0.86, 0.98, fine) + 0.5 * needles)
+    ice = ice * (1 - 0.4 * canvas.maps.of("clothes"))
+    ice = torch.maximum(ice, 0.85 * canvas.region("brows", "lashes"))
+    ice = torch.maximum(ice, 0.3 * canvas.maps.of("lips")).clamp(0, 1)
+    white = linear_colour((0.93, 0.97, 1.0), canvas.linear)
+    shown = mix(skin, white * (0.45 + 0.55 * shade.clamp(0, 1.2)), ice)
+    strands = smooth(0.65, 1.35, canvas.detail * (0.8 + 0.4 * powder))
+    rime = mix(linear_colour((0.50, 0.58, 0.68), canvas.linear), white, 0.25 + 0.75 * strands)
+    shown = mix(shown, rime * (0.8 + 0.25 * canvas.normal[..., 2:]), 0.92 * canvas.maps.of("hair"))
+    eyes = canvas.maps.of("eyes") * (1 - lids(canvas))
+    return encoded(shoulder(shown)), (1 - canvas.maps.of("mouth") - 0.6 * eyes).clamp(0, 1)
 
 
 def dirt(canvas: Canvas, options: Options) -> Painted:

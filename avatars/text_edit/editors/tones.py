@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from avatars.lighting.colour import linear_from_srgb
 from avatars.text_edit.editors.canvas import (
     Canvas,
     blurred,
@@ -18,6 +19,7 @@ from avatars.text_edit.editors.canvas import (
 )
 from avatars.text_edit.editors.materials import KEY, Options, Painted, ones, shoulder
 from avatars.text_edit.editors.noise import value_noise, warped
+from avatars.text_edit.surface import REGIONS
 
 
 def recolour(canvas: Canvas, options: Options) -> Painted:
@@ -29,8 +31,10 @@ def recolour(canvas: Canvas, options: Options) -> Painted:
     region = options.values.get("region", "skin")
     names = str(region).split("+")
     where = canvas.region(*names) * (canvas.alpha > 0.5)
-    middle = _typical(canvas.light, where)
-    shade = (canvas.light / middle).clamp(0, 3.2).pow(options.number("contrast", 0.8))
+    middle = _typical(canvas, names, where)
+    # On a region's border its neighbour shines through, and would leave a bright rim.
+    most = mix(canvas.light.new_tensor(1.25), 3.2, smooth(0.6, 0.95, canvas.region(*names)))
+    shade = torch.minimum((canvas.light / middle).clamp_min(0), most).pow(options.number("contrast", 0.8))
     shine = (shade - 1.6).clamp_min(0) * 0.10 * options.number("shine", 1.0)
     floor = options.number("floor", 0.012)
     shown = (wanted + floor) * shade + shine
@@ -39,23 +43,45 @@ def recolour(canvas: Canvas, options: Options) -> Painted:
     return encoded(shoulder(shown)), cover
 
 
-def _typical(light: Tensor, where: Tensor) -> Tensor:
-    """The middle brightness [1] of all pixels with weight; of a batch, so that its views agree."""
-    chosen = light[where > 0.6]
+def _typical(canvas: Canvas, names: list[str], where: Tensor) -> Tensor:
+    """The middle brightness [1] of regions: the person's, the same in all views; of parts, that of the pixels shown."""
+    if len(names) == 1 and names[0] in REGIONS and canvas.maps.colours is not None:
+        own = canvas.maps.colours[REGIONS.index(names[0])].to(canvas.linear)
+        if bool(torch.isfinite(own).all()):
+            return luminance(linear_from_srgb(own)).clamp_min(0.01)
+    chosen = canvas.light[where > 0.6]
     if not len(chosen):
-        return light.new_tensor(0.2)
+        return canvas.light.new_tensor(0.2)
     return chosen.median().clamp_min(0.01)
 
 
 def _iris(canvas: Canvas) -> Tensor:
-    """The iris [B, H, W, 1]: a disc on each eyeball about straight ahead at rest, where it is not white or black."""
+    """The iris [B, H, W, 1]: a disc on each eyeball about straight ahead at rest, where it is not white or black.
+
+    Nor where it is a lid: closed lids can be painted on an avatar's eyeballs, but they have the skin's colour.
+    """
     x, y, z = canvas.at.split(1, -1)
     away = ((x.abs() - 1) ** 2 + z**2).sqrt()
     greys = canvas.colour.amax(-1, keepdim=True) - canvas.colour.amin(-1, keepdim=True)
     del y
     disc = smooth(0.27, 0.19, away)
     pupil = smooth(0.004, 0.02, canvas.light)
-    return disc * pupil * (0.75 + 0.25 * smooth(0.02, 0.1, greys))
+    return disc * pupil * (0.75 + 0.25 * smooth(0.02, 0.1, greys)) * (1 - lids(canvas))
+
+
+def lids(canvas: Canvas) -> Tensor:
+    """How much each pixel has the skin's hue and is not much darker than it, [B, H, W, 1]."""
+    if canvas.maps.colours is None:
+        return torch.zeros_like(canvas.alpha)
+    skin = canvas.maps.colours[REGIONS.index("skin")].to(canvas.colour)
+    if not bool(torch.isfinite(skin).all()):
+        return torch.zeros_like(canvas.alpha)
+
+    def warmth(colour: Tensor) -> Tensor:
+        return (colour[..., :1] - colour[..., 2:]) / colour.sum(-1, keepdim=True).clamp_min(0.1)
+
+    warm = smooth(0.45, 0.75, warmth(canvas.colour) / warmth(skin).clamp_min(0.02))
+    return warm * smooth(0.35, 0.60, canvas.light / luminance(linear_from_srgb(skin)).clamp_min(0.01))
 
 
 def tone(canvas: Canvas, options: Options) -> Painted:
@@ -123,6 +149,9 @@ def sketch(canvas: Canvas, options: Options) -> Painted:
         dark = ((begins - tone_here) / 0.30).clamp(0, 1)
         width = 0.10 + 0.26 * dark
         line = smooth(width + 0.14, width - 0.10, (wave - 0.5).abs() * 2 * 0.98)
+        # Where the surface lies across a direction its lines would be wide rings; others are there for that.
+        along = (canvas.normal * axis / axis.norm()).sum(-1, keepdim=True)
+        line = line * smooth(0.90, 0.72, along.abs())
         rough = 0.55 + 0.6 * value_noise(canvas.at * 6.5, canvas.seed + 3)[..., None]
         share = torch.maximum(share, line * smooth(0.0, 0.45, dark) * rough * 0.85)
     share = torch.maximum(share, outline(canvas) * 0.92)

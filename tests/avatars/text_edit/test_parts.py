@@ -11,6 +11,7 @@ import torch
 from avatars.rendering.cameras import CameraBatch
 from avatars.rgb_head.avatar import RgbHeadAvatar
 from avatars.text_edit.adversary import GAIN, Adversary, paired, patch_discriminator
+from avatars.text_edit.around import completed, unseen_yaws_deg
 from avatars.text_edit.cache import EditCache
 from avatars.text_edit.config import EditConfig, EditorSettings, EditWeights, check_edit_config, check_prompted
 from avatars.text_edit.gates import (
@@ -196,3 +197,19 @@ def test_settings_out_of_range_are_refused() -> None:
         check_prompted(EditConfig(prompt="  "))
     with pytest.raises(BadConfig, match="edit_interval"):
         check_edit_config(EditConfig(edit_interval=0))
+
+
+def test_a_capture_from_ahead_gets_views_of_the_avatars_back(avatar: RgbHeadAvatar) -> None:
+    ahead = views_of(
+        avatar, "x", instants=2, orbit_cameras=2, most=4, size_px=40, seed=0, device="cpu", provenance={}, licence=""
+    )
+    whole = completed(avatar, ahead, 3, 40, "cpu")
+    assert len(whole.images) == len(ahead.images) + 3
+    centre = np.array([0.0, -0.1, 0.75])
+    for index in range(len(ahead.images), len(whole.images)):
+        assert whole.camera_of(index).world_from_camera[1, 3] > centre[1]  # behind: people face -y
+        alpha = whole.rgba(index, (40, 40))[..., 3] / 255
+        assert 0.1 < alpha.mean() < 0.9
+    assert np.array_equal(whole.rgba(0, (40, 40)), ahead.rgba(0, (40, 40)))
+    assert unseen_yaws_deg(whole, centre) != unseen_yaws_deg(ahead, centre)
+    assert completed(avatar, ahead, 0, 40, "cpu") is ahead
