@@ -41,6 +41,7 @@ class ParityStage(VolumeStage):
     def __init__(self, config: TrainConfig, model: SurfaceModel, poses: RefinedPoses) -> None:
         super().__init__(config, model, poses)
         self.parity = config.surface.parity
+        self.pixels: Tensor | None = None
         self.lpips = None
         if self.parity.losses.perceptual > 0:
             self.lpips = find_lpips(config.losses.lpips_folder, model.device)
@@ -84,8 +85,8 @@ class ParityStage(VolumeStage):
                 found.append(picture[2])
                 inside.append(picture[3])
         terms = patch_terms(torch.cat(shown), torch.cat(wanted), weights, self.lpips)
-        if not found:
-            return terms
+        if not found:  # nobody is in these pictures
+            return terms | {"mask": 0.0 * self.model.field.sharpness()}
         gradient, distance = (torch.cat([getattr(one, name) for one in found]) for name in ("gradient", "distance_m"))
         terms["eikonal"] = weights.eikonal * eikonal_term(gradient)
         terms["mask"] = weights.mask * mask_term(distance, torch.cat(inside), mask_sharpness(weights, share))
@@ -122,9 +123,10 @@ class ParityStage(VolumeStage):
         return shown.index_copy(0, rows, painted).view(wanted.shape), wanted, found, covered > 0.5
 
     def _rays(self, camera: CameraBatch, height: int, width: int) -> RayBatch:
-        device = self.model.device
-        y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-        return rays_through(camera, torch.stack((x, y), -1).view(1, -1, 2).to(device))
+        if self.pixels is None or self.pixels.shape[:2] != (height, width):
+            y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+            self.pixels = torch.stack((x, y), -1).to(self.model.device)
+        return rays_through(camera, self.pixels.view(1, -1, 2))
 
     def render(self, batch: Batch) -> Rasterised:
         """The person in the batch's frames and cameras, without jitter; rays that miss the dilated body are empty."""

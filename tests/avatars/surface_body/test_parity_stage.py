@@ -179,6 +179,17 @@ def test_pictures_have_no_jitter_and_show_the_person(trainer: SurfaceTrainer, ba
     assert 1.0 < float(depth.min()) < float(depth.max()) < 6.0
 
 
+def test_pictures_without_the_person_teach_nothing(trainer: SurfaceTrainer, batch: Batch) -> None:
+    kept = trainer.poses.translations.clone()
+    trainer.poses.translations += torch.tensor((0.0, -90.0, 0.0))  # behind the cameras
+    total = torch.stack(list(trainer.losses(batch, 0.0).values())).sum()
+    slopes = torch.autograd.grad(total, [entry.parameter for entry in trainer.parameters()], allow_unused=True)
+    trainer.poses.translations.copy_(kept)
+    trainer.volume.guides.clear()
+    assert torch.isfinite(total)
+    assert all(slope is None or float(slope.abs().max()) == 0 for slope in slopes)
+
+
 def test_planes_and_the_network_serve_the_default_stage_as_well() -> None:
     changes = {
         "surface.fields.encoder": "planes",
