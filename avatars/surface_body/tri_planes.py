@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, softplus
+from torch.nn.functional import interpolate, linear, softplus
 
 from avatars.surface_body.plane_settings import PlaneSettings
 from avatars.surface_body.smooth_lookup import bilinear
@@ -18,8 +18,8 @@ AXES = ((0, 1, 2), (1, 2, 0), (2, 0, 1))
 """Of each plane: the two axes it spans and the one across it."""
 SIGNALS = 4
 START_WIDTH, START_LAYERS, START_RADIUS, START_SOFTNESS = 256, 5, 0.5, 100.0
-START_SKIP = 4
-"""The layer of the planes' random start that sees the place again."""
+START_SKIP, START_SIDE = 4, 65
+"""The layer of the planes' random start that sees the place again, and how many nodes a side it is asked for."""
 
 
 class TriPlanes(nn.Module):
@@ -109,8 +109,12 @@ def signals(across: Tensor, groups: int, channels: int) -> tuple[Tensor, Tensor]
 
 
 def started_planes(side: int, channels: int, generator: torch.Generator) -> Tensor:
-    """[3, side, side, channels]: a random network of the places on each plane, near the distance from a ball."""
-    steps = torch.linspace(-1, 1, side)
+    """[3, side, side, channels]: a random network of the places on each plane, near the distance from a ball.
+
+    It is smooth, so that of large planes START_SIDE nodes are asked for, and those between lie between them.
+    """
+    asked = min(side, START_SIDE)
+    steps = torch.linspace(-1, 1, asked)
     second, first = torch.meshgrid(steps, steps, indexing="ij")
     sizes = [3, *[START_WIDTH] * START_LAYERS, channels]
     layers = []
@@ -124,7 +128,7 @@ def started_planes(side: int, channels: int, generator: torch.Generator) -> Tens
             layers.append((weight, torch.zeros(kept)))
     made = []
     for one, two, across in AXES:
-        places = torch.zeros(side * side, 3)
+        places = torch.zeros(asked * asked, 3)
         places[:, one], places[:, two] = first.flatten(), second.flatten()
         places[:, across] = 0
         found = places
@@ -133,5 +137,9 @@ def started_planes(side: int, channels: int, generator: torch.Generator) -> Tens
                 found = torch.cat((found, places), -1) / math.sqrt(2)
             found = linear(found, weight, bias)
             found = softplus(found, beta=START_SOFTNESS) if number < START_LAYERS else found
-        made.append(found.view(side, side, channels))
-    return torch.stack(made)
+        made.append(found.view(asked, asked, channels))
+    planes = torch.stack(made)
+    if asked == side:
+        return planes
+    wide = interpolate(planes.permute(0, 3, 1, 2), size=(side, side), mode="bilinear", align_corners=True)
+    return wide.permute(0, 2, 3, 1).contiguous()

@@ -131,6 +131,8 @@ def test_planes_begin_near_a_ball_and_bad_numbers_are_refused() -> None:
     assert planes.shape == (3, 9, 9, 4)
     middle, corner = planes[:, 4, 4].mean(), planes[:, 0, 0].mean()
     assert middle < 0 < corner
+    wide = started_planes(129, 4, generator())
+    torch.testing.assert_close(wide[:, ::2, ::2], started_planes(65, 4, generator()), atol=1e-6, rtol=1e-5)
     for wrong in (PlaneSettings(sides=()), PlaneSettings(sides=(12,), windows=(8,)), PlaneSettings(channels=2)):
         with pytest.raises(BadConfig):
             check_planes(wrong)
