@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "edit": "backend.cli_edit:add_edit",
         "evaluate": "backend.cli_evaluate:add_evaluate",
         "test": "backend.cli_test_body:add_test",
+        "infer": "backend.cli_infer:add_infer",
         "relight": "backend.cli_relight:add_relight",
         "render": "backend.cli_render:add_render",
         "reenact": "backend.cli_reenact:add_reenact",

@@ -59,17 +59,27 @@ def contact_sheet(
     path: Path, columns: Sequence[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]], per_row: int = 6
 ) -> None:
     """Truth above model above error (times 5), a labelled column for each (label, truth, model)."""
-    tiles = []
+    found = []
     for label, truth, model in columns:
         error = np.abs(truth.astype(np.int16) - model.astype(np.int16)) * ERROR_GAIN
-        stacked = np.concatenate((truth, model, np.clip(error, 0, 255).astype(np.uint8)))
+        found.append((label, (truth, model, np.clip(error, 0, 255).astype(np.uint8))))
+    stacked_sheet(path, found, per_row)
+
+
+def stacked_sheet(
+    path: Path, columns: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]], per_row: int = 6
+) -> None:
+    """A labelled column for each (label, pictures [H, W, 3] of one width), the pictures below each other."""
+    tiles = []
+    for label, pictures in columns:
+        stacked = np.concatenate(list(pictures))
         tile = Image.new("RGB", (stacked.shape[1], stacked.shape[0] + LABEL_PX), "white")
         tile.paste(Image.fromarray(stacked), (0, LABEL_PX))
         ImageDraw.Draw(tile).text((3, 1), label, fill="black")
         tiles.append(tile)
     if not tiles:
         return
-    width, height = tiles[0].size
+    width, height = (max(tile.size[axis] for tile in tiles) for axis in (0, 1))
     across = min(per_row, len(tiles))
     sheet = Image.new("RGB", (across * width, -(-len(tiles) // across) * height), "white")
     for index, tile in enumerate(tiles):
