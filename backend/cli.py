@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "export": "backend.cli_export:add_export",
         "editors": "backend.cli_editors:add_editors",
         "mesh": "backend.cli_mesh:add_mesh",
+        "extract-geometry": "backend.cli_extract_geometry:add_extract_geometry",
         "evaluate-mesh": "backend.cli_evaluate_mesh:add_evaluate_mesh",
         "template": "backend.cli_template:add_template",
         "avatars": "backend.cli_lists:add_avatars",

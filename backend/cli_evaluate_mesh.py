@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from backend.cli_evaluate_posed import add_posed_options, evaluate_posed, is_posed
 from shared.errors import BadConfig
 
 ENDINGS = (".ply", ".obj", ".off", ".stl", ".glb")
@@ -25,16 +26,18 @@ def add_evaluate_mesh(commands: argparse._SubParsersAction[argparse.ArgumentPars
         "evaluate-mesh",
         help="chamfer distance, normals and points to surface of a mesh against the true one",
         description="Both are files (.ply, .obj, .off, .stl, .glb) in metres, in the same place and pose, or folders "
-        "that 'effigy mesh' or a teacher left (NAME.teacher). Nothing is aligned.",
+        "that 'effigy mesh' or a teacher left (NAME.teacher). Or an avatar and a capture with true surfaces, such as "
+        "demo_body: its surface is measured in every pose that has one. Nothing is aligned.",
     )
-    parser.add_argument("mesh", type=Path, help="the surface that was made")
-    parser.add_argument("truth", type=Path, help="the true surface")
+    parser.add_argument("mesh", type=Path, help="the surface that was made, or an avatar (id or NAME.avatar)")
+    parser.add_argument("truth", type=Path, help="the true surface, or a capture (name or folder)")
     parser.add_argument("--samples", type=int, default=100_000, help="points spread over each (default 100000)")
     parser.add_argument("--seed", type=int, default=0, help="of the points")
     parser.add_argument(
         "--output", type=Path, help="folder for metrics.json and distances.ply, the mesh coloured by error"
     )
     parser.add_argument("--json", action="store_true", help="JSON on standard output instead of a table")
+    add_posed_options(parser)
     parser.set_defaults(run=evaluate_mesh_command)
 
 
@@ -42,6 +45,8 @@ def evaluate_mesh_command(arguments: argparse.Namespace) -> int:
     """Measure, print, and leave what can be looked at."""
     from avatars.surface.metrics import compare_surfaces
 
+    if is_posed(arguments):
+        return evaluate_posed(arguments)
     found, truth = read_triangles(arguments.mesh), read_triangles(arguments.truth)
     spans = [float(np.ptp(mesh[0], axis=0).max()) for mesh in (found, truth)]
     ratio = max(spans) / max(min(spans), 1e-9)

@@ -28,6 +28,9 @@ Floats = NDArray[np.float64]
 DIRECTIONS, PIXELS_A_METRE = 42, 700
 HAIR_CELL_M, HAIR_RADIUS_M, HAIR_FACES, STRAND_POINTS = 0.003, 0.003, 4000, 8
 AWAY_M = 50.0
+LOWEST, HIGHEST = -0.45, 0.97
+"""Sines of the heights that the person is looked at from: nobody sees up a sleeve, a hem or a sole from far below."""
+LEAST_PIXELS = 3
 
 
 def hair_hull(points: Floats) -> tuple[Floats, NDArray[np.int64]]:
@@ -57,23 +60,27 @@ def carried(vertices: Floats, start: Floats, end: Floats) -> Floats:
     return moved
 
 
-def seen_faces(vertices: Floats, faces: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """[F] which triangles are seen from one of `DIRECTIONS` far away, spread over the sphere."""
-    seen = np.zeros(len(faces), bool)
+def seen_faces(vertices: Floats, faces: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[F] in how many pixels triangles are seen from their front, from `DIRECTIONS` far away, none from far below."""
+    seen = np.zeros(len(faces), np.int64)
+    corners = vertices[faces]
+    outwards = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     turns = np.arange(DIRECTIONS) * np.pi * (3 - np.sqrt(5))
-    heights = 1 - 2 * (np.arange(DIRECTIONS) + 0.5) / DIRECTIONS
+    heights = np.linspace(LOWEST, HIGHEST, DIRECTIONS)
     for turn, height in zip(turns, heights, strict=True):
         flat = np.sqrt(1 - height**2)
-        towards = np.array((flat * np.cos(turn), flat * np.sin(turn), height))
-        across = np.cross(towards, (0.0, 0.0, 1.0))
+        eye = np.array((flat * np.cos(turn), flat * np.sin(turn), height))
+        across = np.cross(eye, (0.0, 0.0, 1.0))
         across /= np.linalg.norm(across)
-        placed = vertices @ np.stack((across, np.cross(towards, across), towards), 1)
+        placed = vertices @ np.stack((across, np.cross(eye, across), -eye), 1)
         placed -= placed.min(0)
         flat_px = placed[:, :2] * PIXELS_A_METRE + 2
         width, height_px = (int(np.ceil(size)) + 2 for size in flat_px.max(0))
         pixels = np.concatenate((flat_px, AWAY_M + placed[:, 2:]), 1)
         ids = rasterise_mesh(pixels, faces, width, height_px)[0]
-        seen[np.unique(ids[ids >= 0])] = True
+        shown, count = np.unique(ids[ids >= 0], return_counts=True)
+        front = outwards[shown] @ eye > 0
+        seen[shown[front]] += count[front]
     return seen
 
 
@@ -124,9 +131,8 @@ def _outside(
     """The triangles of each piece that are seen in some moment, and those that touch them."""
     starts = np.cumsum([0, *(places[name].shape[1] for name in names)])
     whole = np.concatenate([triangles[name] + start for name, start in zip(names, starts, strict=False)])
-    seen = np.zeros(len(whole), bool)
-    for moment in range(moments):
-        seen |= seen_faces(np.concatenate([places[name][moment] for name in names]), whole)
+    pixels = sum(seen_faces(np.concatenate([places[name][k] for name in names]), whole) for k in range(moments))
+    seen = np.asarray(pixels) >= LEAST_PIXELS
     touched = np.zeros(starts[-1], bool)
     touched[whole[seen].ravel()] = True
     seen |= touched[whole].all(1)

@@ -2,8 +2,8 @@
 
     python -m blender_addon.synthesise.true_surfaces --like demo_body --frames 0 12 5 17 --output surfaces_full.npz
 
-Needs a Python that has bpy; the person is posed again from the capture's settings, with folds, subdivisions and the
-thickness of cloth, so it is what the path tracer saw. `python -m avatars.captures.bake_surfaces` makes it small.
+Needs a Python that has bpy; the person is posed again from the capture's settings, with folds and subdivisions, so it is
+what the path tracer saw, but for the inner side of cloth, which would only lie beneath the outer one. `python -m avatars.captures.bake_surfaces` makes it small.
 """
 
 from __future__ import annotations
@@ -62,6 +62,9 @@ def true_surfaces(settings: CaptureSettings, arrays: template.TemplateArrays, fr
     pieces: dict[str, list[Array]] = {}
     hair: list[Array] = []
     moving = [mesh.object for _, mesh in person.meshes] + [one.mesh.object for one in person.clothes.garments]
+    for item in moving:
+        for modifier in item.modifiers:
+            modifier.show_viewport = modifier.type != "SOLIDIFY"
     for frame in frames:
         person.pose(performance.rotations[frame], performance.translations[frame], performance.expressions[frame])
         graph = bpy.context.evaluated_depsgraph_get()
