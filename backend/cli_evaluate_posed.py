@@ -24,7 +24,9 @@ def add_posed_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--truth-folder", type=Path, metavar="FOLDER", help="numbered meshes, one for a frame")
     group.add_argument("--first", type=int, default=0, help="number of frame 0's file in --truth-folder (ARAH: 1)")
     group.add_argument(
-        "--resolution", type=int, help="surface_body: its field's surface at this resolution (default: its trained mesh)"
+        "--resolution",
+        type=int,
+        help="surface_body: its field's surface at this resolution (default: its trained mesh)",
     )
     group.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

@@ -26,8 +26,8 @@ def add_extract_geometry(commands: argparse._SubParsersAction[argparse.ArgumentP
     parser = commands.add_parser(
         "extract-geometry",
         help="the surface of a signed-distance body at any resolution, canonical or posed",
-        description="Marching cubes near the surface only. canonical: one mesh in the star pose. posed: the same mesh in "
-        "the frames of a capture, an OBJ or PLY and an .npz for each with the original's keys (vertices and triangles in "
+        description="Marching cubes near the surface only. canonical: one mesh in the star pose. posed: the same mesh "
+        "in frames of a capture, an OBJ or PLY and an .npz for each with the original's keys (vertices, triangles in "
         "the body's own axes, E, K, camera_e, rh, th, hit_mask, alpha_mask, H, W; world = rh.T @ v + th) and a picture "
         "of its normals. --texture and --rig leave a mesh/ folder as 'effigy mesh' does.",
     )
@@ -36,13 +36,17 @@ def add_extract_geometry(commands: argparse._SubParsersAction[argparse.ArgumentP
     parser.add_argument("--mcthreshold", type=float, default=0.0, metavar="M", help="distance of the surface, m (0)")
     parser.add_argument("--space", choices=("canonical", "posed"), default="canonical", help="default: canonical")
     parser.add_argument("--n_frames", "--n-frames", type=int, default=-1, help="with posed: so many frames (-1: all)")
-    parser.add_argument("--mode", choices=("val", "nvs", "unseen", "odp"), default="val", help="with posed: which frames")
+    parser.add_argument(
+        "--mode", choices=("val", "nvs", "unseen", "odp"), default="val", help="with posed: which frames"
+    )
     parser.add_argument("--novel_pose", "--novel-pose", metavar="FILE|FOLDER", help="with --mode odp: the motion")
     parser.add_argument("--view", type=int, default=-1, help="with posed: the camera that is written along (-1: usual)")
     parser.add_argument("--capture", help="with posed: a capture (default: the one it was trained from, if it ships)")
     parser.add_argument("--texture", type=int, nargs="?", const=2048, metavar="PX", help="write mesh/ with textures")
     parser.add_argument("--rig", action="store_true", help="write mesh/ with armature weights, for Blender")
-    parser.add_argument("--faces", type=int, default=60_000, help="with --texture or --rig: at most about so many; 0 all")
+    parser.add_argument(
+        "--faces", type=int, default=60_000, help="with --texture or --rig: at most about so many; 0 all"
+    )
     parser.add_argument("--format", choices=("obj", "ply"), default="obj", help="of the files (default: obj)")
     parser.add_argument("--close", action="store_true", help="close a body that leaves the box instead of refusing it")
     parser.add_argument("--output", type=Path, help="folder (default: ./NAME_geometry)")
@@ -90,7 +94,9 @@ def _check(arguments: argparse.Namespace) -> None:
             "--mcthreshold is no distance near a body", found=f"{arguments.mcthreshold:g} m", expected="-0.2 to 0.2"
         )
     if arguments.n_frames < -1 or arguments.n_frames == 0:
-        raise BadConfig("--n_frames is out of range", found=str(arguments.n_frames), expected="at least 1, or -1 for all")
+        raise BadConfig(
+            "--n_frames is out of range", found=str(arguments.n_frames), expected="at least 1, or -1 for all"
+        )
     if (arguments.mode == "odp") != (arguments.novel_pose is not None):
         raise BadConfig("--mode odp and --novel_pose belong together", do="Give both or none")
 

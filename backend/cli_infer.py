@@ -31,13 +31,15 @@ def add_infer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser = commands.add_parser(
         "infer",
         help="pictures of a body: views and poses held out beside the truth, or a novel motion",
-        description="As HF-Avatar's infer.py. val: the capture's own frames with PSNR, SSIM and FLIP - nvs are training "
-        "poses from cameras kept back, unseen are poses kept back, val is both. test, also odp: a motion of elsewhere "
-        "(--novel_pose) seen by a camera of the capture. Writes prediction/, normal/, truth/, frames.json and a contact "
-        "sheet. --novel_pose is only looked at in test and odp, as in the original.",
+        description="As HF-Avatar's infer.py. val: the capture's own frames with PSNR, SSIM and FLIP; nvs are "
+        "training poses from cameras kept back, unseen are poses kept back, val is both. test, also odp: a motion "
+        "of elsewhere (--novel_pose) seen by a camera of the capture. Writes prediction/, normal/, truth/, frames.json "
+        "and a contact sheet. --novel_pose is only looked at in test and odp, as in the original.",
     )
     parser.add_argument("avatar", metavar="AVATAR", help="an id of the library, or a NAME.avatar folder")
-    parser.add_argument("--capture", help="a capture's name or folder (default: the one it was trained from, if it ships)")
+    parser.add_argument(
+        "--capture", help="a capture's name or folder (default: the one it was trained from, if it ships)"
+    )
     parser.add_argument("--infer_mode", "--infer-mode", choices=MODES, default="val", help="default: val")
     parser.add_argument(
         "--novel_view", "--novel-view", type=int, default=-1, metavar="K", help="only camera K (-1: as the split says)"

@@ -21,12 +21,14 @@ from shared.errors import BadConfig
 from shared.types import Camera, Pose
 
 WAYS = ("gaussians", "mesh", "field")
+COVERED = 0.5
+"""Normals are drawn where so much of a pixel is covered."""
 Draw = Callable[[Pose, Camera], "Drawn"]
 
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """One picture. rgba: [H, W, 4] display-encoded, premultiplied, 0..1; normals: [H, W, 3] unit, world, 0 where empty."""
+    """One picture. rgba: [H, W, 4] display-encoded, premultiplied; normals: [H, W, 3] unit, world, 0 where empty."""
 
     rgba: Tensor
     normals: NDArray[np.float32]
@@ -53,7 +55,7 @@ def _through_gaussians(avatar: Avatar, surface: PosedSurface, device: str) -> Dr
             if posed.normals is None:
                 return Drawn(rgba, mesh_normals(surface(pose), camera))
             towards = rasterise(posed, cameras, posed.normals).features[0]
-        normals = torch.nn.functional.normalize(towards, dim=-1, eps=1e-6) * (rgba[..., 3:] > 0.5)
+        normals = torch.nn.functional.normalize(towards, dim=-1, eps=1e-6) * (rgba[..., 3:] > COVERED)
         return Drawn(rgba, normals.cpu().numpy().astype(np.float32))
 
     return draw
@@ -89,7 +91,8 @@ def _through_field(avatar: Avatar, device: str) -> Draw:
     def draw(pose: Pose, camera: Camera) -> Drawn:
         found = view.picture(*batch_of(pose, device), CameraBatch.from_cameras([camera], device))
         rgba = torch.cat((found.colour, found.alpha[..., None]), -1)[0]
-        return Drawn(rgba, found.normals[0].cpu().numpy().astype(np.float32))
+        normals = found.normals[0] * (rgba[..., 3:] > COVERED)
+        return Drawn(rgba, normals.cpu().numpy().astype(np.float32))
 
     return draw
 

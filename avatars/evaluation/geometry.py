@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatars.captures.capture import Capture
-from avatars.captures.overlay import projected
 from avatars.captures.true_surfaces import HAIR, read_true_surfaces
 from avatars.evaluation.posed_surfaces import Mesh, PosedSurface
 from avatars.files import write_atomically
@@ -63,7 +62,9 @@ def mesh_folder(folder: Path, read: Callable[[Path], Mesh], first: int = 0) -> M
         if path.suffix.lower() in MESHES and digits:
             found[int(digits) - first] = path
     if not found:
-        raise BadCapture(f"there are no numbered meshes in {folder}", expected=f"files like 000012.ply ({', '.join(MESHES)})")
+        raise BadCapture(
+            f"there are no numbered meshes in {folder}", expected=f"files like 000012.ply ({', '.join(MESHES)})"
+        )
     return MeshFolder(found, read)
 
 
@@ -176,7 +177,9 @@ def write_geometry(
         mesh, true = surface(capture.motion.at(row.frame)), truth.mesh(row.frame)
         share = np.clip(distances_to(mesh[0], true) / WORST_M, 0, 1)[:, None]
         error = (1 - share) * (1.0, 1.0, 1.0) + share * (0.85, 0.05, 0.05)
-        label = f"frame {row.frame} ({row.part}): {row.whole.chamfer_m * 1000:.1f} mm, {row.whole.normal_error_deg:.1f} deg"
+        label = (
+            f"frame {row.frame} ({row.part}): {row.whole.chamfer_m * 1000:.1f} mm, {row.whole.normal_error_deg:.1f} deg"
+        )
         for side in SIDES:
             drawn = [shaded(true, true, side), shaded(mesh, true, side), shaded(mesh, true, side, error)]
             columns.append((label if side == SIDES[0] else f"{side:.0f} degrees", drawn))

@@ -99,7 +99,7 @@ def infer_frames(
 def infer_motion(
     draw: Draw, motion: Motion, camera: Camera, view: int, folder: Path, tell: Tell = lambda done: None
 ) -> Iterator[NDArray[np.uint8]]:
-    """Draw every frame of a novel motion into prediction/ and normal/, giving each picture out; frames.json at the end."""
+    """Draw all frames of a novel motion into prediction/ and normal/, giving pictures out; frames.json at the end."""
     rows: list[dict[str, Any]] = []
     shown: list[tuple[str, list[NDArray[np.uint8]]]] = []
     chosen = set(np.linspace(0, len(motion) - 1, min(SHEET_PICTURES, len(motion))).astype(int).tolist())
@@ -127,7 +127,7 @@ def write_drawn(folder: Path, name: str, drawn: Drawn, camera: Camera) -> list[N
 def legacy_metrics(
     rgba: torch.Tensor, truth: torch.Tensor, vertices: NDArray[np.floating], camera: Camera
 ) -> dict[str, float]:
-    """PSNR and SSIM as HF-Avatar measures them: over black, in the rectangle of the body's box, predictions by 256/255."""
+    """PSNR and SSIM as HF-Avatar measures: over black, in the rectangle of the body's box, predictions by 256/255."""
     low, high = vertices.min(0) - BOX_MARGIN_M, vertices.max(0) + BOX_MARGIN_M
     corners = np.stack(np.meshgrid(*np.stack((low, high), 1), indexing="ij"), -1).reshape(-1, 3)
     pixels = corners @ camera.camera_from_world()[:3, :3].T + camera.camera_from_world()[:3, 3]
@@ -152,9 +152,7 @@ def _over(rgba: torch.Tensor, level: float) -> torch.Tensor:
     return rgba[..., :3] + (1 - rgba[..., 3:]) * level
 
 
-def _written(
-    folder: Path, rows: list[dict[str, Any]], shown: list[tuple[str, list[NDArray[np.uint8]]]]
-) -> Inferred:
+def _written(folder: Path, rows: list[dict[str, Any]], shown: list[tuple[str, list[NDArray[np.uint8]]]]) -> Inferred:
     import json
 
     words = {"file", "part", "frame", "view"}

@@ -5,8 +5,8 @@
     .pkl                 AIST++: smpl_poses [T, 72], smpl_trans [T, 3], smpl_scaling
     mesh_infos.pkl       a subject as HF-Avatar prepares it: {frame: {poses, Rh, Th, ...}}
 
-A folder is a capture, or holds one mesh_infos.pkl, or one .npz or .pkl. Where people stand is the file's own; `standing`
-puts them where the avatar was recorded.
+A folder is a capture, or holds one mesh_infos.pkl, or one .npz or .pkl. Where people stand is the file's own;
+`standing` puts them where the avatar was recorded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from avatars.templates.restricted_pickle import read_pickle
 from shared.errors import BadCapture
 from shared.motions import SmplMotion, read_smpl_motion, smpl_motion
 from shared.npz import read_npz
-from shared.template import rest, rotation_matrices
+from shared.template import rotation_matrices
 from shared.types import Motion, Rig
 
 MESH_INFOS = "mesh_infos.pkl"
@@ -61,7 +61,7 @@ def read_novel_poses(name_or_path: str, rig: Rig, reference: TemplateReference, 
     if not path.is_file():
         raise BadCapture(f"there is no motion {name_or_path!r}", expected=EXPECTED, do="Check the path")
     if path.suffix.lower() == ".pkl":
-        motion, kind = _pickled(path, reference)
+        motion, kind = _pickled(path)
     else:
         if path.suffix.lower() != ".npz":
             raise BadCapture(f"{path.name} is no motion that can be read here", expected=EXPECTED)
@@ -81,9 +81,7 @@ def standing(poses: NovelPoses, own: NDArray[np.floating], there: NDArray[np.flo
     """
     feet = [np.append((one.min(0) + one.max(0))[:2] / 2, one[:, 2].min()) for one in (own, there)]
     motion, shift = poses.motion, (feet[1] - feet[0]).astype(np.float32)
-    return replace(
-        poses, motion=Motion(motion.rotations, motion.translations + shift, motion.expressions, motion.fps)
-    )
+    return replace(poses, motion=Motion(motion.rotations, motion.translations + shift, motion.expressions, motion.fps))
 
 
 def _of_capture(name: str, rig: Rig) -> NovelPoses:
@@ -124,21 +122,23 @@ def _file_in(folder: Path) -> Path:
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".npz", ".pkl"))
     if len(found) != 1:
         names = ", ".join(path.name for path in found[:4]) or "none"
-        raise BadCapture(f"{folder} does not hold one motion", found=names, expected=EXPECTED, do="Name the file itself")
+        raise BadCapture(
+            f"{folder} does not hold one motion", found=names, expected=EXPECTED, do="Name the file itself"
+        )
     return found[0]
 
 
-def _pickled(path: Path, reference: TemplateReference) -> tuple[SmplMotion, str]:
-    content = read_pickle(
-        path, error_class=BadCapture, max_bytes=MAX_PICKLE_BYTES, max_operations=MAX_OPERATIONS
-    )
+def _pickled(path: Path) -> tuple[SmplMotion, str]:
+    content = read_pickle(path, error_class=BadCapture, max_bytes=MAX_PICKLE_BYTES, max_operations=MAX_OPERATIONS)
     if not isinstance(content, Mapping) or not content:
         raise BadCapture(f"{path.name} is no motion", found=type(content).__name__, expected=EXPECTED)
     if "smpl_poses" in content:
         return _aist(content, path.name), "AIST++ motion"
     if all(isinstance(value, Mapping) and {"poses", "Rh", "Th"} <= value.keys() for value in content.values()):
-        return _prepared(content, path.parent.name or path.name, reference), "prepared subject"
-    raise BadCapture(f"{path.name} is no motion", found=", ".join(str(key) for key in list(content)[:6]), expected=EXPECTED)
+        return _prepared(content, path.parent.name or path.name), "prepared subject"
+    raise BadCapture(
+        f"{path.name} is no motion", found=", ".join(str(key) for key in list(content)[:6]), expected=EXPECTED
+    )
 
 
 def _aist(content: Mapping[Any, Any], name: str) -> SmplMotion:
@@ -151,14 +151,13 @@ def _aist(content: Mapping[Any, Any], name: str) -> SmplMotion:
     return smpl_motion({"poses": poses, "trans": places / scale, "fps": np.array(AIST_FPS)}, name)
 
 
-def _prepared(content: Mapping[Any, Any], name: str, reference: TemplateReference) -> SmplMotion:
+def _prepared(content: Mapping[Any, Any], name: str) -> SmplMotion:
     """Frames of mesh_infos.pkl in the order of their names: x = R(Rh) SMPL(poses) + Th, turned about the origin."""
     frames = [content[key] for key in sorted(content, key=str)]
     values = {
         key: np.concatenate([_numbers(frame[key], name, key, width) for frame in frames])
         for key, width in (("poses", 72), ("Rh", 3), ("Th", 3))
     }
-    _, joints = rest(reference.open(), preset=reference.preset, shape=np.array(reference.shape, np.float32))
     found = smpl_motion({"poses": values["poses"], "trans": values["Th"], "fps": np.array(PREPARED_FPS)}, name)
     pelvis = np.asarray(found.pelvis_m, np.float64)
     rotations = found.rotations.copy()
@@ -171,5 +170,7 @@ def _numbers(value: Any, name: str, what: str, width: int) -> NDArray[np.float64
     """[T, width] of an array with any inner shape. Raises BadCapture."""
     array = np.asarray(value if value is not None else [])
     if array.dtype.kind not in "fiu" or not array.size or array.size % width or not np.isfinite(array).all():
-        raise BadCapture(f"{what} of {name} does not fit", found=str(list(array.shape)), expected=f"rows of {width} numbers")
+        raise BadCapture(
+            f"{what} of {name} does not fit", found=str(list(array.shape)), expected=f"rows of {width} numbers"
+        )
     return array.astype(np.float64).reshape(-1, width)

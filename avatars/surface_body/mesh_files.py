@@ -33,7 +33,13 @@ def write_mesh_file(path: Path, vertices: Floats, faces: NDArray[np.int64], colo
 
 
 def write_posed_frame(
-    stem: Path, world: Floats, surface: FieldMesh, pose: Pose, rest_root: NDArray[np.floating], camera: Camera, ending: str
+    stem: Path,
+    world: Floats,
+    surface: FieldMesh,
+    pose: Pose,
+    rest_root: NDArray[np.floating],
+    camera: Camera,
+    ending: str,
 ) -> None:
     """`stem`.obj or .ply, .npz and _normal.png of one frame. world: posed vertices [V, 3] m.
 

@@ -66,9 +66,7 @@ def contact_sheet(
     stacked_sheet(path, found, per_row)
 
 
-def stacked_sheet(
-    path: Path, columns: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]], per_row: int = 6
-) -> None:
+def stacked_sheet(path: Path, columns: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]], per_row: int = 6) -> None:
     """A labelled column for each (label, pictures [H, W, 3] of one width), the pictures below each other."""
     tiles = []
     for label, pictures in columns:

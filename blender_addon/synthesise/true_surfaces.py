@@ -2,8 +2,9 @@
 
     python -m blender_addon.synthesise.true_surfaces --like demo_body --frames 0 12 5 17 --output surfaces_full.npz
 
-Needs a Python that has bpy; the person is posed again from the capture's settings, with folds and subdivisions, so it is
-what the path tracer saw, but for the inner side of cloth, which would only lie beneath the outer one. `python -m avatars.captures.bake_surfaces` makes it small.
+Needs a Python that has bpy; the person is posed again from the capture's settings, with folds and subdivisions, so it
+is what the path tracer saw, but for the inner side of cloth, which would only lie beneath the outer one.
+`python -m avatars.captures.bake_surfaces` makes it small.
 """
 
 from __future__ import annotations
