@@ -52,6 +52,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "mesh": "backend.cli_mesh:add_mesh",
         "extract-geometry": "backend.cli_extract_geometry:add_extract_geometry",
         "evaluate-mesh": "backend.cli_evaluate_mesh:add_evaluate_mesh",
+        "evaluate-edit": "backend.cli_evaluate_edit:add_evaluate_edit",
         "template": "backend.cli_template:add_template",
         "avatars": "backend.cli_lists:add_avatars",
         "library": "backend.cli_library:add_library",

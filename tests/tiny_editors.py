@@ -44,6 +44,22 @@ def clip_text(width: int = 16, projected: bool = False):  # type: ignore[no-unty
     )
 
 
+def tiny_clip(folder: Path) -> Path:
+    """A CLIPModel with its tokenizer."""
+    from transformers import CLIPConfig, CLIPModel
+
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(1)
+    config = CLIPConfig(
+        text_config={**small, "vocab_size": 514, "bos_token_id": 512, "eos_token_id": 513, "pad_token_id": 513},
+        vision_config={**small, "image_size": 16, "patch_size": 8},
+        projection_dim=8,
+    )
+    CLIPModel(config).save_pretrained(folder)
+    clip_tokenizer(folder / "words").save_pretrained(folder)
+    return folder
+
+
 def tiny_ip2p(folder: Path) -> Path:
     """A StableDiffusionInstructPix2PixPipeline without safety checker."""
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel

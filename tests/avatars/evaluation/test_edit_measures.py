@@ -12,6 +12,7 @@ from torch import Tensor
 from avatars.evaluation.edit_clip import Clip, clip_figures, find_clip, measure_clip
 from avatars.evaluation.edit_measures import flicker, hidden_movement, identity_outside
 from shared.errors import BadConfig, EffigyError
+from tests.tiny_editors import tiny_clip
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -98,20 +99,8 @@ def test_clip_figures_are_the_cosines_they_are_called() -> None:
 
 def test_clip_from_a_folder_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("transformers", reason='CLIP is tried where "effigy[edit]" is installed')
-    from transformers import CLIPConfig, CLIPModel
-
-    from tests.tiny_editors import clip_tokenizer
-
-    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    torch.manual_seed(1)
-    config = CLIPConfig(
-        text_config={**small, "vocab_size": 514, "bos_token_id": 512, "eos_token_id": 513, "pad_token_id": 513},
-        vision_config={**small, "image_size": 16, "patch_size": 8},
-        projection_dim=8,
-    )
-    CLIPModel(config).save_pretrained(tmp_path / "clip")
-    clip_tokenizer(tmp_path / "words").save_pretrained(tmp_path / "clip")
-    clip = Clip(tmp_path / "clip")
+    (tmp_path / "words").mkdir()
+    clip = Clip(tiny_clip(tmp_path / "clip"))
     pictures = random(3, 20, 30, 3)
     assert clip.of_images(pictures).norm(dim=1) == pytest.approx(1, abs=1e-5)
     assert clip.of_texts(["one", "two"]).shape == (2, 8)
