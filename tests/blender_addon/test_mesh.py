@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import addon_utils
@@ -13,6 +14,7 @@ import pytest
 from blender_addon.services import exporting, mesh_build, pose_read, pose_write, rig_info
 from shared import errors, mesh_asset, template, types
 
+from .conftest import ROOT, backend_python
 from .test_export_mesh import distances_m, evaluated_vertices
 from .test_panel_operators import connected  # noqa: F401
 from .test_rig import random_pose
@@ -84,6 +86,26 @@ def test_posed_vertices_are_the_models(addon, tmp_path: Path) -> None:
     most = np.abs(moved[asset.mesh.expression_vertices]).max()
     assert most == pytest.approx(0.7 * np.abs(asset.mesh.expression_offsets[jaw]).max(), rel=0.1)
     assert pose_read.read_avatars(addon.context.evaluated_depsgraph_get()) == [], "the backend draws no mesh"
+
+
+def test_a_trained_mesh_moves_as_it_was_trained(addon, tmp_path: Path) -> None:
+    """Exported by the backend, posed by Blender: within a tenth of a millimetre of the avatar's own vertices."""
+    code = "import sys; from pathlib import Path; from tests.avatars.surface_body.people import write_person as write; "
+    command = [backend_python(), "-c", code + "write(Path(sys.argv[1]))", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    truth = np.load(tmp_path / "truth.npz")
+    assert addon.ops.effigy.import_mesh(directory=str(tmp_path / "mesh")) == {"FINISHED"}
+    body = addon.context.object
+    mesh = rig_info.proxy_of(body)
+    for frame in range(len(truth["vertices"])):
+        pose_write.set_pose(body, truth["rotations"][frame], truth["translations"][frame])
+        shown = dict(zip(truth["names"].tolist(), truth["expressions"][frame].tolist(), strict=True))
+        pose_write.set_expressions(body, shown)
+        addon.context.view_layer.update()
+        apart_m = np.abs(evaluated_vertices(addon, mesh) - truth["vertices"][frame]).max()
+        assert apart_m < 1e-4
+    assert np.abs(truth["vertices"][0] - truth["vertices"][1]).max() > 0.1
 
 
 def test_it_is_painted_and_unwrapped(addon, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@
                                                                 [--gpu-backend vulkan] [-- words…]
 
 SCRIPT defines `main(w)`, a generator; see tests/windows/inside/window.py for what `w` can do. The words after -- are
-its w.arguments. Without --library the
+its w.arguments; OUT among them is its folder of results as the machine outside names it. Without --library the
 backend's library holds the untrained head 'tiny'.
 """
 
@@ -44,7 +44,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"ready after {time.monotonic() - begin:.1f} s", file=sys.stderr)
         try:
             with nullcontext("") if options.no_backend else running_backend(home) as address:
-                found = blender.run(options.script, *options.words, address=address, timeout_s=options.timeout)
+                words = [str(blender.folder / "out") if word == "OUT" else word for word in options.words]
+                found = blender.run(options.script, *words, address=address, timeout_s=options.timeout)
         finally:
             shutil.copytree(blender.folder / "out", options.out, dirs_exist_ok=True)
     log = found.pop("log")
