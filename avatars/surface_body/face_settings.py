@@ -9,14 +9,15 @@ from shared.errors import BadConfig
 
 @dataclass(frozen=True)
 class FaceSettings:
-    """count: Gaussians at most; as many as there are faces at least, the largest faces carry 4, 16 or 64.
+    """count: Gaussians at most: with room for more than one on each face the largest carry 4, 16 or 64. Pictures blur
+    each by half a pixel at least: a few of them per pixel make the person fat.
 
     opacity: of each at the start. Weights: picture (of L1 and D-SSIM together, dssim of it), mask (L1 of what is
     covered), size (of what is wider than size_limit_m, in m), tint (squares of what depends on the view). Adam's rates
     fall to `final` of them over the stage. At the end those fainter than `faint` are left out.
     """
 
-    count: int = 200_000
+    count: int = 120_000
     opacity: float = 0.95
     picture: float = 1.0
     dssim: float = 0.2

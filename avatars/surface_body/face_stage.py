@@ -22,6 +22,8 @@ from avatars.training.data import Batch
 from avatars.training.losses import dssim_loss, l1_loss
 from avatars.training.trainer import RatedParameter
 
+LATEST = 0.95
+"""Share of the schedule after which a stage that begins is too short for rates of its own."""
 Pose = tuple[Tensor, Tensor, Tensor]
 
 
@@ -40,8 +42,8 @@ class HasMesh(Protocol):
 
 
 class FaceStage:
-    """A stage of the trainer. Its tensors have room for `most` Gaussians from the start; how many are in use, and on
-    which faces, is decided when it begins.
+    """A stage of the trainer. Its tensors have room for settings.count Gaussians from the start; how many are in use,
+    and on which faces, is decided when it begins.
 
     begins: share of the schedule of `images` at which it begins, for the rates.
     """
@@ -53,17 +55,17 @@ class FaceStage:
         poses: Poses,
         previous: HasMesh,
         *,
-        most: int,
         begins: float,
         images: int,
     ) -> None:
         self.settings, self.person, self.poses, self.previous = settings, person, poses, previous
-        self.begins, self.images = min(max(begins, 0.0), 0.999), images
+        self.begins, self.images = min(max(begins, 0.0), LATEST), images
         device = person.joints.device
-        count = max(settings.count, most)
+        count = settings.count
         rows = {name: value.to(device) for name, value in spare_rows(count).items()}
         self.model = FaceGaussians(rows, torch.zeros(count, dtype=torch.int64, device=device))
         self.used = 0
+        self.mesh: MeshState | None = None
         self.posed_mesh: PosedMesh | None = None
 
     def parameters(self) -> tuple[RatedParameter, ...]:
@@ -83,7 +85,7 @@ class FaceStage:
     def begin(self) -> None:
         """Put Gaussians on the mesh of the stage before, in its colours."""
         mesh = self.previous.mesh_state()
-        made, self.used = first_gaussians(mesh.vertices[mesh.faces], mesh.look, self.settings.opacity, len(self.model))
+        made, self.used = first_gaussians(mesh.vertices, mesh.faces, mesh.look, self.settings.opacity, len(self.model))
         with torch.no_grad():
             for name in PARAMETERS:
                 getattr(self.model, name).copy_(getattr(made, name))
@@ -91,6 +93,7 @@ class FaceStage:
         self._take(mesh)
 
     def _take(self, mesh: MeshState) -> None:
+        self.mesh = mesh
         self.posed_mesh = PosedMesh(self.person, mesh, self.model.face[: self.used])
 
     def posed(self, pose: Pose) -> PosedGaussians:
@@ -158,12 +161,13 @@ class FaceStage:
         """The finished person, without faint Gaussians; where the stage never began, with those it would begin with."""
         if not self.begun:
             self.begin()
+        assert self.mesh is not None
         strong = torch.sigmoid(self.model.opacities.detach()) >= self.settings.faint
         strong[self.used :] = False
         model = self.model.kept(strong.nonzero()[:, 0])
         return SurfaceAvatar(
             self.person,
-            self.previous.mesh_state(),
+            self.mesh,
             model,
             rest_pose,
             field=field,

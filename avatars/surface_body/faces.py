@@ -11,12 +11,16 @@ from torch.nn.functional import normalize
 
 from avatars.gaussians.posed import PosedGaussians, quaternion_from_matrix
 from avatars.mlp_body.band_colours import BandColours
+from avatars.skinning.face_tree import FaceTree
+from avatars.surface.unwrap import decimated
 from shared.errors import EffigyError
 
 PARAMETERS = ("offsets", "turns", "scales", "opacities", "colours", "tints")
 THIN = 0.1
 """Third scale, of the smaller of the other two: next to nothing, but still as wide as a Gaussian from its edge."""
 LEAST_M = 1e-7
+LEAST_SHARE = 0.02
+"""Of each corner where a Gaussian is put: logits would hardly learn at an edge."""
 MOST_CUTS = 3
 CUTS = torch.tensor(
     (
@@ -140,32 +144,49 @@ def dressed(
 
 
 def first_gaussians(
-    corners: Tensor, look: Callable[[Tensor], Tensor], opacity: float, count: int
+    vertices: Tensor, faces: Tensor, look: Callable[[Tensor], Tensor], opacity: float, count: int
 ) -> tuple[FaceGaussians, int]:
-    """(As a mesh looks, how many are in use): faces are shared out as `parts_of_faces`, each part is covered by one.
+    """(As a mesh looks, how many of `count` are in use; the others are spare.) Raises EffigyError without faces.
 
-    corners [F, 3, 3] m canonical; look: colours [P, 3] sRGB at canonical places [P, 3] m; count >= F: the other rows
-    are spare.
+    vertices [V, 3] m canonical; faces [F, 3]; look: colours [P, 3] sRGB at canonical places [P, 3] m. With room for
+    more than one on each face the largest carry 4, 16 or 64; with less, each covers a face of a lighter mesh.
     """
-    face, parts = parts_of_faces(corners, count)
+    corners = vertices[faces]
+    if len(faces) <= count:
+        face, parts = parts_of_faces(corners, count)
+        small, shares = parts @ corners[face], parts.mean(1)
+    else:
+        small, face, shares = _of_a_lighter_mesh(vertices, faces, count)
     values = {name: part.to(corners) for name, part in spare_rows(count).items()}
-    used = len(face)
-    whole, small = corners[face], parts @ corners[face]
+    used, whole = len(face), corners[face]
     first = whole[:, 1] - whole[:, 0]
     length = first.norm(dim=-1).clamp(min=LEAST_M)
     across = torch.linalg.cross(first, whole[:, 2] - whole[:, 0])
     axes = torch.stack((first, torch.linalg.cross(normalize(across, dim=-1, eps=1e-20), first)), -1)
     flat = (small - small.mean(1, keepdim=True)) @ (axes / length[:, None, None])
     powers, ways = torch.linalg.eigh(flat.transpose(1, 2) @ flat / 3)
-    shares = parts.mean(1)
     values["offsets"][:used] = (shares[:, 1:] / shares[:, :1]).log()
     values["turns"][:used] = torch.atan2(ways[:, 1, 1], ways[:, 0, 1])
     values["scales"][:used] = (COVERING * powers.flip(-1).clamp(min=LEAST_M**2).sqrt()).log()
     values["opacities"][:used] = float(torch.logit(torch.tensor(opacity)))
-    values["colours"][:used] = look(small.mean(1))
+    values["colours"][:used] = look((whole * shares[..., None]).sum(1))
     rows = torch.zeros(count, dtype=torch.int64, device=corners.device)
     rows[:used] = face
     return FaceGaussians(values, rows), used
+
+
+def _of_a_lighter_mesh(vertices: Tensor, faces: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Corners [P, 3, 3] m of at most `count` larger faces, and the face [P] and barycentrics [P, 3] each is nearest."""
+    places, triangles = vertices.cpu().double().numpy(), faces.cpu().numpy()
+    lighter, kept = decimated(places, triangles, count)
+    small = lighter[kept][:count]
+    face, shares, _ = FaceTree(places, triangles).nearest(small.mean(1))
+    inner = torch.from_numpy(shares).to(vertices).clamp(min=LEAST_SHARE)
+    return (
+        torch.from_numpy(small).to(vertices),
+        torch.from_numpy(face).to(faces.device),
+        inner / inner.sum(1, keepdim=True),
+    )
 
 
 def parts_of_faces(corners: Tensor, count: int) -> tuple[Tensor, Tensor]:

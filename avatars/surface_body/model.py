@@ -38,6 +38,12 @@ class SurfaceModel(nn.Module):
         self.field = make_field(config, self.body, generator).to(device)
         self.weights = make_weights(config, self.body, generator).to(device)
 
+    def distance(self, places: Tensor, levels: float | None = None) -> Tensor:
+        """Signed distance [P] m at canonical places [P, 3] m. Beyond the shell that pictures look at, where nothing was
+        learned, it is outside whatever the field says."""
+        beyond = self.field.base(places) - self.config.sampling.shell_m
+        return torch.maximum(self.field.distance(places, levels), beyond)
+
     def mesh(self, resolution: int, levels: float | None = None) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Vertices [V, 3] m, canonical, and triangles [F, 3], outwards counter-clockwise: the largest piece.
 
@@ -46,7 +52,7 @@ class SurfaceModel(nn.Module):
         with torch.no_grad():
             self.field.begin()
         found = extract_surface(
-            lambda places: self.field.distance(places, levels),
+            lambda places: self.distance(places, levels),
             self.body.low.cpu().numpy(),
             self.body.high.cpu().numpy(),
             resolution,

@@ -38,9 +38,11 @@ def plain_avatar(
     gaussians: int = 0,
     solid: SolidTexture | None = None,
 ) -> SurfaceAvatar:
-    """A person who looks like the template in colours of a (random) solid texture; one Gaussian a face at least."""
+    """A person who looks like the template in colours of a (random) solid texture.
+
+    gaussians: how many at most; 0 is one on each face.
+    """
     person = Person(reference, canonical_rotations)
     mesh = plain_mesh(person, faces, solid)
-    corners = mesh.vertices[mesh.faces]
-    model, used = first_gaussians(corners, mesh.look, OPACITY, max(len(corners), gaussians))
+    model, used = first_gaussians(mesh.vertices, mesh.faces, mesh.look, OPACITY, gaussians or len(mesh.faces))
     return SurfaceAvatar(person, mesh, model.kept(slice(used)), np.zeros((len(person.joints), 3), np.float32))

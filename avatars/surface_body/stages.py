@@ -19,6 +19,9 @@ class Stage(Protocol):
     def parameters(self) -> tuple[RatedParameter, ...]:
         """Its tensors, with rates in images of the whole run."""
 
+    def begin(self) -> None:
+        """Take what the stage before has made; called once, when the stage's time comes."""
+
     def losses(self, batch: Batch, share: float) -> dict[str, Tensor]:
         """Named terms, already weighted."""
 

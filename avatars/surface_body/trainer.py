@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from avatars.captures.capture import Capture
+from avatars.lighting.irradiance import environment_irradiance
 from avatars.rendering.rasterise import Rasterised, rasterise
 from avatars.surface_body.avatar import SurfaceAvatar
-from avatars.surface_body.faces import first_gaussians
+from avatars.surface_body.face_stage import FaceStage, HasMesh
 from avatars.surface_body.model import SurfaceModel
 from avatars.surface_body.parity_stage import ParityStage
 from avatars.surface_body.poses import PoseResidual
@@ -23,7 +24,6 @@ from avatars.training.config import TrainConfig
 from avatars.training.data import Batch, Pictures
 from avatars.training.trainer import RatedParameter
 
-OPACITY = 0.95
 POSES_FINAL = 0.1
 
 
@@ -51,13 +51,24 @@ class SurfaceTrainer:
         self.model.weights.prepare(config.seed)
         self.poses = make_poses(config, self.model, capture)
         self.volume = make_volume_stage(config, self.model, self.poses)
-        self.stages: tuple[Stage, ...] = (self.volume,)
+        shares, person = config.surface.stages, self.model.body.person
+        self.stages: dict[int, Stage] = {0: self.volume}
+        with_mesh: HasMesh = self.volume
+        self.faces = FaceStage(
+            config.surface.gaussians,
+            person,
+            self.poses,
+            with_mesh,
+            begins=shares.volume + shares.mesh,
+            images=config.schedule.images,
+        )
+        self.stages[2] = self.faces
         self.stage = 0
         self.avatar: SurfaceAvatar | None = None
 
     def parameters(self) -> tuple[RatedParameter, ...]:
         """All tensors of all stages, and the poses."""
-        found = [entry for stage in self.stages for entry in stage.parameters()]
+        found = [entry for stage in self.stages.values() for entry in stage.parameters()]
         wanted, total = self.config.surface.poses, self.config.schedule.images
         parity = self.config.surface.parity
         final = parity.rates.final if parity.wanted else POSES_FINAL
@@ -69,9 +80,9 @@ class SurfaceTrainer:
     def _moved_on(self, at: float) -> float:
         """Begin the stage that a position in images is in, if it has not; how far into it that is, 0..1."""
         number, share = stage_at(self.config.surface.stages, at / self.config.schedule.images)
-        number = min(number, len(self.stages) - 1)
         while self.stage < number:
-            self.stage += 1
+            self.stage = min(later for later in self.stages if later > self.stage)
+            self.stages[self.stage].begin()
         return share
 
     def losses(self, batch: Batch, at: float) -> dict[str, Tensor]:
@@ -99,35 +110,31 @@ class SurfaceTrainer:
     def state(self) -> Mapping[str, Tensor]:
         """Each stage's own, and which is under way."""
         found = {"stage": torch.tensor(self.stage)}
-        for number, stage in enumerate(self.stages):
+        for number, stage in self.stages.items():
             found |= {f"{number}.{name}": value for name, value in stage.state().items()}
         return found
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Inverse of `state`."""
         self.stage = int(state["stage"])
-        for number, stage in enumerate(self.stages):
+        for number, stage in self.stages.items():
             own = {
                 key.removeprefix(f"{number}."): value for key, value in state.items() if key.startswith(f"{number}.")
             }
             stage.restore(own)
 
     def finish(self) -> SurfaceAvatar:
-        """The trained avatar: the mesh with a Gaussian on each face, as the last stage left them."""
-        mesh = self.volume.mesh_state()
-        made, used = first_gaussians(mesh.vertices[mesh.faces], mesh.look, OPACITY, len(mesh.faces))
+        """The trained avatar: the mesh with Gaussians on its faces, as the last stage left them."""
         kept = self.config.surface.keep_field
-        motion = np.asarray(self.capture.motion.rotations, np.float32)
-        self.avatar = SurfaceAvatar(
-            self.model.body.person,
-            mesh,
-            made.kept(slice(used)),
+        motion, light = np.asarray(self.capture.motion.rotations, np.float32), self.capture.environment
+        self.avatar = self.faces.avatar(
             motion[self.capture.images[self.capture.split("train")[0]].frame],
             field=field_tensors(self.model) if kept else None,
             field_description=field_description(self.model) if kept else None,
+            captured_irradiance=None if light is None else environment_irradiance(light).to(self.device),
         )
         return self.avatar
 
     def gaussians(self) -> int:
         """None while there is no mesh."""
-        return 0
+        return self.faces.gaussians()

@@ -99,6 +99,9 @@ class VolumeStage:
             terms["poses"] = self.poses.penalty(batch.frames, wanted.losses.poses, wanted.poses.temporal)
         return terms
 
+    def begin(self) -> None:
+        """Nothing: it is the first."""
+
     def after_step(self, batch: Batch, share: float) -> None:
         """Nothing."""
 

@@ -65,7 +65,7 @@ def begun(truth: SurfaceAvatar) -> FaceStage:
     with torch.no_grad():
         solid.grid.table.zero_()
     given = Given(replace(truth.mesh, solid=solid))
-    return FaceStage(SETTINGS, truth.person, Recorded(poses(2)), given, most=3000, begins=0.8, images=100)
+    return FaceStage(SETTINGS, truth.person, Recorded(poses(2)), given, begins=0.8, images=100)
 
 
 def steps(stage: FaceStage, optimiser: Optimiser, batch: Batch, count: int) -> float:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+import trimesh
 from torch import Tensor
 
 from avatars.gaussians.posed import PosedGaussians
@@ -105,7 +107,8 @@ def test_large_faces_are_cut_first_and_parts_cover_them() -> None:
 
 def test_at_first_each_covers_its_part() -> None:
     corners = some_faces(5)[0].float() + torch.tensor([0.0, 0.0, 0.3])
-    model, used = first_gaussians(corners, lambda places: places.abs(), 0.9, 30)
+    mesh = corners.reshape(-1, 3), torch.arange(15).view(5, 3)
+    model, used = first_gaussians(*mesh, lambda places: places.abs(), 0.9, 30)
     assert used > 5
     model.requires_grad_(False)
     assert float(torch.sigmoid(model.opacities[used:]).max()) < 1e-6
@@ -119,6 +122,20 @@ def test_at_first_each_covers_its_part() -> None:
     torch.testing.assert_close(spread(found)[0], COVERING**2 * apart.transpose(1, 2) @ apart / 3, atol=1e-7, rtol=1e-2)
     torch.testing.assert_close(model.colours, small.mean(1).abs(), atol=1e-6, rtol=1e-4)
     assert math.isclose(float(torch.sigmoid(model.opacities[0])), 0.9, rel_tol=1e-5)
+
+
+def test_fewer_than_faces_cover_a_lighter_mesh() -> None:
+    made = trimesh.creation.icosphere(subdivisions=4, radius=0.5)
+    vertices, faces = torch.from_numpy(np.array(made.vertices)).float(), torch.from_numpy(np.array(made.faces))
+    model, used = first_gaussians(vertices, faces, lambda places: places.abs(), 0.9, 400)
+    model = model.kept(slice(used)).requires_grad_(False)
+    assert 350 < used <= 400
+    corners = vertices[faces[model.face]]
+    found = ride(on_faces(model.offsets, model.turns, model.scales, corners), corners[None])
+    torch.testing.assert_close(found.means.norm(dim=-1), torch.full((1, used), 0.5), atol=0.005, rtol=0)
+    area = torch.pi / used  # of an equilateral face, whose corners have this variance along each axis:
+    usual = float((found.scales[..., 0] * found.scales[..., 1]).median())
+    assert usual == pytest.approx(COVERING**2 * area * 2 / 3**1.5, rel=0.1)
 
 
 def test_quaternions_are_those_of_the_frames() -> None:

@@ -12,7 +12,7 @@ from avatars.captures.opening import open_capture
 from avatars.skinning.closest_points import closest_points
 from avatars.surface_body.model import SurfaceModel
 from avatars.surface_body.pixels import choose_pixels
-from avatars.surface_body.settings import check_surface
+from avatars.surface_body.settings import StageShares, check_surface
 from avatars.surface_body.stages import stage_at
 from avatars.surface_body.storage import field_description, field_tensors, open_field
 from avatars.surface_body.trainer import SurfaceTrainer
@@ -127,6 +127,7 @@ def test_a_little_training_helps_and_goes_on_where_it_was() -> None:
     torch.manual_seed(0)
     capture = open_capture("demo_body")
     config = replace(tiny_config(), schedule=replace(tiny_config().schedule, images=60))
+    config = replace(config, surface=replace(config.surface, stages=StageShares(1.0, 0.0)))
     trainer = SurfaceTrainer(config, capture, "cpu")
     optimiser = Optimiser(trainer.parameters())
     pictures = load_pictures(capture, capture.split("train")[:4], 48, torch.device("cpu"))
@@ -151,3 +152,7 @@ def test_a_little_training_helps_and_goes_on_where_it_was() -> None:
     trainer.restore(state)
     two = trainer.losses(batch, 50.0)
     assert all(torch.equal(one[name], two[name]) for name in one)
+    avatar = trainer.finish()
+    assert len(avatar.gaussians) > 1000
+    shown = trainer.render(batch)
+    assert float(((shown.alpha > 0.5) & mask).sum() / ((shown.alpha > 0.5) | mask).sum()) > 0.7
