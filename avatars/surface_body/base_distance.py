@@ -5,6 +5,7 @@ Exact near the surface; farther off, where only its sign and rough size count, i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,26 +49,29 @@ class DistanceGrid:
 
 def distance_grid(
     vertices: Floats,
-    faces: NDArray[np.integer],
+    pieces: Sequence[NDArray[np.integer]],
     low: Floats,
     high: Floats,
     spacing_m: float,
     band_m: float,
     device: torch.device | str = "cpu",
 ) -> DistanceGrid:
-    """The grid of a mesh (vertices [V, 3] m, triangles [F, 3], outwards counter-clockwise) over a box low..high [3] m.
-
-    Within band_m of the surface values are exact at the nodes.
+    """The grid of closed pieces (triangles [F, 3] each, outwards counter-clockwise; vertices [V, 3] m) taken together,
+    over a box low..high [3] m. Within band_m of the surface values are exact at the nodes.
     """
     shape = np.maximum(np.ceil((high - low) / spacing_m).astype(np.int64) + 1, 2)
     coarse = np.maximum(-(-(shape - 1) // COARSER) + 1, 2)
-    near = _Mesh(vertices, faces)
-    wide = near.signed(_nodes(low, coarse, spacing_m * COARSER)).reshape(coarse)
+    meshes = [_Mesh(vertices, faces) for faces in pieces]
+
+    def signed(places: Floats) -> Floats:
+        return np.min([mesh.signed(places) for mesh in meshes], 0)
+
+    wide = signed(_nodes(low, coarse, spacing_m * COARSER)).reshape(coarse)
     _mend_signs(wide, spacing_m * COARSER)
     values = _refined(wide, COARSER)[: shape[0], : shape[1], : shape[2]].copy()
     reach = band_m + spacing_m * COARSER * np.sqrt(3)
     fine = np.argwhere(np.abs(values) < reach)
-    values[tuple(fine.T)] = near.signed(low + fine * spacing_m)
+    values[tuple(fine.T)] = signed(low + fine * spacing_m)
     _mend_signs(values, spacing_m)
     rows = torch.from_numpy(values.transpose(2, 1, 0).reshape(-1, 1).astype(np.float32)).to(device)
     return DistanceGrid(rows.contiguous(), Lattice.over(low, spacing_m, shape, device))

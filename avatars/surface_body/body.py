@@ -21,6 +21,8 @@ from avatars.templates.opening import TemplateReference
 from shared.errors import BadTemplate
 
 SEED = 7
+CLOSED = ("skin", "eye_l", "eye_r")
+"""Groups of the open template that are closed surfaces; other templates are taken whole."""
 BAND_M = 0.01
 """Beyond the shell, so far is the distance grid exact as well."""
 
@@ -59,7 +61,9 @@ class StarBody:
         self.reference, self.config, self.device = reference, config, device
         arrays = reference.open()
         self.person = Person(reference, star_rotations(arrays.joint_names, config.star.hips_deg)).to(device)
-        triangles = surface_triangles(arrays, ("skin",) if "skin" in arrays.faces else SURFACE_GROUPS)
+        whole = [(name,) for name in CLOSED if name in arrays.faces] or [SURFACE_GROUPS]
+        pieces = [surface_triangles(arrays, groups) for groups in whole]
+        triangles = np.concatenate(pieces)
         used = np.unique(triangles)
         self.vertices: NDArray[np.float64] = self.person.vertices.double().cpu().numpy()[used]
         self.faces: NDArray[np.int64] = np.searchsorted(used, triangles)
@@ -67,7 +71,8 @@ class StarBody:
         low, high = low - config.star.margin_m, high + config.star.margin_m
         self.low, self.high = (torch.from_numpy(end).float().to(device) for end in (low, high))
         band = config.sampling.shell_m + BAND_M
-        self.base = distance_grid(self.vertices, self.faces, low, high, config.star.base_spacing_m, band, device)
+        pieces = [np.searchsorted(used, piece) for piece in pieces]
+        self.base = distance_grid(self.vertices, pieces, low, high, config.star.base_spacing_m, band, device)
         weights = arrays.weights[used]
         self.skin = torch.from_numpy(weights).float().to(device)
         skinning = ArticulationSettings(

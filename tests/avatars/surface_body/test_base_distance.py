@@ -49,7 +49,7 @@ def test_a_mesh_without_faces_is_refused() -> None:
 def test_distances_are_true_within_a_millimetre_in_the_band() -> None:
     vertices, faces = ball()
     low, high = np.full(3, -0.5), np.full(3, 0.5)
-    grid = distance_grid(vertices, faces, low, high, 0.01, 0.06)
+    grid = distance_grid(vertices, [faces], low, high, 0.01, 0.06)
     rng = np.random.default_rng(1)
     directions = rng.normal(size=(4000, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -65,7 +65,7 @@ def test_distances_are_true_within_a_millimetre_in_the_band() -> None:
 
 def test_far_places_have_the_right_sign_and_outside_the_grid_distance_grows() -> None:
     vertices, faces = ball()
-    grid = distance_grid(vertices, faces, np.full(3, -0.5), np.full(3, 0.5), 0.02, 0.05)
+    grid = distance_grid(vertices, [faces], np.full(3, -0.5), np.full(3, 0.5), 0.02, 0.05)
     found = grid.at(torch.tensor([[0.0, 0, 0], [0.49, 0.49, 0.49], [2.0, 0, 0]]))
     assert found[0] < -0.2
     assert found[1] > 0.3
@@ -74,7 +74,7 @@ def test_far_places_have_the_right_sign_and_outside_the_grid_distance_grows() ->
 
 def test_slopes_are_finite_differences() -> None:
     vertices, faces = ball(rings=10)
-    grid = distance_grid(vertices, faces, np.full(3, -0.5), np.full(3, 0.5), 0.04, 0.05)
+    grid = distance_grid(vertices, [faces], np.full(3, -0.5), np.full(3, 0.5), 0.04, 0.05)
     grid = type(grid)(
         grid.values.double(),
         type(grid.lattice)(*(v.double() for v in (grid.lattice.low, grid.lattice.per_m)), grid.lattice.shape),
@@ -87,3 +87,12 @@ def test_slopes_are_finite_differences() -> None:
         shift[axis] = step
         change = (grid.at(places + shift) - grid.at(places - shift)) / (2 * step)
         assert torch.allclose(change, slope[:, axis], atol=1e-6)
+
+
+def test_pieces_are_taken_together() -> None:
+    vertices, faces = ball(0.2, 12)
+    both = np.concatenate((vertices - [0.15, 0, 0], vertices + [0.15, 0, 0]))
+    grid = distance_grid(both, [faces, faces + len(vertices)], np.full(3, -0.5), np.full(3, 0.5), 0.02, 0.06)
+    found = grid.at(torch.tensor([[-0.15, 0.0, 0.0], [0.0, 0.0, 0.0], [0.15, 0, 0], [0.0, 0.0, 0.3]]))
+    assert (found[:3] < 0).all()
+    assert found[3] > 0

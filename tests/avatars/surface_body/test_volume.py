@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from avatars.captures.opening import open_capture
+from avatars.rendering.cameras import CameraBatch
 from avatars.skinning.closest_points import closest_points
+from avatars.surface_body.march import posed
 from avatars.surface_body.model import SurfaceModel
+from avatars.surface_body.picture import picture
 from avatars.surface_body.pixels import choose_pixels
 from avatars.surface_body.settings import StageShares, check_surface
 from avatars.surface_body.stages import stage_at
@@ -19,8 +22,9 @@ from avatars.surface_body.trainer import SurfaceTrainer
 from avatars.training.data import load_pictures
 from avatars.training.optimiser import Optimiser
 from shared.errors import BadAvatar, BadConfig, BadTemplate
+from tests.avatars.relit_files import front
 from tests.avatars.surface_body.tiny_surface import tiny_config, tiny_model
-from tests.tiny_body import body_reference
+from tests.tiny_body import body_motion, body_reference
 
 
 def shaken_model() -> SurfaceModel:
@@ -59,6 +63,24 @@ def test_gradients_of_the_field_are_finite_differences() -> None:
         shift[axis] = step
         change = (model.field.distance(places + shift) - model.field.distance(places - shift)) / (2 * step)
         assert torch.allclose(change, found[:, axis].detach(), atol=1e-3)
+
+
+@pytest.mark.cuda
+def test_pictures_on_cuda_are_those_of_the_cpu() -> None:
+    found = []
+    for device in ("cpu", "cuda"):
+        model = SurfaceModel(tiny_config().surface, body_reference(), torch.device(device))
+        with torch.no_grad():
+            for name, value in shaken_model().named_parameters():
+                dict(model.named_parameters())[name].copy_(value)
+            rotations = torch.from_numpy(body_motion(1)["rotations"]).to(device)
+            transforms = model.body.transforms(rotations, torch.zeros(1, 3, device=device))
+            guides = [model.body.guide(transforms[0])]
+            poses = posed(model, transforms, guides, model.weights.rows(), model.weights.lattice)
+            found.append(picture(model, poses, CameraBatch.from_cameras([front(48)], device)))
+    for name in ("colour", "alpha", "depth_m"):
+        one, two = (getattr(part, name).cpu() for part in found)
+        assert float((one - two).abs().mean()) < 2e-3
 
 
 def replace_doubles(grid):  # type: ignore[no-untyped-def]
