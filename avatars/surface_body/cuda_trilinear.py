@@ -12,6 +12,8 @@ from avatars.rendering.has_triton import available
 if TYPE_CHECKING:
     from avatars.surface_body.trilinear import Lattice
 
+MOST_COLUMNS = 12
+
 
 def usable(table: Tensor) -> bool:
     """Whether the kernels serve this table."""
@@ -28,10 +30,10 @@ def forward(
     found, steep = table.new_empty(count, width), table.new_empty(count, 3 if slopes else 0, width)
     if count:
         at = places.contiguous()
-        forward[(-(-count // PLACES_A_BLOCK),)](
+        forward[(-(-count // PLACES_A_BLOCK), width // _columns(width))](
             table.contiguous(), at, at if offset is None else offset.contiguous(), lattice.low, lattice.per_m,
             *lattice.shape, found, steep, count,
-            C=width, MOVED=offset is not None, SLOPES=slopes, BLOCK=PLACES_A_BLOCK,
+            C=width, W=_columns(width), MOVED=offset is not None, SLOPES=slopes, BLOCK=PLACES_A_BLOCK,
         )  # fmt: skip
     return found, steep
 
@@ -44,9 +46,9 @@ def backward(by_found: Tensor, lattice: Lattice, places: Tensor, offset: Tensor 
     by_table = by_found.new_zeros(rows, width)
     if count:
         at = places.contiguous()
-        backward[(-(-count // PLACES_A_BLOCK),)](
+        backward[(-(-count // PLACES_A_BLOCK), width // _columns(width))](
             by_found.contiguous(), at, at if offset is None else offset.contiguous(), lattice.low, lattice.per_m,
-            *lattice.shape, by_table, count, C=width, MOVED=offset is not None, BLOCK=PLACES_A_BLOCK,
+            *lattice.shape, by_table, count, C=width, W=_columns(width), MOVED=offset is not None, BLOCK=PLACES_A_BLOCK,
         )  # fmt: skip
     return by_table
 
@@ -65,3 +67,8 @@ def settle(
             *lattice.shape, guesses.contiguous(), place, before, count * each, each, iterations, BLOCK=PLACES_A_BLOCK,
         )  # fmt: skip
     return place, before
+
+
+def _columns(width: int) -> int:
+    """How many of a table's columns one program takes: they are written out in its code."""
+    return next(some for some in range(min(width, MOST_COLUMNS), 0, -1) if width % some == 0)

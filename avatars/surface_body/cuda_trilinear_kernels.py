@@ -23,9 +23,9 @@ def _cell(place, low, per_m, nodes):
 @triton.jit(do_not_specialize=["count"])
 def forward(
     table, places, offset, low, per_m, nx, ny, nz, found, slopes, count,
-    C: tl.constexpr, MOVED: tl.constexpr, SLOPES: tl.constexpr, BLOCK: tl.constexpr,
+    C: tl.constexpr, W: tl.constexpr, MOVED: tl.constexpr, SLOPES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """found [P, C] and slopes [P, 3, C] of a table [N, C] at places [P, 3]."""
+    """found [P, C] and slopes [P, 3, C] of a table [N, C] at places [P, 3]; W columns each."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     live = at < count
     px, py, pz = tl.load(per_m), tl.load(per_m + 1), tl.load(per_m + 2)
@@ -35,7 +35,8 @@ def forward(
     first = ((k * ny + j) * nx + i).to(tl.int64)
     if MOVED:
         first += tl.load(offset + at, mask=live, other=0)
-    for c in tl.static_range(C):
+    for step in tl.static_range(W):
+        c = tl.program_id(1) * W + step
         total = tl.zeros((BLOCK,), tl.float32)
         x = tl.zeros((BLOCK,), tl.float32)
         y = tl.zeros((BLOCK,), tl.float32)
@@ -65,9 +66,9 @@ def forward(
 @triton.jit(do_not_specialize=["count"])
 def backward(
     by_found, places, offset, low, per_m, nx, ny, nz, by_table, count,
-    C: tl.constexpr, MOVED: tl.constexpr, BLOCK: tl.constexpr,
+    C: tl.constexpr, W: tl.constexpr, MOVED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """by_table [N, C] += what by_found [P, C] asks for."""
+    """by_table [N, C] += what by_found [P, C] asks for; W columns each."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     live = at < count
     i, u, _ = _cell(tl.load(places + at * 3, mask=live, other=0.0), tl.load(low), tl.load(per_m), nx)
@@ -76,7 +77,8 @@ def backward(
     first = ((k * ny + j) * nx + i).to(tl.int64)
     if MOVED:
         first += tl.load(offset + at, mask=live, other=0)
-    for c in tl.static_range(C):
+    for step in tl.static_range(W):
+        c = tl.program_id(1) * W + step
         asked = tl.load(by_found + at.to(tl.int64) * C + c, mask=live, other=0.0)
         some = live & (asked != 0.0)
         for corner in tl.static_range(8):

@@ -14,7 +14,8 @@ from avatars.surface_body.body import StarBody
 
 class PoseResidual(nn.Module):
     """turns: [F, P, 3] rad added to the rotations of P joints; shifts: [F, 3] m. Only frames trained on are corrected;
-    others get no residual. neighbours: [F, 2] frames before and after among those trained on, itself at the ends."""
+    others get no residual. frame_of_image: of each image of the capture. neighbours: [F, 2] frames before and after
+    among those trained on, itself at the ends."""
 
     def __init__(self, capture: Capture, body: StarBody) -> None:
         super().__init__()
@@ -28,6 +29,7 @@ class PoseResidual(nn.Module):
         frames = len(self.rotations)
         self.turns = nn.Parameter(torch.zeros(frames, len(joints), 3, device=body.device))
         self.shifts = nn.Parameter(torch.zeros(frames, 3, device=body.device))
+        self.frame_of_image = tuple(image.frame for image in capture.images)
         shown = sorted({capture.images[index].frame for index in capture.split("train")})
         neighbours = torch.arange(frames)[:, None].repeat(1, 2)
         for before, frame in pairwise(shown):

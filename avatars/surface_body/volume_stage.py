@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -69,11 +69,18 @@ class VolumeStage:
                 self.guides[frame] = found
         return found
 
-    def posed(self, frames: Tensor, *, corrected: bool) -> Posed:
-        """Frames [B] ready to be looked at, differentiable."""
+    def frames(self, batch: Batch) -> list[int]:
+        """The batch's frames, without waiting for the device where the host knows them."""
+        known = getattr(self.poses, "frame_of_image", None)
+        if known is None or batch.images is None:
+            return batch.frames.tolist()
+        return [known[image] for image in batch.images.tolist()]
+
+    def posed(self, frames: Tensor, *, corrected: bool, known: Sequence[int] = ()) -> Posed:
+        """Frames [B] ready to be looked at, differentiable. known: the same on the host."""
         rotations, translations, expressions = self.poses.of(frames, corrected=corrected)
         transforms = self.model.body.transforms(rotations, translations, expressions)
-        guides = [self.guide(frame) for frame in frames.tolist()]
+        guides = [self.guide(frame) for frame in known or frames.tolist()]
         return posed(self.model, transforms, guides, self.model.weights.rows(), self.model.weights.lattice)
 
     def losses(self, batch: Batch, share: float) -> dict[str, Tensor]:
@@ -86,7 +93,7 @@ class VolumeStage:
         at = (number, pixels[..., 0], pixels[..., 1])
         terms = losses(
             self.model,
-            self.posed(batch.frames, corrected=self.corrects(share)),
+            self.posed(batch.frames, corrected=self.corrects(share), known=self.frames(batch)),
             rays,
             batch.target()[at].view(-1, 3),
             alpha[at].view(-1),

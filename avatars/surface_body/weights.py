@@ -7,7 +7,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from avatars.surface_body.body import StarBody
 from avatars.surface_body.trilinear import Lattice, trilinear
@@ -36,28 +35,41 @@ class SkinWeights(Protocol):
 
 
 class GridWeights(nn.Module):
-    """softmax(log of the template's weights + residual), the residual trilinear on a coarser grid and smooth."""
+    """softmax(log of the template's weights + residual), the residual trilinear on a coarser grid and smooth.
+
+    Only nodes that a sample can lie beside are learned, which are few.
+    """
 
     logits: Tensor
+    fixed: Tensor
+    near: Tensor
+    places: Tensor
 
     def __init__(self, body: StarBody) -> None:
         super().__init__()
-        base = body.weights  # [1, J, Z, Y, X]
-        self.register_buffer("logits", base.clamp_min(LEAST).log(), persistent=False)
-        shape = base.shape[:1:-1]
+        shape = body.weights.shape[:1:-1]  # of [1, J, Z, Y, X]
+        rows = body.weights[0].flatten(1).T.clamp_min(LEAST)
+        self.register_buffer("fixed", (rows / rows.sum(1, keepdim=True)).contiguous(), persistent=False)
         spacing = ((body.high - body.low).cpu().double().numpy()) / (np.array(shape) - 1)
         self.lattice = Lattice.over(body.low.cpu().double().numpy(), spacing, shape, body.device)
+        places = self.lattice.places()
+        reach = body.config.sampling.shell_m + float(np.linalg.norm(spacing))
+        self.register_buffer("near", torch.nonzero(body.base.at(places) < reach)[:, 0], persistent=False)
+        self.register_buffer("places", places[self.near], persistent=False)
+        self.register_buffer("logits", self.fixed[self.near].log(), persistent=False)
         side = body.config.deformation.residual_cells
         sides = (side, max(2, side // SHALLOW), side)
-        self.residual = nn.Parameter(torch.zeros(1, base.shape[1], *sides, device=body.device))
+        coarse = (body.high - body.low).cpu().double().numpy() / (np.array(sides) - 1)
+        self.coarse = Lattice.over(body.low.cpu().double().numpy(), coarse, sides, body.device)
+        self.residual = nn.Parameter(torch.zeros(1, rows.shape[1], *sides[::-1], device=body.device))
 
     def prepare(self, seed: int) -> None:
         """They are the template's already."""
 
     def rows(self) -> Tensor:
         """Weights [N, J] on the nodes of `lattice`, rows summing to 1, differentiable."""
-        learned = interpolate(self.residual, size=self.logits.shape[2:], mode="trilinear", align_corners=True)
-        return torch.softmax((self.logits + learned)[0].flatten(1), 0).T
+        learned = trilinear(self.residual[0].flatten(1).T.contiguous(), self.coarse, self.places)[0]
+        return self.fixed.index_copy(0, self.near, torch.softmax(self.logits + learned, 1))
 
     def at(self, places: Tensor) -> Tensor:
         """Weights [P, J] at canonical places [P, 3] m."""

@@ -122,9 +122,9 @@ def table_and_places(device: str = "cpu") -> tuple[Lattice, torch.Tensor, torch.
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def test_kernels_are_the_plain_form(device: str) -> None:
     lattice, table, places, offset = table_and_places(device)
-    for width in (12, 1):
+    for width in (12, 1, 22):
         for moved in (offset, None):
-            rows = table[:, :width].contiguous()
+            rows = torch.cat((table, 2 * table), 1)[:, :width].contiguous()
             found, steep = between(rows, lattice, places, moved, True)
             wanted, slopes = between_plainly(rows, lattice, places, moved, True)
             assert torch.allclose(found, wanted, atol=1e-5)
@@ -158,3 +158,14 @@ def test_the_last_step_carries_gradients_to_the_transforms() -> None:
     (one,) = torch.autograd.grad((canonical(rows) * pull).sum(), rows)
     (two,) = torch.autograd.grad((direct * pull).sum(), rows)
     assert torch.allclose(one, two)
+
+
+def test_learned_skinning_begins_as_the_template_and_follows_its_residual() -> None:
+    model = tiny_model()
+    rows = model.weights.rows().detach()
+    assert torch.allclose(rows.sum(1), torch.ones(len(rows)), atol=1e-5)
+    assert torch.allclose(rows, model.weights.fixed, atol=1e-6)
+    (slope,) = torch.autograd.grad(model.weights.rows()[model.weights.near, 1].sum(), model.weights.residual)
+    assert float(slope[0, 1].sum()) > 0
+    assert float(slope[0, 2].sum()) < 0
+    assert 0.02 < len(model.weights.near) / len(rows) < 0.5
