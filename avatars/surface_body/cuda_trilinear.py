@@ -57,14 +57,16 @@ def settle(
     rows: Tensor, lattice: Lattice, offset: Tensor, wanted: Tensor, guesses: Tensor, iterations: int
 ) -> tuple[Tensor, Tensor]:
     """See `deformation.settle_plainly`."""
-    from avatars.surface_body.cuda_trilinear_kernels import PLACES_A_BLOCK, settle
+    from avatars.surface_body.cuda_trilinear_kernels import PLACES_A_BLOCK, settle_step
 
     count, each = guesses.shape[:2]
-    place, before = torch.empty_like(guesses), torch.empty_like(guesses)
-    if count:
-        settle[(-(-count * each // PLACES_A_BLOCK),)](
-            rows.detach().contiguous(), wanted.contiguous(), offset.contiguous(), lattice.low, lattice.per_m,
-            *lattice.shape, guesses.contiguous(), place, before, count * each, each, iterations, BLOCK=PLACES_A_BLOCK,
+    table, goal, begun = rows.detach().contiguous(), wanted.detach().contiguous(), offset.contiguous()
+    before = place = guesses.detach().contiguous()
+    for _ in range(iterations if count else 0):
+        before, place = place, torch.empty_like(place)
+        settle_step[(-(-count * each // PLACES_A_BLOCK),)](
+            table, goal, begun, lattice.low, lattice.per_m, *lattice.shape, before, place, count * each,
+            EACH=each, BLOCK=PLACES_A_BLOCK,
         )  # fmt: skip
     return place, before
 

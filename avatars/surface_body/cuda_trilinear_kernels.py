@@ -35,8 +35,8 @@ def forward(
     first = ((k * ny + j) * nx + i).to(tl.int64)
     if MOVED:
         first += tl.load(offset + at, mask=live, other=0)
-    for step in tl.static_range(W):
-        c = tl.program_id(1) * W + step
+    for column in tl.static_range(W):
+        c = tl.program_id(1) * W + column
         total = tl.zeros((BLOCK,), tl.float32)
         x = tl.zeros((BLOCK,), tl.float32)
         y = tl.zeros((BLOCK,), tl.float32)
@@ -77,8 +77,8 @@ def backward(
     first = ((k * ny + j) * nx + i).to(tl.int64)
     if MOVED:
         first += tl.load(offset + at, mask=live, other=0)
-    for step in tl.static_range(W):
-        c = tl.program_id(1) * W + step
+    for column in tl.static_range(W):
+        c = tl.program_id(1) * W + column
         asked = tl.load(by_found + at.to(tl.int64) * C + c, mask=live, other=0.0)
         some = live & (asked != 0.0)
         for corner in tl.static_range(8):
@@ -90,38 +90,34 @@ def backward(
 
 
 @triton.jit(do_not_specialize=["count"])
-def settle(
-    rows, wanted, offset, low, per_m, nx, ny, nz, guesses, place, before, count, each, iterations, BLOCK: tl.constexpr
-):
-    """Fixed-point steps from guesses [P, K, 3] towards posed places wanted [P, 3]: the last and the one before."""
+def settle_step(
+    rows, wanted, offset, low, per_m, nx, ny, nz, place, found, count, EACH: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
+    """One fixed-point step from place [P, K, 3] towards posed places wanted [P, 3]."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     live = at < count
-    p = at // each
+    p = at // EACH
     table = rows + tl.load(offset + p, mask=live, other=0) * 12
-    gx = tl.load(wanted + p * 3, mask=live, other=0.0)
-    gy = tl.load(wanted + p * 3 + 1, mask=live, other=0.0)
-    gz = tl.load(wanted + p * 3 + 2, mask=live, other=0.0)
-    x = tl.load(guesses + at * 3, mask=live, other=0.0)
-    y = tl.load(guesses + at * 3 + 1, mask=live, other=0.0)
-    z = tl.load(guesses + at * 3 + 2, mask=live, other=0.0)
-    bx, by, bz = x, y, z
-    for _ in range(iterations):
-        bx, by, bz = x, y, z
-        ta, tb, tc, td, te, tf, tg, th, ti, tj, tk, tm = _blend(table, low, per_m, nx, ny, nz, x, y, z, live)
-        a, b, c = gx - td, gy - th, gz - tm
-        ca, cb, cc = tf * tk - tg * tj, tg * ti - te * tk, te * tj - tf * ti
-        volume = ta * ca + tb * cb + tc * cc
-        flat = tl.abs(volume) <= FLATTEST
-        part = 1.0 / tl.where(flat, 1.0, volume)
-        da, db, dc = tc * tj - tb * tk, ta * tk - tc * ti, tb * ti - ta * tj
-        ea, eb, ec = tb * tg - tc * tf, tc * te - ta * tg, ta * tf - tb * te
-        x = tl.where(flat, ta * a + te * b + ti * c, (ca * a + da * b + ea * c) * part)
-        y = tl.where(flat, tb * a + tf * b + tj * c, (cb * a + db * b + eb * c) * part)
-        z = tl.where(flat, tc * a + tg * b + tk * c, (cc * a + dc * b + ec * c) * part)
-    out = at.to(tl.int64) * 3
-    tl.store(place + out, x, mask=live)
-    tl.store(place + out + 1, y, mask=live)
-    tl.store(place + out + 2, z, mask=live)
-    tl.store(before + out, bx, mask=live)
-    tl.store(before + out + 1, by, mask=live)
-    tl.store(before + out + 2, bz, mask=live)
+    x = tl.load(place + at * 3, mask=live, other=0.0)
+    y = tl.load(place + at * 3 + 1, mask=live, other=0.0)
+    z = tl.load(place + at * 3 + 2, mask=live, other=0.0)
+    ta, tb, tc, td, te, tf, tg, th, ti, tj, tk, tm = _blend(table, low, per_m, nx, ny, nz, x, y, z, live)
+    a = tl.load(wanted + p * 3, mask=live, other=0.0) - td
+    b = tl.load(wanted + p * 3 + 1, mask=live, other=0.0) - th
+    c = tl.load(wanted + p * 3 + 2, mask=live, other=0.0) - tm
+    ca = tf * tk - tg * tj
+    cb = tg * ti - te * tk
+    cc = te * tj - tf * ti
+    volume = ta * ca + tb * cb + tc * cc
+    flat = tl.abs(volume) <= FLATTEST
+    part = 1.0 / tl.where(flat, 1.0, volume)
+    da = tc * tj - tb * tk
+    db = ta * tk - tc * ti
+    dc = tb * ti - ta * tj
+    ea = tb * tg - tc * tf
+    eb = tc * te - ta * tg
+    ec = ta * tf - tb * te
+    out = found + at.to(tl.int64) * 3
+    tl.store(out, tl.where(flat, ta * a + te * b + ti * c, (ca * a + da * b + ea * c) * part), mask=live)
+    tl.store(out + 1, tl.where(flat, tb * a + tf * b + tj * c, (cb * a + db * b + eb * c) * part), mask=live)
+    tl.store(out + 2, tl.where(flat, tc * a + tg * b + tk * c, (cc * a + dc * b + ec * c) * part), mask=live)
