@@ -8,6 +8,7 @@ from typing import Literal
 
 from avatars.relit_field.settings import GridSettings
 from avatars.surface_body.face_settings import FaceSettings, check_faces
+from avatars.surface_body.mesh_settings import MeshStageSettings, check_mesh_stage
 from avatars.surface_body.parity_settings import ParitySettings, check_parity
 from avatars.surface_body.plane_settings import PlaneSettings, check_planes
 from shared.errors import BadConfig
@@ -125,8 +126,8 @@ class PoseSettings:
 class StageShares:
     """Of the schedule: in volumes, then as a mesh; what is left trains Gaussians on its faces."""
 
-    volume: float = 0.8
-    mesh: float = 0.0
+    volume: float = 0.45
+    mesh: float = 0.35
 
 
 @dataclass(frozen=True)
@@ -148,11 +149,13 @@ class SurfaceConfig:
     resolution: int = 384
     faces: int = 100_000
     keep_field: bool = True
+    mesh: MeshStageSettings = field(default_factory=MeshStageSettings)
     gaussians: FaceSettings = field(default_factory=FaceSettings)
 
 
 def check_surface(config: SurfaceConfig) -> None:
     """Refuse values that make no sense. Raises BadConfig."""
+    check_mesh_stage(config.mesh)
     check_faces(config.gaussians)
     grid, sampling = config.fields.grid, config.sampling
     check_planes(config.planes)

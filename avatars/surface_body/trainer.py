@@ -13,6 +13,7 @@ from avatars.lighting.irradiance import environment_irradiance
 from avatars.rendering.rasterise import Rasterised, rasterise
 from avatars.surface_body.avatar import SurfaceAvatar
 from avatars.surface_body.face_stage import FaceStage, HasMesh
+from avatars.surface_body.mesh_stage import MeshStage
 from avatars.surface_body.model import SurfaceModel
 from avatars.surface_body.parity_stage import ParityStage
 from avatars.surface_body.poses import PoseResidual
@@ -54,6 +55,20 @@ class SurfaceTrainer:
         shares, person = config.surface.stages, self.model.body.person
         self.stages: dict[int, Stage] = {0: self.volume}
         with_mesh: HasMesh = self.volume
+        if shares.mesh > 0:
+            self.stages[1] = with_mesh = MeshStage(
+                config.surface.mesh,
+                person,
+                self.poses,
+                self.volume,
+                most_faces=config.surface.faces,
+                begins=shares.volume,
+                ends=shares.volume + shares.mesh,
+                images=config.schedule.images,
+                temporal=config.surface.poses.temporal,
+                seed=config.seed,
+                lpips_folder=config.losses.lpips_folder,
+            )
         self.faces = FaceStage(
             config.surface.gaussians,
             person,

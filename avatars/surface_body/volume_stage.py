@@ -18,7 +18,6 @@ from avatars.surface_body.picture import picture
 from avatars.surface_body.pixels import choose_pixels
 from avatars.surface_body.poses import PoseResidual
 from avatars.surface_body.refined_poses import RefinedPoses
-from avatars.surface_body.solid_texture import SolidSettings
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch
 from avatars.training.trainer import RatedParameter
@@ -115,7 +114,8 @@ class VolumeStage:
     def mesh_state(self) -> MeshState:
         """The person as a mesh, from the field as it is now; once this stage is over always the same."""
         wanted = self.config.surface
-        return first_mesh(self.model, wanted.resolution, wanted.faces, SolidSettings(), self.config.seed, self.levels())
+        seed, solid = self.config.seed, wanted.mesh.solid
+        return first_mesh(self.model, wanted.resolution, wanted.faces, solid, seed, self.levels())
 
     def levels(self) -> float | None:
         """How many levels of the field count now."""

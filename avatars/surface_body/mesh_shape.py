@@ -1,0 +1,70 @@
+"""How a mesh's vertices are moved and held: neighbours together, faces alike, near where they began."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from avatars.rendering.mesh_edges import MeshEdges
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """Who is beside whom. edges: of the faces; around: [V, V] sparse, the mean of each vertex's neighbours (itself,
+    where it has none); edge_m: mean length of the mesh it was made of."""
+
+    edges: MeshEdges
+    around: Tensor
+    edge_m: float
+
+    @staticmethod
+    def of(vertices: Tensor, faces: Tensor) -> Neighbours:
+        """Those of a mesh with vertices [V, 3] m and faces [F, 3]."""
+        edges, count = MeshEdges.of(faces), len(vertices)
+        ends = torch.cat((edges.ends, edges.ends.flip(1)))
+        degree = torch.bincount(ends[:, 0], minlength=count)
+        alone = torch.nonzero(degree == 0)[:, 0]
+        ends = torch.cat((ends, alone[:, None].expand(-1, 2)))
+        shares = 1.0 / degree.clamp_min(1).to(vertices.dtype)[ends[:, 0]]
+        around = torch.sparse_coo_tensor(ends.T, shares, (count, count), check_invariants=True).coalesce()
+        length = (vertices[edges.ends[:, 0]] - vertices[edges.ends[:, 1]]).norm(dim=-1)
+        return Neighbours(edges, around, float(length.mean()) if len(length) else 0.0)
+
+    def smoothed(self, values: Tensor, passes: int) -> Tensor:
+        """Values [V, C], each halfway towards the mean of its neighbours' in each pass; differentiable."""
+        for _ in range(passes):
+            values = 0.5 * (values + torch.sparse.mm(self.around, values))
+        return values
+
+    def unevenness(self, values: Tensor) -> Tensor:
+        """Mean square of how far values [V, C] are from the mean of their neighbours', a scalar."""
+        return (values - torch.sparse.mm(self.around, values)).square().sum(-1).mean()
+
+
+def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Unit normals [F, 3] of vertices [V, 3]; 0 for faces without area."""
+    corners = vertices.index_select(0, faces.flatten()).view(-1, 3, 3)
+    across = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return normalize(across, dim=-1, eps=1e-12)
+
+
+def bends(vertices: Tensor, faces: Tensor, edges: MeshEdges) -> Tensor:
+    """Mean of 1 - cosine between the normals of faces that share an edge, a scalar."""
+    pairs = edges.faces[edges.faces[:, 1] >= 0]
+    normals = face_normals(vertices, faces)
+    both = normals.index_select(0, pairs.flatten()).view(-1, 2, 3)
+    return (1 - (both[:, 0] * both[:, 1]).sum(-1)).sum() / max(len(pairs), 1)
+
+
+def calmed(gradient: Tensor, most: float = 10.0) -> Tensor:
+    """A gradient [..., 3] in which no row is longer than `most` times the mean square one, and none is broken.
+
+    Faces seen edge-on tell little about where their vertices should go, very loudly.
+    """
+    found = torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
+    length = found.norm(dim=-1, keepdim=True)
+    usual = length.square().mean().sqrt()
+    return found * (most * usual / length.clamp_min(1e-30)).clamp(max=1)
