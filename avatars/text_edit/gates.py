@@ -81,16 +81,21 @@ def read_weights(path: Path) -> NDArray[np.float32]:
         ) from error
 
 
-def static_gate(avatar: Avatar, surface: Surface, config: EditConfig, weights: NDArray[np.float32] | None) -> Tensor:
-    """The gate of a whole run, [N] in 0..1: region times painted weights, without the mouth's inside if it is kept."""
-    gate = region_gate(surface, config.settings.region)
+def static_gate(
+    avatar: Avatar, surface: Surface, config: EditConfig, weights: NDArray[np.float32] | None, named: str = ""
+) -> Tensor:
+    """The gate of a whole run, [N] in 0..1: region times painted weights, without the mouth's inside if it is kept.
+
+    named: regions that the prompt names, which count where the settings name none.
+    """
+    gate = region_gate(surface, config.settings.region or named)
     if weights is not None:
         gate = gate * painted_gate(avatar, surface, weights)
     if config.gate == "off":
         gate = torch.ones_like(gate)
     elif config.gate == "hard":
         gate = (gate > 0.5).to(gate)
-    if config.keep_mouth and "mouth" not in region_names(config.settings.region):
+    if config.keep_mouth and "mouth" not in region_names(config.settings.region or named):
         gate = gate * (1 - surface.region("mouth"))
     return gate.clamp(0, 1)
 

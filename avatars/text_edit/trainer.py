@@ -25,7 +25,7 @@ from avatars.rendering.weighted import Weighted, rasterise_weighted
 from avatars.text_edit.adversary import GAIN, Adversary, paired
 from avatars.text_edit.cache import EditCache, Key
 from avatars.text_edit.editable import Trained, editable_of
-from avatars.text_edit.editors import open_editor
+from avatars.text_edit.editors import Editor, open_editor
 from avatars.text_edit.gates import painted_gate, read_weights, region_gate, static_gate, visible_gate
 from avatars.text_edit.maps import surface_maps
 from avatars.text_edit.mouth import MouthMasks
@@ -59,7 +59,7 @@ class EditTrainer:
         self.deterministic = bool(getattr(self.editor, "deterministic", False))
         self.surface = surface_of(self.original, self.device)
         painted = read_weights(Path(edit.weights_file)) if edit.weights_file else None
-        self.gate = static_gate(self.original, self.surface, edit, painted)
+        self.gate = static_gate(self.original, self.surface, edit, painted, regions_named(self.editor))
         self.region: Tensor | None = None
         if painted is not None or edit.settings.region.strip():
             self.region = region_gate(self.surface, edit.settings.region)
@@ -70,6 +70,7 @@ class EditTrainer:
         self.cache, self.masks = EditCache(edit.max_edit_views), MouthMasks(self.original)
         self.mouths: dict[Key, Tensor] = {}
         self.colours_before: dict[int, Tensor] = {}
+        self.offsets: dict[int, Tensor] = {}
         self.terms = PictureTerms(edit.weights, edit.late_structure, self.device)
         self.adversary = Adversary(edit, self.device, config.seed) if edit.adversarial else None
         self.generator = torch.Generator().manual_seed(config.seed)
@@ -254,12 +255,29 @@ class EditTrainer:
             image = rasterise_weighted(
                 posed, batch.cameras, posed.colours, beta=self.wanted.beta, background=batch.backgrounds
             )
+            offsets = torch.cat([self._offset(row) for row in rows])
+            image = replace(image, colours=image.colours + offsets)
         else:
             drawn = rasterise(posed, batch.cameras, posed.colours, background=batch.backgrounds, depth=False)
             everything = posed.means.new_ones(len(rows), posed.count)
             shares = everything if wabe == "off" else seen_shares(posed, batch.cameras)
             image = Weighted(drawn.features, drawn.alpha, shares)
         return image, batch.target(), posed
+
+    @torch.no_grad()
+    def _offset(self, row: int) -> Tensor:
+        """What ordinary blending shows more than weighted blending in a view before the edit, [1, H, W, 3].
+
+        Edited pictures are made from ordinary blending. Without this, what was not edited would be changed until
+        weighted blending looks like them, and look wrong in every other picture.
+        """
+        if row not in self.offsets:
+            batch = self.batch([row])
+            posed, white = self.unedited(batch), batch.backgrounds
+            plain = rasterise(posed, batch.cameras, posed.colours, background=white, depth=False).features
+            weighted = rasterise_weighted(posed, batch.cameras, posed.colours, beta=self.wanted.beta, background=white)
+            self.offsets[row] = (plain - weighted.colours).half()
+        return self.offsets[row].float()
 
     def _mouth(self, rows: list[int], shown: Tensor, kept: Tensor) -> dict[str, Tensor]:
         weights = self.wanted.weights
@@ -314,6 +332,11 @@ class EditTrainer:
             if row not in self.colours_before:
                 self.colours_before[row] = self.unedited(self.batch([row])).colours
         return torch.cat([self.colours_before[row] for row in rows])
+
+
+def regions_named(editor: Editor) -> str:
+    """The regions a prepared editor says that it changes, comma-separated; "" where it does not say, or for all."""
+    return ",".join(getattr(editor, "regions", ()))
 
 
 def gate_of(entry: Trained, gate: Tensor) -> Tensor:

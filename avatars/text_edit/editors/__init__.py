@@ -31,7 +31,8 @@ class Editor(Protocol):
     """Changes pictures as a prompt says.
 
     rounds: 'interval' for one that edits single pictures between steps with partial noise, 'rounds' for one that wants
-    to edit the whole set at once, a few times in a run. deterministic: gives the same picture for the same view.
+    to edit the whole set at once, a few times in a run. deterministic: gives the same picture for the same view. One
+    that knows which regions a prompt changes may say so in `regions` (names, () for all) once prepared.
     """
 
     name: str

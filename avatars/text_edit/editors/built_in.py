@@ -39,10 +39,13 @@ class BuiltInEditor:
         self.device = device
         self.steps: tuple[Step, ...] = ()
         self.settings = EditorSettings()
+        self.regions: tuple[str, ...] = ()
 
     def prepare(self, prompt: str, settings: EditorSettings) -> None:
         """Read the prompt. Raises BadConfig with what is known, where it holds other words."""
         self.steps, self.settings = parse_prompt(prompt), settings
+        named = dict.fromkeys(name for step in self.steps for name in step.regions)
+        self.regions = () if "everything" in named else tuple(named)
 
     def edit(self, views: Views, noise: tuple[float, float], generator: torch.Generator) -> Tensor:
         """The edited pictures [B, H, W, 3]. noise, generator: not needed; the seed of the settings decides."""

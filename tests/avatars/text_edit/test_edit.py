@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from avatars.avatar_folder import avatar_digest, load_avatar, read_description
 from avatars.text_edit import editors
-from avatars.text_edit.run import check_edit, edit, edit_config, regions_of
+from avatars.text_edit.run import check_edit, edit, edit_config, regions_of, run_of
 from avatars.training.config import TrainConfig
 from avatars.training.progress import Progress, TrainResult
 from shared.errors import BadConfig, EffigyError
@@ -87,6 +88,17 @@ def test_the_avatar_follows_the_edit_and_remembers_it(parent: Path, tmp_path: Pa
     assert "adversarial" in json.dumps([dict(event.losses) for event in events])
     for name in ("contact_sheet.png", "edited_view.png", "loss.png", "metrics.json"):
         assert (result.report_folder / name).is_file()
+
+
+def test_what_was_not_edited_looks_right_in_weighted_blending_from_the_start(parent: Path, tmp_path: Path) -> None:
+    config = config_of(**{"edit.weights.structure": "0", "edit.weights.gradient": "0"})
+    planned = run_of(config, parent, "", tmp_path, "cpu", lambda told: None)
+    planned.prepare()
+    trainer: Any = planned.trainer
+    shown = trainer._shown([0])[0].colours
+    assert (shown - trainer.picture(trainer.batch([0]))).abs().max() < 1e-3
+    plain, before = trainer._between([0], trainer.unedited(trainer.batch([0])), [1])
+    torch.testing.assert_close(plain, before, atol=1e-5, rtol=0)  # nothing flickers more than before
 
 
 def test_a_paused_edit_goes_on_to_the_same_end(parent: Path, tmp_path: Path) -> None:
