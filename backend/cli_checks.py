@@ -19,6 +19,7 @@ from backend.cli_online import add_online_benchmark
 from backend.cli_quality import add_quality
 from backend.cli_relit_benchmark import add_relight_benchmark
 from backend.cli_teacher import add_teacher_benchmark
+from backend.cli_track_benchmark import add_track_benchmark
 from backend.doctor import examine
 from shared.addresses import DEFAULT_ADDRESS
 
@@ -50,6 +51,7 @@ def add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     add_online_benchmark(kinds)
     add_teacher_benchmark(kinds)
     add_edit_benchmark(kinds)
+    add_track_benchmark(kinds)
     wire = kinds.add_parser("wire", help="time per 1080p frame between the render worker and a client on this machine")
     wire.add_argument("--frames", type=int, default=60)
     wire.add_argument("--size", type=int, nargs=2, default=(1920, 1080), metavar=("WIDTH", "HEIGHT"))

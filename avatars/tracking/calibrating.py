@@ -118,11 +118,11 @@ def calibrate(
         1,
     )
     error, planes = error[kept], rotation[:, :2]
-    response = _regressed(terms, planes, error)
+    response = regressed(terms, planes, error)
     left = np.concatenate(
-        [error[rows] - _predicted(fit, terms[rows], planes[rows]) for rows, fit in _folds(terms, planes, error)]
+        [error[rows] - predicted(fit, terms[rows], planes[rows]) for rows, fit in _folds(terms, planes, error)]
     )
-    own, modes = _covariance(left)
+    own, modes = covariance(left)
     actions = len(arrays.expression_names)
     quality = {
         "pictures": float(len(kept)),
@@ -179,22 +179,22 @@ def _places(
         pixels = view.focal_px * points[used, :2] / points[used, 2:] + view.centre_px
         flat[row] = pixels * scale[row]
     seen = landmarks * scale[:, None, None]
+    groups = [(triangles, np.unique(triangles)) for triangles in (new[face], new[eyes])]
     vertices, weights = np.zeros((LANDMARKS, 3), np.int64), np.zeros((LANDMARKS, 3))
     spread = np.zeros(LANDMARKS)
     for landmark in range(LANDMARKS):
-        triangles = new[face if landmark < LANDMARKS - IRIS_LANDMARKS else eyes]
-        candidates = np.unique(triangles)
+        triangles, candidates = groups[landmark >= LANDMARKS - IRIS_LANDMARKS]
         distance = np.linalg.norm(flat[:, candidates] - seen[:, landmark, None], axis=2)
         visible = facing[:, candidates] > FACING
         cost = (np.minimum(distance, FAR_M) * visible).sum(0) / np.maximum(visible.sum(0), 1)
         cost[visible.sum(0) <= 8] = np.inf
         best = candidates[np.argsort(cost)[:4]]
-        chosen = _best_triangle(triangles[np.isin(triangles, best).any(1)], flat, facing, seen[:, landmark])
+        chosen = best_triangle(triangles[np.isin(triangles, best).any(1)], flat, facing, seen[:, landmark])
         vertices[landmark], weights[landmark], spread[landmark] = used[chosen[0]], chosen[1], chosen[2]
     return Correspondences(vertices, weights, spread, arrays.digest, provenance)
 
 
-def _best_triangle(
+def best_triangle(
     triangles: NDArray[np.int64], flat: Array, facing: Array, seen: Array
 ) -> tuple[NDArray[np.int64], Array, float]:
     """Triangle, weights and spread m of the place that points seen [F, 2] m scatter least around."""
@@ -219,8 +219,9 @@ def _best_triangle(
     return best[1], best[2], best[3]
 
 
-def _regressed(terms: Array, planes: Array, error: Array) -> Array:
-    """[N, terms, 3] by ridge, every term counted in units of its own size; the mean's is free."""
+def regressed(terms: Array, planes: Array, error: Array) -> Array:
+    """[N, terms, 3] by ridge of errors [F, N, 2] m in the image planes [F, 2, 3], each term [F, terms] counted in units
+    of its own size; the mean's is nearly free."""
     size = np.sqrt((terms**2).mean(0)) + 1e-9
     rows = np.einsum("fij,fk->fikj", planes, terms / size).reshape(2 * len(terms), -1)
     matrix = rows.T @ rows
@@ -234,7 +235,8 @@ def _regressed(terms: Array, planes: Array, error: Array) -> Array:
     return found
 
 
-def _predicted(response: Array, terms: Array, planes: Array) -> Array:
+def predicted(response: Array, terms: Array, planes: Array) -> Array:
+    """[F, N, 2] m: what a response [N, terms, 3] adds in the image planes [F, 2, 3] of pictures with such terms."""
     found: Array = np.einsum("fij,fk,nkj->fni", planes, terms, response, optimize=True)
     return found
 
@@ -245,11 +247,11 @@ def _folds(terms: Array, planes: Array, error: Array) -> list[tuple[NDArray[np.i
     for fold in range(FOLDS):
         held = every[fold::FOLDS]
         rest_of = np.setdiff1d(every, held)
-        parts.append((held, _regressed(terms[rest_of], planes[rest_of], error[rest_of])))
+        parts.append((held, regressed(terms[rest_of], planes[rest_of], error[rest_of])))
     return parts
 
 
-def _covariance(left: Array) -> tuple[Array, Array]:
+def covariance(left: Array) -> tuple[Array, Array]:
     """Own variances [2 N] and modes [2 N, M] of residuals [F, N, 2]; frames that went astray are shrunk."""
     flat = left.reshape(len(left), -1)
     middle = np.median(np.linalg.norm(left, axis=2), axis=1)
