@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avatars.relit_body.person import Person
-from avatars.relit_field.inverse_skinning import inverse_affine, make_guide, part_of_joints
+from avatars.relit_field.inverse_skinning import make_guide, part_of_joints
 from avatars.relit_field.settings import ArticulationSettings
 from avatars.relit_field.skinning_volume import skinning_volume
 from avatars.surface_body.base_distance import distance_grid
+from avatars.surface_body.deformation import inverse_rows
+from avatars.surface_body.mesh_state import vertex_normals
 from avatars.surface_body.settings import SurfaceConfig
 from avatars.surface_body.trilinear import Lattice
 from avatars.templates.big_pose import SURFACE_GROUPS, surface_triangles
@@ -93,6 +95,8 @@ class StarBody:
         ]
         self.guide_places = torch.from_numpy(self.vertices[chosen]).float().to(self.device)
         self.guide_weights = torch.from_numpy(weights[chosen]).to(self.device)
+        surface = torch.from_numpy(self.vertices)[None], torch.from_numpy(self.faces)
+        self.guide_normals = vertex_normals(*surface)[0, torch.from_numpy(chosen)].float().to(self.device)
 
     def transforms(self, rotations: Tensor, translations: Tensor, expressions: Tensor | None = None) -> Tensor:
         """Posed from canonical [B, J, 3, 4] for rotations [B, J, 3] rad and translations [B, 3] m; differentiable."""
@@ -103,7 +107,7 @@ class StarBody:
         """Canonical from posed [B, N, 3, 4] at the guide's vertices, of transforms [B, J, 3, 4]. Without gradients."""
         with torch.no_grad():
             blended = torch.einsum("nj,bjrc->bnrc", self.guide_weights, transforms)
-            return inverse_affine(blended)
+            return inverse_rows(blended)
 
     def guide(self, transforms: Tensor) -> Guide:
         """Where the template is in one pose, transforms [J, 3, 4]. Without gradients."""
@@ -117,8 +121,11 @@ class StarBody:
             lattice = Lattice(low + cell / 2, 1 / cell, (side, side, side))
             starts = found.starts.view(side, side, side, -1).permute(2, 1, 0, 3).reshape(side**3, -1).long()
             far = found.closest_m.view(side, side, side).permute(2, 1, 0).reshape(-1)
-            back = inverse_affine(blended)[starts[:, 0]]
-            nodes = lattice.places()
-            canonical = (back[..., :3] @ nodes[..., None])[..., 0] + back[..., 3]
-            signed = torch.where(self.base.at(canonical) < 0, -far, far)
+            nearest, nodes = starts[:, 0], lattice.places()
+            back = inverse_rows(blended)[nearest]
+            canonical = (back[..., :3] * nodes[:, None]).sum(-1) + back[..., 3]
+            # One part's transform may take a place outside into another part: the skin there must face away as well.
+            normals = (blended[..., :3] * self.guide_normals[:, None]).sum(-1)
+            behind = ((nodes - places[nearest]) * normals[nearest]).sum(-1) < 0
+            signed = torch.where(behind & (self.base.at(canonical) < 0), -far, far)
             return Guide(signed[:, None].contiguous(), starts, lattice, low, high)

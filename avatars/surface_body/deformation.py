@@ -135,3 +135,10 @@ def inverse_applied(rows: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         flat, linear.transpose(1, 2), columns / torch.where(flat, torch.ones_like(determinant), determinant)
     )
     return (back * (places - shift)[:, None]).sum(-1), back
+
+
+def inverse_rows(transforms: Tensor) -> Tensor:
+    """Inverse [..., 3, 4] of affine transforms [..., 3, 4], without waiting for the device."""
+    flat = transforms.reshape(-1, 12)
+    shift, back = inverse_applied(flat, flat.new_zeros(len(flat), 3))
+    return torch.cat((back, shift[..., None]), -1).view(transforms.shape)

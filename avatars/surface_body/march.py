@@ -17,6 +17,9 @@ from avatars.surface_body.model import SurfaceModel
 from avatars.surface_body.sampling import Spans, drawn_edges, even_edges, spans_of, within
 from avatars.surface_body.trilinear import Lattice, trilinear
 
+GHOST_M = 0.04
+"""Places that come from so much deeper than the posed template is away are false roots: nothing is there."""
+
 
 @dataclass(frozen=True, eq=False)
 class RayBatch:
@@ -155,7 +158,8 @@ def trace(
         where = unposed(places, pose, poses.guesses(places, pose), poses.blends, model.body.base, steps)
         distance = model.field.distance(where.canonical, levels)
         thick = model.field.sharpness() * torch.sigmoid(-model.field.sharpness() * distance)
-        thick = thick * (model.field.base(where.canonical) <= wanted.shell_m)
+        base = model.field.base(where.canonical)
+        thick = thick * (base <= wanted.shell_m) * (base >= poses.near(places, pose) - GHOST_M)
         rough = composited(thick.view(t.shape) * edges.diff(dim=1))
         edges = drawn_edges(edges, rough, wanted.spread, wanted.fine)
         t, pose, places = _placed(rays, found, within(edges, generator))
@@ -165,7 +169,8 @@ def trace(
     slope = (along * geometry.gradient).sum(-1)
     against = torch.relu(-slope) * anneal + torch.relu(0.5 - 0.5 * slope) * (1 - anneal)
     sharp = model.field.sharpness()
-    valid = (geometry.base_m <= wanted.shell_m) & (length > 0)[:, None].expand(t.shape).reshape(-1)
+    valid = (geometry.base_m <= wanted.shell_m) & (geometry.base_m >= poses.near(places, pose) - GHOST_M)
+    valid = valid & (length > 0)[:, None].expand(t.shape).reshape(-1)
     density = sharp * torch.sigmoid(-sharp * geometry.distance_m) * against * valid
     weights = composited(density.view(t.shape) * edges.diff(dim=1))
     turned = (where.back.detach().transpose(1, 2) * geometry.gradient[:, None]).sum(-1)

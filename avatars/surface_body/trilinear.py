@@ -6,6 +6,7 @@ Plain torch is the reference; compiled kernels serve the CPU and CUDA.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class Lattice:
             (int(shape[0]), int(shape[1]), int(shape[2])),
         )
 
-    @property
+    @cached_property
     def high(self) -> Tensor:
         """The last node, [3] m."""
         return self.low + (torch.tensor(self.shape, device=self.low.device) - 1) / self.per_m

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from avatars.skinning.face_tree import FaceTree
 from avatars.surface_body.deformation import (
     _LastStep,
     blends_of,
     first_guesses,
     inverse_applied,
+    inverse_rows,
     settle,
     settle_plainly,
     unposed,
@@ -81,6 +84,9 @@ def test_inverse_and_its_gradient() -> None:
     places = torch.randn(4, 3, generator=generator).double()
     found, linear = inverse_applied(rows, places)
     matrix = rows.detach().view(-1, 3, 4)
+    whole = inverse_rows(matrix)
+    assert torch.allclose(whole[..., :3], torch.linalg.inv(matrix[..., :3]))
+    assert torch.allclose((matrix[..., :3] @ whole[..., 3:])[..., 0], -matrix[..., 3])
     assert torch.allclose(linear, torch.linalg.inv(matrix[..., :3]))
     assert torch.allclose((matrix[..., :3] @ found.detach()[..., None])[..., 0] + matrix[..., 3], places)
     assert torch.autograd.gradcheck(lambda r: inverse_applied(r, places)[0], rows)
@@ -169,3 +175,22 @@ def test_learned_skinning_begins_as_the_template_and_follows_its_residual() -> N
     assert float(slope[0, 1].sum()) > 0
     assert float(slope[0, 2].sum()) < 0
     assert 0.02 < len(model.weights.near) / len(rows) < 0.5
+
+
+def test_a_posed_guide_knows_how_far_the_template_is() -> None:
+    model = tiny_model()
+    rotations = torch.from_numpy(body_motion(1, seed=5)["rotations"])
+    transforms = model.body.transforms(rotations, torch.zeros(1, 3))[0]
+    guide = model.body.guide(transforms)
+    person, nothing = model.body.person, torch.zeros(1, len(model.body.person.arrays.expression_names))
+    moved = person.moved(rotations, torch.zeros(1, 3), nothing)[0, :, :3]
+    blended = torch.einsum("vj,jrc->vrc", torch.tensor(person.arrays.weights), moved)
+    posed = (blended[..., :3] * person.vertices[:, None]).sum(-1) + blended[..., 3]
+    used = np.unique(person.faces)
+    places, faces = posed.numpy()[used], np.searchsorted(used, person.faces)
+    nodes = guide.lattice.places()
+    truth = torch.from_numpy(FaceTree(places, faces).nearest(nodes.numpy())[2]).float()
+    far = guide.distance[:, 0].abs()
+    assert float((far - truth).abs().mean()) < 0.012  # it knows 800 vertices
+    assert float(((guide.distance[:, 0] < 0) & (truth > 0.14)).sum()) == 0  # nothing is so deep in a person
+    assert 0.01 < float((guide.distance < 0).float().mean()) < 0.2
