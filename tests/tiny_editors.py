@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -60,11 +61,10 @@ def tiny_clip(folder: Path) -> Path:
     return folder
 
 
-def tiny_ip2p(folder: Path) -> Path:
-    """A StableDiffusionInstructPix2PixPipeline without safety checker."""
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
+def stable_diffusion(**more: Any) -> tuple[Any, Any]:
+    """The U-Net of an editor of pictures, and a VAE that makes them eight times smaller."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
 
-    torch.manual_seed(3)
     unet = UNet2DConditionModel(
         block_out_channels=(8, 16),
         layers_per_block=1,
@@ -73,9 +73,8 @@ def tiny_ip2p(folder: Path) -> Path:
         out_channels=4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=16,
-        attention_head_dim=4,
         norm_num_groups=4,
+        **more,
     )
     vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -84,6 +83,15 @@ def tiny_ip2p(folder: Path) -> Path:
         latent_channels=4,
         norm_num_groups=4,
     )
+    return unet, vae
+
+
+def tiny_ip2p(folder: Path) -> Path:
+    """A StableDiffusionInstructPix2PixPipeline without safety checker."""
+    from diffusers import DDIMScheduler, StableDiffusionInstructPix2PixPipeline
+
+    torch.manual_seed(3)
+    unet, vae = stable_diffusion(cross_attention_dim=16, attention_head_dim=4)
     scheduler = DDIMScheduler(
         beta_schedule="scaled_linear",
         beta_start=0.00085,
@@ -152,38 +160,17 @@ def tiny_kontext(folder: Path) -> Path:
 
 def tiny_sdxl(folder: Path, cosxl: bool = False) -> Path:
     """A StableDiffusionXLInstructPix2PixPipeline; cosxl: with CosXL Edit's scheduler."""
-    from diffusers import (
-        AutoencoderKL,
-        EDMEulerScheduler,
-        EulerDiscreteScheduler,
-        StableDiffusionXLInstructPix2PixPipeline,
-        UNet2DConditionModel,
-    )
+    from diffusers import EDMEulerScheduler, EulerDiscreteScheduler, StableDiffusionXLInstructPix2PixPipeline
 
     torch.manual_seed(5)
-    unet = UNet2DConditionModel(
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        sample_size=8,
-        in_channels=8,
-        out_channels=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    unet, vae = stable_diffusion(
         cross_attention_dim=32,
         attention_head_dim=(2, 4),
-        norm_num_groups=4,
         use_linear_projection=True,
         addition_embed_type="text_time",
         addition_time_embed_dim=8,
         transformer_layers_per_block=(1, 1),
         projection_class_embeddings_input_dim=6 * 8 + 16,
-    )
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(4, 4, 8, 8),
-        latent_channels=4,
-        norm_num_groups=4,
     )
     scheduler = (
         EDMEulerScheduler(sigma_min=0.002, sigma_max=120.0, sigma_data=1.0, prediction_type="v_prediction")
