@@ -35,7 +35,7 @@ class MeshLosses:
 class MeshRates:
     """Adam: vertices in mean edges a step; the rest by kind. They end at `final` of what they begin with."""
 
-    vertices: float = 0.03
+    vertices: float = 0.04
     skinning: float = 0.01
     grid: float = 1e-2
     network: float = 2e-3
