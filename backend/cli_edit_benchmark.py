@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
@@ -39,6 +42,7 @@ TITLES = {
     "edits_excess": "of edits",
     "outside_psnr_db": "outside dB",
 }
+SHOWN, LABEL_PX = 6, 14
 SEQUENCE = 12
 """Views of the run whose flicker is measured."""
 ADAPTED = {"edit.wabe": "exact", "edit.rates.deltas": "1"}
@@ -88,10 +92,12 @@ def benchmark_edit(arguments: argparse.Namespace) -> int:
     library, avatar_id = avatar_place(arguments.avatar, open_home(arguments.home).library)
     folder = Library(library).path(avatar_id)
     rows: dict[str, dict[str, float]] = {}
+    pictures: dict[str, NDArray[np.uint8]] = {}
     arguments.output.mkdir(parents=True, exist_ok=True)
     for name, values in (VARIANTS | (FLICKERING if arguments.disagreement else {})).items():
-        rows[name] = measured(arguments, folder, device, values)
+        rows[name], pictures[name] = measured(arguments, folder, device, values)
         (arguments.output / "edit.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    side_by_side(pictures).save(arguments.output / "side_by_side.png")
     table = Table("variant", *(title for key, title in TITLES.items() if key in rows["ordinary"]))
     for name, numbers in rows.items():
         table.add_row(name, *(f"{numbers[key]:.3g}" for key in TITLES if key in numbers))
@@ -109,8 +115,10 @@ def benchmark_edit(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def measured(arguments: argparse.Namespace, folder: Path, device: str, values: dict[str, str]) -> dict[str, float]:
-    """One edit: its speed with all views edited before, and how much hidden and visible parts changed."""
+def measured(
+    arguments: argparse.Namespace, folder: Path, device: str, values: dict[str, str]
+) -> tuple[dict[str, float], NDArray[np.uint8]]:
+    """One edit: its speed with all views edited before, what hidden and visible parts suffered, and what it shows."""
     import torch
 
     from avatars.text_edit.run import edit_config, run_of
@@ -145,7 +153,32 @@ def measured(arguments: argparse.Namespace, folder: Path, device: str, values: d
     seconds = timed_steps(run, arguments.iterations, lambda: _wait(device))
     found = {"iterations_per_s": arguments.iterations / seconds, "edit_s_a_view": edit_s}
     with torch.no_grad():
-        return found | changes(trainer, agreed) | sequence_figures(trainer)
+        return found | changes(trainer, agreed) | sequence_figures(trainer), shown(trainer)
+
+
+def shown(trainer: EditTrainer) -> NDArray[np.uint8]:
+    """[2 H, C W, 3]: some of the edited views, the pictures that were to be followed above the avatar that did."""
+    from avatars.training.evaluation import as_uint8
+
+    entries = sorted(trainer.cache.entries.items())
+    columns = []
+    for row in np.unique(np.linspace(0, len(entries) - 1, SHOWN).round().astype(int)).tolist():
+        key, entry = entries[row]
+        after = trainer.picture(trainer.batch([entry.row]))[0]
+        columns.append(np.concatenate([as_uint8(part) for part in (trainer.cache.picture(key), after)]))
+    return np.concatenate(columns, 1)
+
+
+def side_by_side(pictures: Mapping[str, NDArray[np.uint8]]) -> Image.Image:
+    """The edited views once, then a labelled row of renders for each variant."""
+    first = next(iter(pictures.values()))
+    half = first.shape[0] // 2
+    rows = {"edits": first[:half]} | {name: picture[half:] for name, picture in pictures.items()}
+    whole = Image.new("RGB", (first.shape[1], len(rows) * (half + LABEL_PX)), "white")
+    for index, (name, row) in enumerate(rows.items()):
+        whole.paste(Image.fromarray(row), (0, index * (half + LABEL_PX) + LABEL_PX))
+        ImageDraw.Draw(whole).text((3, index * (half + LABEL_PX) + 1), name, fill="black")
+    return whole
 
 
 def timed_steps(run: Run, count: int, wait: Callable[[], None]) -> float:

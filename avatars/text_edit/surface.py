@@ -137,6 +137,10 @@ def region_colours(posed: PosedGaussians, weights: Tensor) -> Tensor:
 
 def rest_vertices(avatar: Avatar, arrays: TemplateArrays) -> Floats:
     """The template's vertices [V, 3] m with the person's own shape, where its proxy shows them."""
+    person = getattr(getattr(avatar, "surfels", None), "person", None)
+    if person is not None:  # its proxy is one group of all that can be seen
+        found: Floats = person.rest_vertices.double().cpu().numpy()
+        return found
     proxy = avatar.proxy()
     used = np.unique(np.concatenate([arrays.faces[name] for name in proxy.group_names]))
     vertices = np.asarray(arrays.vertices, np.float64).copy()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from avatars.text_edit import editors
 from backend import cli_edit_benchmark
@@ -33,6 +34,7 @@ def test_variants_are_measured_on_the_same_edits(
     assert rows["wabe exact"]["hidden_change"] < 0.8 * rows["ordinary"]["hidden_change"]
     assert len({row["edits_excess"] for row in rows.values()}) == 1
     assert rows["ordinary"]["flicker_excess"] < 0.1 * rows["ordinary"]["edits_excess"]
+    assert Image.open(tmp_path / "told" / "side_by_side.png").size == (2 * 40, 4 * (40 + cli_edit_benchmark.LABEL_PX))
     told = capsys.readouterr().out
     assert "of edits" in told
     assert "x one without" in told

@@ -18,6 +18,7 @@ from avatars.rgb_head.avatar import RgbHeadAvatar
 from avatars.text_edit.config import EditRates
 from avatars.text_edit.editable import EDITABLES, Motion, editable_of
 from avatars.text_edit.run import METHODS
+from avatars.text_edit.surface import rest_vertices
 from avatars.text_edit.trainer import gate_of
 from shared.errors import BadAvatar
 from tests.avatars.relit_files import painted_avatar
@@ -122,3 +123,12 @@ def test_other_methods_are_refused() -> None:
     with pytest.raises(BadAvatar, match="cannot be edited"):
         editable_of(avatar, EditRates(), motion_of(avatar))
     assert tuple(EDITABLES) == METHODS
+
+
+@pytest.mark.parametrize("method", ["relit_body", "mlp_body"])
+def test_a_body_has_all_vertices_of_its_template_at_rest(method: str) -> None:
+    avatar = MAKERS[method]()
+    arrays = avatar.template().open()
+    found = rest_vertices(avatar, arrays)
+    assert found.shape == arrays.vertices.shape
+    assert np.isfinite(found).all()
