@@ -164,15 +164,25 @@ def first_gaussians(
     across = torch.linalg.cross(first, whole[:, 2] - whole[:, 0])
     axes = torch.stack((first, torch.linalg.cross(normalize(across, dim=-1, eps=1e-20), first)), -1)
     flat = (small - small.mean(1, keepdim=True)) @ (axes / length[:, None, None])
-    powers, ways = torch.linalg.eigh(flat.transpose(1, 2) @ flat / 3)
+    powers, turns = _main_axes(flat.transpose(1, 2) @ flat / 3)
     values["offsets"][:used] = (shares[:, 1:] / shares[:, :1]).log()
-    values["turns"][:used] = torch.atan2(ways[:, 1, 1], ways[:, 0, 1])
-    values["scales"][:used] = (COVERING * powers.flip(-1).clamp(min=LEAST_M**2).sqrt()).log()
+    values["turns"][:used] = turns
+    values["scales"][:used] = (COVERING * powers.clamp(min=LEAST_M**2).sqrt()).log()
     values["opacities"][:used] = float(torch.logit(torch.tensor(opacity)))
     values["colours"][:used] = look((whole * shares[..., None]).sum(1))
     rows = torch.zeros(count, dtype=torch.int64, device=corners.device)
     rows[:used] = face
     return FaceGaussians(values, rows), used
+
+
+def _main_axes(spread: Tensor) -> tuple[Tensor, Tensor]:
+    """Of symmetric [P, 2, 2]: eigenvalues [P, 2], the larger first, and the angle [P] rad of the larger one's axis.
+
+    In closed form: torch.linalg.eigh of so many matrices fails on CUDA.
+    """
+    along, across, mixed = spread[:, 0, 0], spread[:, 1, 1], spread[:, 0, 1]
+    middle, half = (along + across) / 2, torch.hypot((along - across) / 2, mixed)
+    return torch.stack((middle + half, middle - half), -1), 0.5 * torch.atan2(2 * mixed, along - across)
 
 
 def _of_a_lighter_mesh(vertices: Tensor, faces: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
