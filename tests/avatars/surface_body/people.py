@@ -51,7 +51,9 @@ def trained_like() -> SurfaceAvatar:
     weights = weights / weights.sum(1, keepdim=True)
     vertices = mesh.vertices + 0.002 * torch.randn(mesh.vertices.shape, generator=draw)
     mesh = replace(mesh, weights=weights, vertices=vertices)
-    return SurfaceAvatar(start.person, mesh, start.gaussians.kept(slice(None)), start.rest_pose)
+    model = start.gaussians.kept(slice(None)).requires_grad_(False)
+    model.tints.zero_()
+    return SurfaceAvatar(start.person, mesh, model, start.rest_pose)
 
 
 def write_person(folder: Path) -> None:

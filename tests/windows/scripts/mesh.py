@@ -64,6 +64,6 @@ def main(w):
     )
     yield 1.0
     w.grab("mesh_made")
-    chest = body.matrix_world @ body.pose.bones["spine2"].head + Vector((0, -0.2, 0))
-    w.results["chest"] = w.pixel(*w.place_of(chest))
+    chests = [rig.matrix_world @ rig.pose.bones["spine2"].head + Vector((0, -0.2, 0)) for rig in (body, avatar)]
+    w.results["chests"] = w.pixels(*(w.place_of(chest) for chest in chests))
     w.results["faults"] = [fault.sentence + fault.detail for fault in w.addon("logic.faults").GUARDS.log.newest()]
