@@ -24,6 +24,8 @@ from avatars.training.trainer import RatedParameter
 
 BETAS = (0.9, 0.99)
 MOST_GUIDES = 2048
+LIT_POSES = 24
+"""In so many poses of the recording is the mesh lit when it takes the field's colours."""
 
 
 class VolumeStage:
@@ -115,7 +117,10 @@ class VolumeStage:
         """The person as a mesh, from the field as it is now; once this stage is over always the same."""
         wanted = self.config.surface
         seed, solid = self.config.seed, wanted.mesh.solid
-        return first_mesh(self.model, wanted.resolution, wanted.faces, solid, seed, self.levels())
+        with torch.no_grad():
+            frames = torch.arange(0, len(self.poses.rotations), max(1, len(self.poses.rotations) // LIT_POSES))
+            seen = self.model.body.transforms(*self.poses.of(frames.to(self.model.device)))
+        return first_mesh(self.model, wanted.resolution, wanted.faces, solid, seed, self.levels(), seen)
 
     def levels(self) -> float | None:
         """How many levels of the field count now."""
