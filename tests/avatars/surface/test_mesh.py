@@ -159,9 +159,12 @@ def test_a_teacher_becomes_an_asset_that_moves_as_the_person_does(painted: Paint
 
 def test_a_head_of_gaussians_becomes_an_asset() -> None:
     avatar = RgbHeadAvatar(tiny_head(1500))
-    asset, textures = make_mesh(avatar_source(avatar), MeshSettings(0, 128), "Head")
+    source, proxy = avatar_source(avatar), avatar.proxy()
+    asset, textures = make_mesh(source, MeshSettings(1500, 64), "Head")
     assert set(asset.textures) == {"colour"}
-    assert asset.mesh.vertices.shape == avatar.proxy().vertices.shape
+    followed = source.follow(source.vertices)  # whole, it follows what the stand-in does
+    np.testing.assert_array_equal(followed.joints[:, 0], proxy.joints[:, 0])
+    np.testing.assert_array_equal(followed.expression_vertices, proxy.expression_vertices)
     assert textures.colour[textures.covered].std() > 2
     assert asset.mesh.expression_offsets.shape[0] == len(avatar.rig().expression_names)
 
