@@ -106,7 +106,9 @@ def write_picture(result: TrackResult, checked: CaptureCheck) -> Path:
         reason = reasons.get(int(path.stem), "")
         if reason:
             with Image.open(path) as image:
-                dropped.append((f"{int(path.stem)}: {REASONS[reason][:34]}", np.asarray(image.convert("RGB"))))
+                dropped.append(
+                    (f"{int(path.stem)}: {REASONS[reason].split(' (')[0][:32]}", np.asarray(image.convert("RGB")))
+                )
     parts = [checked.sheet]
     if dropped:
         parts.append(sheet((), [("Dropped", dropped)]))

@@ -43,7 +43,8 @@ def serve(questions: BinaryIO, answers: BinaryIO) -> None:
             return
         picture = np.frombuffer(content, np.uint8).reshape(height, width, 3)
         if question["want"] == "face":
-            found = faces.process(picture).multi_face_landmarks or []
+            # The mesh follows a face; one that moved too far is lost and only looked for when asked again.
+            found = faces.process(picture).multi_face_landmarks or faces.process(picture).multi_face_landmarks or []
             scale = np.array([width, height, width], np.float32)
             points = [np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32) * scale for face in found]
             points.sort(key=lambda face: -float(np.ptp(face[:, 0]) * np.ptp(face[:, 1])))
