@@ -125,7 +125,10 @@ def table_and_places(device: str = "cpu") -> tuple[Lattice, torch.Tensor, torch.
     return moved, table.to(device), places.to(device), offset.to(device)
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, NO_CUDA])])
 def test_kernels_are_the_plain_form(device: str) -> None:
     lattice, table, places, offset = table_and_places(device)
     for width in (12, 1, 22):

@@ -66,6 +66,7 @@ def test_gradients_of_the_field_are_finite_differences() -> None:
 
 
 @pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_pictures_on_cuda_are_those_of_the_cpu() -> None:
     found = []
     for device in ("cpu", "cuda"):
