@@ -369,11 +369,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--blender", help="use this Blender executable instead of the bpy module")
+    parser.add_argument("--output", help="demo: output folder (default: output/demo, output/demo_body, …)")
     parser.add_argument(
-        "--output", help="demo: output folder (default: output/demo, output/demo_body or output/demo_relit)"
-    )
-    parser.add_argument(
-        "--avatar", choices=("head", "body", "relit"), default="head", help="demo: talk, walk, or walk in real light"
+        "--avatar",
+        choices=("head", "body", "relit", "surface"),
+        default="head",
+        help="demo: talk, walk, or walk in real light",
     )
     arguments, extra = parser.parse_known_args()
     extra = [part for part in extra if part != "--"]

@@ -13,6 +13,7 @@ KINDS = {
     "head": ("demo_head", "demo_cpu"),
     "body": ("demo_body", "mlp_body_cpu"),
     "relit": ("demo_relight", "relit_body_cpu"),
+    "surface": ("demo_body", "surface_cpu"),
 }
 """What is shown -> the capture, after which the avatar is named, and the preset."""
 
@@ -32,7 +33,8 @@ def add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--avatar",
         choices=tuple(KINDS),
         default="head",
-        help="a talking head, a walking body, or a walking body whose materials the light falls on (default: head)",
+        help="a talking head, a walking body, one whose materials the light falls on, or one with a surface of its own "
+        "(default: head)",
     )
     parser.add_argument(
         "--capture", help="name of an embedded capture, or a folder (default: the one that ships for it)"
