@@ -77,7 +77,8 @@ class SurfaceTrainer:
             begins=shares.volume + shares.mesh,
             images=config.schedule.images,
         )
-        self.stages[2] = self.faces
+        if shares.volume + shares.mesh < 1:
+            self.stages[2] = self.faces
         self.stage = 0
         self.avatar: SurfaceAvatar | None = None
 
