@@ -67,6 +67,7 @@ def demo(arguments: argparse.Namespace) -> int:
         frames=arguments.frames,
         size_px=arguments.size,
         device=arguments.device,
+        mesh=arguments.avatar == "surface",
     )
     console = Console()
     output = run_demo(settings, console)

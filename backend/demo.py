@@ -35,13 +35,14 @@ from shared.messages import AvatarList, AvatarSummary, JobInfo, ListAvatars, Sta
 DEMO_SCENE = Path(__file__).resolve().parent.parent / "blender_addon" / "demo_scene.py"
 PROGRESS_MARK = "EFFIGY_PROGRESS "
 REQUEST_S = 30.0
+MESH_FACES, MESH_PX = 30_000, 1024
 
 
 @dataclass(frozen=True)
 class DemoSettings:
     """What the demo makes. blender: the command that runs a script, such as ('python',) with bpy.
 
-    name: of the avatar, and of its folder beside the film.
+    name: of the avatar, and of its folder beside the film. mesh: also leave it as a rigged mesh, and from four sides.
     """
 
     output: Path
@@ -53,6 +54,7 @@ class DemoSettings:
     frames: int = 60
     size_px: int = 512
     device: str = "auto"
+    mesh: bool = False
 
 
 class PeakMemory:
@@ -106,6 +108,10 @@ def run_demo(settings: DemoSettings, console: Console) -> Path:
         seconds["train"] = time.monotonic() - mark
         library = output / "backend" / "library"
         _publish(output, settings.name, Path(job.report_folder), library / f"{avatar.avatar_id}.avatar")
+        if settings.mesh:
+            mark = time.monotonic()
+            _mesh(output, output / f"{settings.name}.avatar", settings.device)
+            seconds["mesh"] = time.monotonic() - mark
         mark = time.monotonic()
         with BackendClient(server.address, key=server.key, name="demo") as again:
             welcome = again.connect(REQUEST_S)  # by now the render worker has told the server what it computes on
@@ -183,6 +189,19 @@ def _publish(output: Path, name: str, report: Path, avatar: Path) -> None:
         target = output / place
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target)
+
+
+def _mesh(output: Path, avatar: Path, device: str) -> None:
+    """mesh/, the avatar as a rigged, textured mesh, and four_sides.png: its own mesh in its colours and bare."""
+    from avatars.avatar_folder import load_avatar
+    from avatars.evaluation.geometry import write_four_sides
+    from avatars.surface.asset import MeshSettings
+    from backend.devices import resolve_device
+    from backend.meshes import write_mesh
+
+    where = resolve_device(device)
+    write_mesh(avatar, output / "mesh", MeshSettings(MESH_FACES, MESH_PX), where)
+    write_four_sides(output / "four_sides.png", load_avatar(avatar, where))
 
 
 # --- Blender ---------------------------------------------------------------------------------------------------------

@@ -11,15 +11,18 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from avatars.avatar import Avatar
 from avatars.captures.capture import Capture
 from avatars.captures.true_surfaces import HAIR, read_true_surfaces
-from avatars.evaluation.posed_surfaces import Mesh, PosedSurface
+from avatars.evaluation.posed_surfaces import Mesh, PosedSurface, surface_of
 from avatars.files import write_atomically
 from avatars.rendering.mesh import rasterise_mesh
 from avatars.surface.metrics import SurfaceMetrics, compare_surfaces, distances_to
+from avatars.surface.sources import avatar_source
 from avatars.surface.unwrap import smooth_normals, unit
 from avatars.training.figures import stacked_sheet
 from shared.errors import BadCapture, BadConfig
+from shared.types import Pose
 
 WORST_M = 0.02
 SIDES = (0.0, 90.0, 180.0, 270.0)
@@ -184,6 +187,21 @@ def write_geometry(
             drawn = [shaded(true, true, side), shaded(mesh, true, side), shaded(mesh, true, side, error)]
             columns.append((label if side == SIDES[0] else f"{side:.0f} degrees", drawn))
     stacked_sheet(folder / "geometry.png", columns, per_row=len(SIDES) * 2)
+
+
+def write_four_sides(path: Path, avatar: Avatar) -> None:
+    """An avatar's mesh from four sides as it was captured first, in its colours and, below, bare."""
+    expressions = np.zeros(len(avatar.rig().expression_names), np.float32)
+    surface, _ = surface_of(avatar)
+    mesh = surface(Pose(np.asarray(avatar.rest_pose), np.zeros(3, np.float32), expressions))
+    source = avatar_source(avatar)
+    places = source.vertices if len(source.vertices) == len(mesh[0]) else mesh[0]
+    colours = source.look_at(places, np.zeros_like(places)).colour
+    columns = [
+        (f"{side:.0f} degrees", [shaded(mesh, mesh, side, colours, 640), shaded(mesh, mesh, side, None, 640)])
+        for side in SIDES
+    ]
+    stacked_sheet(path, columns)
 
 
 def shaded(mesh: Mesh, framed_by: Mesh, yaw_deg: float, colours: Floats | None = None, side_px: int = 420) -> Any:

@@ -199,3 +199,18 @@ def test_a_stand_in_mesh_is_posed_as_blender_poses_it(avatar: Path) -> None:
     proxy, pose = loaded.proxy(), capture.motion.at(5)
     own, faces = surface_of(loaded)[0](pose)
     assert np.median(distances_to(posed_proxy(proxy, loaded.rig(), pose), (own, faces))) < 0.004
+
+
+def test_the_benchmark_runs_in_parts_and_keeps_their_figures(avatar: Path, tmp_path: Path) -> None:
+    words = ["benchmark", "surface", "--device", "cpu", "--avatar", str(avatar), "--output", str(tmp_path)]
+    assert main([*words, "--parts", "extract", "--resolution", "48"]) == 0
+    assert main([*words, "--parts", "geometry", "--samples", "200"]) == 0
+    figures = json.loads((tmp_path / "surface.json").read_text())
+    assert figures["extract"]["preset"]["faces"] > 500
+    assert figures["geometry"]["preset"]["unseen"]["chamfer_m"] > 0.003
+    report = (tmp_path / "surface.md").read_text()
+    assert "| 48³ | preset |" in report
+    assert "chamfer at most 3 mm" in report
+    assert (tmp_path / "pictures" / "preset_geometry.png").is_file()
+    assert main([*words, "--parts", "parity"]) == 2, "nothing says how long it may take"
+    assert main([*words, "--parts", "everything"]) == 2
