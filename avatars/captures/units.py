@@ -1,4 +1,4 @@
-"""Millimetres read as metres, and the other way round: told by how far the cameras stand from the person."""
+"""Millimetres read as metres (told by how far the cameras stand from the person), and too few views."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from avatars.captures.options import OPTIONS
 from shared.errors import BadCapture
 from shared.template import rest
 
+FEWEST_VIEWS = 4
 STUDIO_M, CLOSEST_M = 50.0, 0.3
 """No body is recorded from farther away, or from nearer."""
 
@@ -21,6 +22,18 @@ def check_distances(capture: Capture) -> None:
     far = float(np.median(np.linalg.norm(places - pelvis(capture), axis=1)))
     if not CLOSEST_M < far < STUDIO_M:
         raise millimetres(f"capture {capture.name}", far)
+
+
+def check_views(capture: Capture) -> None:
+    """Refuse a body that too few training pictures show for a surface to be made of them. Raises BadCapture."""
+    count = len(capture.split("train"))
+    if count < FEWEST_VIEWS:
+        raise BadCapture(
+            f"capture {capture.name} has too few views for a surface",
+            found=f"{count} training pictures",
+            expected=f"at least {FEWEST_VIEWS}, from several sides",
+            do="Record more cameras, or the person turning before one",
+        )
 
 
 def pelvis(capture: Capture) -> np.ndarray:

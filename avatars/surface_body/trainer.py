@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from avatars.captures.capture import Capture
+from avatars.captures.units import check_views
 from avatars.lighting.irradiance import environment_irradiance
 from avatars.rendering.rasterise import Rasterised, rasterise
 from avatars.surface_body.avatar import SurfaceAvatar
@@ -47,6 +48,7 @@ class SurfaceTrainer:
     """A `Trainer` of one person from one capture. Raises BadTemplate where the capture's template is no whole body."""
 
     def __init__(self, config: TrainConfig, capture: Capture, device: str) -> None:
+        check_views(capture)
         self.config, self.capture, self.device = config, capture, torch.device(device)
         self.model = SurfaceModel(config.surface, capture.template, self.device, config.seed)
         self.model.weights.prepare(config.seed)

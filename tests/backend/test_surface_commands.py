@@ -214,3 +214,15 @@ def test_the_benchmark_runs_in_parts_and_keeps_their_figures(avatar: Path, tmp_p
     assert (tmp_path / "pictures" / "preset_geometry.png").is_file()
     assert main([*words, "--parts", "parity"]) == 2, "nothing says how long it may take"
     assert main([*words, "--parts", "everything"]) == 2
+
+
+def test_too_few_views_are_refused_before_anything_is_made() -> None:
+    from dataclasses import replace
+
+    from avatars.surface_body.trainer import SurfaceTrainer
+
+    capture = open_capture("demo_body")
+    few = replace(capture, images=tuple(capture.images[index] for index in capture.split("train")[:3]))
+    with pytest.raises(BadCapture, match="too few views for a surface") as caught:
+        SurfaceTrainer(load_config("surface_tiny"), few, "cpu")
+    assert caught.value.found == "3 training pictures"
