@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
-from avatars.skinning.closest_points import barycentrics_of_nearest, closest_points
-from avatars.skinning.face_tree import FaceTree
+from avatars.skinning.closest_points import closest_points
 from avatars.surface_body.base_distance import distance_grid
-from shared.errors import EffigyError
 
 
 def ball(radius: float = 0.3, rings: int = 24) -> tuple[np.ndarray, np.ndarray]:
@@ -27,23 +24,6 @@ def ball(radius: float = 0.3, rings: int = 24) -> tuple[np.ndarray, np.ndarray]:
     for k in range(n):
         faces += [(top, k, (k + 1) % n), (top + 1, last + (k + 1) % n, last + k)]
     return vertices, np.array(faces)
-
-
-def test_nearest_places_are_those_of_brute_force() -> None:
-    rng = np.random.default_rng(0)
-    corners = rng.normal(size=(37, 3, 3))
-    points = rng.normal(size=(200, 3)) * 1.5
-    face, shares, distance = FaceTree(corners.reshape(-1, 3), np.arange(111).reshape(-1, 3)).nearest(points)
-    weights = barycentrics_of_nearest(points[:, None], corners[None].repeat(200, 0))
-    gap = np.linalg.norm((weights[..., None] * corners).sum(2) - points[:, None], axis=-1)
-    assert np.allclose(distance, gap.min(1), atol=1e-12)
-    places = (shares[..., None] * corners[face]).sum(1)
-    assert np.allclose(np.linalg.norm(places - points, axis=1), distance, atol=1e-12)
-
-
-def test_a_mesh_without_faces_is_refused() -> None:
-    with pytest.raises(EffigyError, match="no mesh"):
-        FaceTree(np.zeros((3, 3)), np.zeros((0, 3), int))
 
 
 def test_distances_are_true_within_a_millimetre_in_the_band() -> None:
