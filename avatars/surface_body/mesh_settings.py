@@ -28,7 +28,6 @@ class MeshLosses:
     residual: float = 0.5
     weights: float = 0.001
     poses: float = 0.01
-    correctives: float = 0.1
 
 
 @dataclass(frozen=True)
