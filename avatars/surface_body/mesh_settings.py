@@ -43,7 +43,8 @@ class MeshRates:
 
 @dataclass(frozen=True)
 class MeshStageSettings:
-    """The mesh stage. smoothings: passes over what vertices are moved by, so that neighbours move together.
+    """The mesh stage. smoothings: passes over what vertices are moved by, so that neighbours move together;
+    weight_smoothings: over skinning weights; first_smoothings: over the mesh it begins with, which is still rough.
     follow: pictures also pull surfaces to where their colours are, not only outlines. residual_width: of the network
     of what depends on the view; 0 leaves it out."""
 
@@ -51,6 +52,8 @@ class MeshStageSettings:
     losses: MeshLosses = field(default_factory=MeshLosses)
     rates: MeshRates = field(default_factory=MeshRates)
     smoothings: int = 4
+    weight_smoothings: int = 4
+    first_smoothings: int = 2
     follow: bool = True
     residual_width: int = 32
 
@@ -69,6 +72,8 @@ def check_mesh_stage(config: MeshStageSettings) -> None:
         ("losses.hinge_m", config.losses.hinge_m, 1e-4, 1.0),
         ("rates.final", config.rates.final, 1e-6, 1),
         ("smoothings", config.smoothings, 0, 100),
+        ("weight_smoothings", config.weight_smoothings, 0, 100),
+        ("first_smoothings", config.first_smoothings, 0, 100),
         ("residual_width", config.residual_width, 0, 4096),
     ):
         if not low <= value <= high + 1e-9:

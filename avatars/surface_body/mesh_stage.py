@@ -20,7 +20,7 @@ from avatars.relit_field.networks import layer
 from avatars.rendering import MeshDrawing, Rasterised, draw_mesh
 from avatars.surface_body.mesh_settings import MeshStageSettings
 from avatars.surface_body.mesh_shape import Neighbours, bends, calmed
-from avatars.surface_body.mesh_state import MeshState, blended, skinned, vertex_normals, with_expressions
+from avatars.surface_body.mesh_state import MeshState, blended, eight_of, skinned, vertex_normals, with_expressions
 from avatars.surface_body.solid_texture import SolidTexture
 from avatars.training.data import Batch
 from avatars.training.losses import dssim_loss, gradient_loss, l1_loss
@@ -135,7 +135,18 @@ class MeshStage:
             self.logits.zero_()
             for name, value in self.solid.named_parameters():
                 value.copy_(dict(found.solid.named_parameters())[name])
-        self._take(found, found.solid.centre, found.solid.half_m)
+            beside = Neighbours.of(found.vertices, found.faces)
+            places = beside.levelled(found.vertices, self.settings.first_smoothings)
+            every = self._smoothed(beside, found.joints, found.weights)
+            weights, joints = every.topk(min(8, every.shape[1]), dim=1)
+            joints, weights = eight_of(joints, weights)
+        smooth = MeshState(places, found.faces, joints, weights, found.expression_dirs, found.solid)
+        self._take(smooth, found.solid.centre, found.solid.half_m)
+
+    def _smoothed(self, beside: Neighbours, joints: Tensor, weights: Tensor) -> Tensor:
+        """Weights [V, K] of joints [V, K] among those of their neighbours, [V, all joints]; differentiable."""
+        every = weights.new_zeros(len(weights), len(self.person.joints)).scatter_add(1, joints.long(), weights)
+        return beside.smoothed(every, self.settings.weight_smoothings)
 
     def _take(self, mesh: MeshState, centre: Tensor, half_m: float) -> None:
         self.solid.centre.copy_(centre)
@@ -155,11 +166,14 @@ class MeshStage:
         return beside.edge_m * beside.smoothed(self.offsets[: len(start.vertices)], self.settings.smoothings)
 
     def weights(self) -> Tensor:
-        """Skinning weights [V, 8], rows sum to 1; joints that a vertex did not follow it never follows."""
-        start, _ = self._begun
+        """Skinning weights [V, 8], rows sum to 1, those of neighbours alike, or bent joints crumple; joints that a
+        vertex did not follow it never follows."""
+        start, beside = self._begun
         follows = start.weights > 0
         scores = torch.where(follows, start.weights.clamp_min(1e-8).log() + self.logits[: len(follows)], -torch.inf)
-        return torch.softmax(scores, 1)
+        kept = self._smoothed(beside, start.joints, torch.softmax(scores, 1)).gather(1, start.joints.long())
+        kept = torch.where(follows, kept, 0.0)
+        return kept / kept.sum(1, keepdim=True)
 
     def draw(self, batch: Batch, vertices: Tensor, weights: Tensor) -> Drawn:
         """The mesh with canonical vertices [V, 3] m and weights [V, 8] in the batch's frames and cameras."""

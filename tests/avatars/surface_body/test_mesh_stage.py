@@ -23,7 +23,14 @@ from shared.errors import BadConfig, EffigyError
 from tests.avatars.surface_body.test_mesh_state import SMALL, small_texture
 from tests.tiny_body import body_motion, body_reference
 
-SETTINGS = replace(MeshStageSettings(), solid=SMALL, residual_width=8, losses=MeshLosses(hinge_m=0.02))
+SETTINGS = replace(
+    MeshStageSettings(),
+    solid=SMALL,
+    residual_width=8,
+    losses=MeshLosses(hinge_m=0.02),
+    weight_smoothings=0,
+    first_smoothings=0,
+)
 FAT_M = 0.012
 
 
@@ -119,6 +126,28 @@ def test_it_begins_as_what_it_was_given(mesh: MeshState, person: Person) -> None
     assert torch.equal(found.look(mesh.vertices), mesh.look(mesh.vertices))
     shown = pictures(mesh, person, 2)
     assert 0.05 < float(shown.alpha().mean()) < 0.5
+
+
+def test_a_rough_mesh_and_torn_weights_begin_smooth(mesh: MeshState, person: Person) -> None:
+    torn = torch.rand(mesh.weights.shape, generator=torch.Generator().manual_seed(0)) * (mesh.weights > 0)
+    torn = torn / torn.sum(1, keepdim=True)
+    rough = mesh.vertices + 2e-3 * torch.randn(mesh.vertices.shape, generator=torch.Generator().manual_seed(1))
+    stage = stage_of(replace(mesh, vertices=rough, weights=torn), person)
+    stage.settings = replace(SETTINGS, weight_smoothings=4, first_smoothings=2)
+    stage.begin()
+    found, edges = stage.mesh_state(), Neighbours.of(mesh.vertices, mesh.faces).edges.ends
+
+    def every(joints: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(weights), len(person.joints)).scatter_add(1, joints, weights)
+
+    before, after = every(mesh.joints, torn), every(found.joints, found.weights)
+    assert torch.allclose(after.sum(1), torch.ones(len(after)), atol=1e-5)
+    steps = [(part[edges[:, 0]] - part[edges[:, 1]]).abs().sum(1).mean() for part in (before, after)]
+    assert steps[1] < 0.5 * steps[0]
+    beside = Neighbours.of(mesh.vertices, mesh.faces)
+    assert float(beside.unevenness(found.vertices)) < 0.7 * float(beside.unevenness(rough))
+    shrunk = (found.vertices.amax(0) - found.vertices.amin(0)) / (mesh.vertices.amax(0) - mesh.vertices.amin(0))
+    assert float(shrunk.min()) > 0.95
 
 
 def test_pictures_teach_shape_and_colour_and_poses(mesh: MeshState, person: Person) -> None:
