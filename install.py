@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The one entry for a fresh machine: makes what Effigy needs beside this file and runs it.
 
-    python install.py demo       an avatar and an animated, relit Blender render of it (--avatar body or relit: walking)
+    python install.py demo       an avatar and a film of it from Blender (--avatar body, relit or surface: walking)
     python install.py test       the whole test suite
     python install.py addon      build the Blender extension; --blender PATH installs it there
     python install.py backend    run the server
