@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,10 +15,11 @@ from avatars.rendering.mesh_edges import MeshEdges
 @dataclass(frozen=True, eq=False)
 class Neighbours:
     """Who is beside whom. edges: of the faces; around: [V, V] sparse, the mean of each vertex's neighbours (itself,
-    where it has none); edge_m: mean length of the mesh it was made of."""
+    where it has none), and turned over; edge_m: mean length of the mesh it was made of."""
 
     edges: MeshEdges
     around: Tensor
+    turned: Tensor
     edge_m: float
 
     @staticmethod
@@ -31,12 +33,16 @@ class Neighbours:
         shares = 1.0 / degree.clamp_min(1).to(vertices.dtype)[ends[:, 0]]
         around = torch.sparse_coo_tensor(ends.T, shares, (count, count), check_invariants=True).coalesce()
         length = (vertices[edges.ends[:, 0]] - vertices[edges.ends[:, 1]]).norm(dim=-1)
-        return Neighbours(edges, around, float(length.mean()) if len(length) else 0.0)
+        return Neighbours(edges, around, around.t().coalesce(), float(length.mean()) if len(length) else 0.0)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of each vertex's neighbours' values [V, C]; differentiable."""
+        return _Mean.apply(values, self.around, self.turned)  # type: ignore[no-any-return]
 
     def smoothed(self, values: Tensor, passes: int) -> Tensor:
         """Values [V, C], each halfway towards the mean of its neighbours' in each pass; differentiable."""
         for _ in range(passes):
-            values = 0.5 * (values + torch.sparse.mm(self.around, values))
+            values = 0.5 * (values + self.mean(values))
         return values
 
     def levelled(self, values: Tensor, passes: int) -> Tensor:
@@ -44,12 +50,27 @@ class Neighbours:
         and a little more away from it again (Taubin 1995)."""
         for _ in range(passes):
             for share in (0.5, -0.53):
-                values = values + share * (torch.sparse.mm(self.around, values) - values)
+                values = values + share * (self.mean(values) - values)
         return values
 
     def unevenness(self, values: Tensor) -> Tensor:
         """Mean square of how far values [V, C] are from the mean of their neighbours', a scalar."""
-        return (values - torch.sparse.mm(self.around, values)).square().sum(-1).mean()
+        return (values - self.mean(values)).square().sum(-1).mean()
+
+
+class _Mean(torch.autograd.Function):
+    """`Neighbours.mean`. PyTorch's own gradient of it sorts the whole matrix again in every step."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, around: Tensor, turned: Tensor) -> Tensor:
+        """Product with `around`."""
+        ctx.turned = turned
+        return torch.sparse.mm(around, values)
+
+    @staticmethod
+    def backward(ctx: Any, *by: Tensor) -> tuple[Tensor, None, None]:
+        """Product with it turned over."""
+        return torch.sparse.mm(ctx.turned, by[0].contiguous()), None, None
 
 
 def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:

@@ -241,7 +241,9 @@ def test_neighbours_move_together() -> None:
     lone[1] = 1
     assert torch.allclose(beside.smoothed(lone, 1)[:, 0], torch.tensor([0.25, 0.5, 1 / 6, 0.25, 0]).double())
     at = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    assert torch.autograd.gradcheck(lambda v: (beside.smoothed(v, 2), beside.unevenness(v)), (at,))
+    assert torch.autograd.gradcheck(
+        lambda v: (beside.smoothed(v, 2), beside.levelled(v, 1), beside.unevenness(v)), (at,)
+    )
 
 
 def test_bends_of_faces() -> None:
