@@ -13,6 +13,7 @@ from avatars.captures.opening import open_capture
 from avatars.surface_body.network_weights import NetworkWeights, _nearest_by_cells, nearest_weights, way_back
 from avatars.surface_body.parity_march import in_parts
 from avatars.surface_body.parity_stage import ParityStage
+from avatars.surface_body.picture import picture
 from avatars.surface_body.plane_field import PlaneField
 from avatars.surface_body.refined_poses import RefinedPoses
 from avatars.surface_body.trainer import SurfaceTrainer
@@ -177,6 +178,11 @@ def test_pictures_have_no_jitter_and_show_the_person(trainer: SurfaceTrainer, ba
     assert float(first.alpha[batch.alpha() == 0].mean()) < 0.1
     depth = first.depth[covered & (first.alpha > 0.5)]
     assert 1.0 < float(depth.min()) < float(depth.max()) < 6.0
+    with torch.no_grad():  # what pictures of a stored field are made by: skinning from nodes, samples where they count
+        trainer.model.field.begin()
+        posed = trainer.volume.posed(batch.frames, corrected=False)
+        other = picture(trainer.model, posed, batch.cameras, trainer.volume.levels())
+    assert float((other.alpha - first.alpha)[covered].abs().mean()) < 0.25
 
 
 def test_pictures_without_the_person_teach_nothing(trainer: SurfaceTrainer, batch: Batch) -> None:
