@@ -41,7 +41,9 @@ class SurfaceModel(nn.Module):
     def distance(self, places: Tensor, levels: float | None = None) -> Tensor:
         """Signed distance [P] m at canonical places [P, 3] m. Beyond the shell that pictures look at, where nothing was
         learned, it is outside whatever the field says."""
-        beyond = self.field.base(places) - self.config.sampling.shell_m
+        parity = self.config.parity
+        shell_m = parity.sampling.shell_m if parity.wanted else self.config.sampling.shell_m
+        beyond = self.field.base(places) - shell_m
         return torch.maximum(self.field.distance(places, levels), beyond)
 
     def mesh(self, resolution: int, levels: float | None = None) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

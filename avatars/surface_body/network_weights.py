@@ -22,7 +22,7 @@ AT_ONCE = 1 << 24
 CELL_M, WIDE_CELL_M = 0.01, 0.06
 """Places of one cell choose among the same vertices; beyond reach of the body in wide ones."""
 CANDIDATES = 48
-FITTED_M, FIT_RATE, FIT_PLACES = 0.1, 2e-3, 2048
+FITTED_M, FIT_RATE, FIT_PLACES = 0.065, 2e-3, 2048
 
 
 class NetworkWeights(nn.Module):

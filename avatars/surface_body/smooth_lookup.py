@@ -22,21 +22,23 @@ def bilinear(table: Tensor, at: Tensor, *, slopes: bool = False) -> tuple[Tensor
     per_unit = at.new_tensor(((width - 1) / 2, (height - 1) / 2))
     scaled = (at + 1) * per_unit
     cell = scaled.detach().floor()
-    share = scaled - cell
+    x, y = (scaled - cell).unsqueeze(-1).unbind(1)
     cell, most = cell.long(), torch.tensor((width - 1, height - 1), device=at.device)
     rows = table.reshape(-1, channels)
-    found = table.new_zeros(len(at), 3 if slopes else 1, channels)
+    nodes = []
     for ends in FLAT_CORNERS:
         corner = cell + torch.tensor(ends, device=at.device)
-        real = ((corner >= 0) & (corner <= most)).all(-1)
+        real = ((corner >= 0) & (corner <= most)).all(-1, keepdim=True)
         corner = torch.minimum(corner.clamp_min(0), most)
-        value = rows.index_select(0, corner[:, 1] * width + corner[:, 0])
-        x, y = (share[:, axis] if end else 1 - share[:, axis] for axis, end in enumerate(ends))
-        weights = [x * y]
-        if slopes:
-            weights += [y * (1.0 if ends[0] else -1.0) * per_unit[0], x * (1.0 if ends[1] else -1.0) * per_unit[1]]
-        found = found + (torch.stack(weights, -1) * real[:, None])[..., None] * value[:, None]
-    return found[:, 0], found[:, 1:]
+        nodes.append(rows.index_select(0, corner[:, 1] * width + corner[:, 0]) * real)
+    near, right, far, far_right = nodes
+    low, high = right - near, far_right - far
+    first, second = near + x * low, far + x * high
+    up = second - first
+    value = first + y * up
+    if not slopes:
+        return value, table.new_zeros(len(at), 0, channels)
+    return value, torch.stack(((low + y * (high - low)) * per_unit[0], up * per_unit[1]), 1)
 
 
 def trilinear_smooth(table: Tensor, lattice: Lattice, places: Tensor) -> tuple[Tensor, Tensor]:
