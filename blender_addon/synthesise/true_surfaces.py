@@ -72,8 +72,9 @@ def true_surfaces(settings: CaptureSettings, arrays: template.TemplateArrays, fr
         graph.update()
         for item in moving:
             vertices, faces = _triangles(item.evaluated_get(graph))
-            pieces.setdefault(item.name, []).append(vertices)
-            found[f"{item.name}.faces"] = faces
+            name = item.name.split(".")[0]  # Blender numbers names that the file has already
+            pieces.setdefault(name, []).append(vertices)
+            found[f"{name}.faces"] = faces
         curves = person.strands[0].curves
         points = np.zeros(len(curves.points) * 3, np.float32)
         curves.attributes["position"].data.foreach_get("vector", points)
