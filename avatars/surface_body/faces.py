@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from avatars.gaussians.posed import PosedGaussians, quaternion_from_matrix
 from avatars.mlp_body.band_colours import BandColours
-from avatars.skinning.face_tree import FaceTree
+from avatars.skinning.closest_points import closest_points
 from avatars.surface.unwrap import decimated
 from shared.errors import EffigyError
 
@@ -190,11 +190,11 @@ def _of_a_lighter_mesh(vertices: Tensor, faces: Tensor, count: int) -> tuple[Ten
     places, triangles = vertices.cpu().double().numpy(), faces.cpu().numpy()
     lighter, kept = decimated(places, triangles, count)
     small = lighter[kept][:count]
-    face, shares, _ = FaceTree(places, triangles).nearest(small.mean(1))
-    inner = torch.from_numpy(shares).to(vertices).clamp(min=LEAST_SHARE)
+    near = closest_points(small.mean(1), places, triangles)
+    inner = torch.from_numpy(near.barycentrics).to(vertices).clamp(min=LEAST_SHARE)
     return (
         torch.from_numpy(small).to(vertices),
-        torch.from_numpy(face).to(faces.device),
+        torch.from_numpy(near.face).to(faces.device),
         inner / inner.sum(1, keepdim=True),
     )
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from avatars.avatar import Avatar
 from avatars.rendering.cameras import CameraBatch
-from avatars.surface.extract import extract_surface, largest_piece
+from avatars.surface.extract import largest_piece
 from avatars.surface_body.avatar import SurfaceAvatar
 from avatars.surface_body.march import posed
 from avatars.surface_body.mesh_state import blended, eight_of, skinned
-from avatars.surface_body.model import SLOPE, SurfaceModel
+from avatars.surface_body.model import SurfaceModel
 from avatars.surface_body.picture import Picture, picture
 from avatars.surface_body.storage import open_field
 from shared.errors import BadAvatar
@@ -84,16 +84,7 @@ def field_mesh(model: SurfaceModel, resolution: int, threshold_m: float = 0.0, a
     Only blocks of cells near the surface are evaluated. at_box: what to do with a body that leaves the box, as in
     `extract_surface`. Raises BadConfig for such a body or a box too fine, EffigyError where there is no surface.
     """
-    model.field.begin()
-    found = extract_surface(
-        lambda places: model.field.distance(places, None) - threshold_m,
-        model.body.low.cpu().numpy(),
-        model.body.high.cpu().numpy(),
-        resolution,
-        slope=SLOPE,
-        at_box=at_box,
-        device=model.device,
-    )
+    found = model.extracted(resolution, threshold_m=threshold_m, at_box=at_box)
     vertices, faces = largest_piece(*found.numpy())
     places = torch.from_numpy(vertices).to(model.device)
     with torch.no_grad():

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from avatars.surface.extract import extract_surface, largest_piece
+from avatars.surface.extract import Extracted, extract_surface, largest_piece
 from avatars.surface_body.body import StarBody
 from avatars.surface_body.field import HashField, SurfaceField
 from avatars.surface_body.network_weights import NetworkWeights
@@ -51,18 +51,23 @@ class SurfaceModel(nn.Module):
 
         resolution: cells along the canonical box's longest side. Raises EffigyError where there is no surface.
         """
+        return largest_piece(*self.extracted(resolution, levels).numpy())
+
+    def extracted(
+        self, resolution: int, levels: float | None = None, *, threshold_m: float = 0.0, at_box: str = "close"
+    ) -> Extracted:
+        """Every piece of the surface at distance threshold_m, as it was evaluated. at_box: as in `extract_surface`."""
         with torch.no_grad():
             self.field.begin()
-        found = extract_surface(
-            lambda places: self.distance(places, levels),
+        return extract_surface(
+            lambda places: self.distance(places, levels) - threshold_m,
             self.body.low.cpu().numpy(),
             self.body.high.cpu().numpy(),
             resolution,
             slope=SLOPE,
-            at_box="close",
+            at_box=at_box,
             device=self.device,
         )
-        return largest_piece(*found.numpy())
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take learned tensors by name. Raises KeyError for a missing one, RuntimeError for one of another shape."""
