@@ -24,6 +24,8 @@ WAYS = ("gaussians", "mesh", "field")
 COVERED = 0.5
 """Normals are drawn where so much of a pixel is covered."""
 Draw = Callable[[Pose, Camera], "Drawn"]
+Covered = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
+"""What `rasterise_mesh` gives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,7 @@ def _through_mesh(avatar: Avatar, surface: PosedSurface) -> Draw:
 
     def draw(pose: Pose, camera: Camera) -> Drawn:
         vertices, faces = surface(pose)
-        face, shares, _ = _rasterised(vertices, faces, camera)
+        face, shares, _ = covered = _rasterised(vertices, faces, camera)
         rows, columns = np.nonzero(face >= 0)
         corners, mixed = faces[face[rows, columns]], shares[rows, columns]
         canonical = mesh.vertices.cpu().numpy()
@@ -78,7 +80,7 @@ def _through_mesh(avatar: Avatar, surface: PosedSurface) -> Draw:
         with torch.no_grad():
             colours = mesh.look(torch.from_numpy(places).to(mesh.vertices.device)).clamp(0, 1).cpu().numpy()
         rgba[rows, columns] = np.concatenate((colours, np.ones((len(rows), 1), np.float32)), 1)
-        return Drawn(torch.from_numpy(rgba), mesh_normals((vertices, faces), camera))
+        return Drawn(torch.from_numpy(rgba), _normals((vertices, faces), covered))
 
     return draw
 
@@ -99,8 +101,12 @@ def _through_field(avatar: Avatar, device: str) -> Draw:
 
 def mesh_normals(mesh: Mesh, camera: Camera) -> NDArray[np.float32]:
     """Smooth normals [H, W, 3] of a mesh, unit, in world axes, 0 where nothing is."""
+    return _normals(mesh, _rasterised(*mesh, camera))
+
+
+def _normals(mesh: Mesh, covered: Covered) -> NDArray[np.float32]:
     vertices, faces = mesh
-    face, shares, _ = _rasterised(vertices, faces, camera)
+    face, shares, _ = covered
     found = np.zeros((*face.shape, 3), np.float32)
     rows, columns = np.nonzero(face >= 0)
     around = smooth_normals(vertices, faces)[faces[face[rows, columns]]]
@@ -108,9 +114,7 @@ def mesh_normals(mesh: Mesh, camera: Camera) -> NDArray[np.float32]:
     return found
 
 
-def _rasterised(
-    vertices: NDArray[np.float64], faces: NDArray[np.int64], camera: Camera
-) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
+def _rasterised(vertices: NDArray[np.float64], faces: NDArray[np.int64], camera: Camera) -> Covered:
     pixels = projected(vertices, camera.camera_from_world(), camera.K)
     return rasterise_mesh(pixels, faces, camera.width_px, camera.height_px)
 
