@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from avatars.avatar import Avatar
 from avatars.captures.capture import Capture, CaptureImage
 from avatars.evaluation.frames import Shot, render_shots
-from avatars.text_edit.generated import FILL, FOCAL_SIDES, orbit_camera
+from avatars.text_edit.generated import RenderedCapture, bounds, distance_to_hold, orbit_camera, solid_means
 from avatars.training.evaluation import as_uint8
-from shared.errors import BadCapture
 from shared.types import Camera
 
 STEP_DEG, UNSEEN_DEG = 30.0, 28.0
@@ -23,22 +22,16 @@ PITCHES_DEG = (0.0, 15.0, -8.0)
 
 
 @dataclass(frozen=True, eq=False)
-class CompletedCapture(Capture):
+class CompletedCapture(RenderedCapture):
     """A capture with renders after its own images. base: the capture; store: [K, H, W, 4] uint8 premultiplied."""
 
     base: Capture | None = None
-    store: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 1, 1, 4), np.uint8))
 
     def rgba(self, index: int, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """Picture `index` [H, W, 4]. Raises BadCapture for a render at another size than it was made in."""
         assert self.base is not None
         row = index - len(self.base.images)
-        if row < 0:
-            return self.base.rgba(index, size)
-        found = self.store[row]
-        if size is not None and (found.shape[1], found.shape[0]) != tuple(size):
-            raise BadCapture("a rendered view has one size", found=str(size), expected=f"{found.shape[1::-1]}")
-        return found
+        return self.base.rgba(index, size) if row < 0 else super().rgba(row, size)
 
 
 def unseen_yaws_deg(capture: Capture, centre: NDArray[np.floating]) -> tuple[float, ...]:
@@ -63,7 +56,7 @@ def completed(avatar: Avatar, capture: Capture, count: int, size_px: int, device
         frame = frames[row * len(frames) // count]
         centre, _ = _extent(avatar, capture, frame, device)
         yaw, pitch = yaws[row % len(yaws)], PITCHES_DEG[row % len(PITCHES_DEG)]
-        camera = _sized(orbit_camera(centre, FOCAL_SIDES * 2 * half_m / FILL, yaw, pitch, min(size)), size)
+        camera = _sized(orbit_camera(centre, distance_to_hold(half_m), yaw, pitch, min(size)), size)
         images.append(CaptureImage(Path(f"around_{row:03d}.png"), len(cameras), frame, "train"))
         cameras.append(camera)
         shots.append(Shot(frame, camera))
@@ -82,9 +75,7 @@ def _extent(avatar: Avatar, capture: Capture, frame: int, device: str) -> tuple[
     values = (motion.rotations, motion.translations, motion.expressions)
     with torch.no_grad():
         posed = avatar.pose(*(torch.from_numpy(np.array(part[frame : frame + 1])).to(device) for part in values))
-    solid = posed.means[0][posed.opacities[0] > 0.1]
-    points = (solid if len(solid) else posed.means[0]).cpu().numpy()
-    low, high = np.quantile(points, 0.003, axis=0), np.quantile(points, 0.997, axis=0)
+    low, high = bounds(solid_means(posed))
     return (low + high) / 2, float(np.linalg.norm(high - low)) / 2
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from avatars.avatar import Avatar
 from avatars.captures.capture import Capture, CaptureImage
 from avatars.evaluation.frames import Shot, render_shots
+from avatars.gaussians.posed import PosedGaussians
 from avatars.training.evaluation import as_uint8
 from avatars.training.views import frontal_image
 from shared.errors import BadCapture
@@ -80,6 +81,23 @@ def generated_motion(avatar: Avatar, count: int, seed: int) -> Motion:
     return Motion(rotations, np.zeros((count, 3), np.float32), expressions, 25.0)
 
 
+def solid_means(posed: PosedGaussians) -> Tensor:
+    """Centres [N, 3] m of the first frame's Gaussians that can be seen, of all where none can."""
+    solid = posed.means[0][posed.opacities[0] > 0.1]
+    return solid if len(solid) else posed.means[0]
+
+
+def bounds(points: Tensor) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Corners [3] m of the box of points [N, 3], few strays left out."""
+    places = points.float().cpu().numpy()
+    return np.quantile(places, 0.003, axis=0), np.quantile(places, 0.997, axis=0)
+
+
+def distance_to_hold(half_m: float) -> float:
+    """How far an `orbit_camera` must be to hold what reaches so far from its middle."""
+    return FOCAL_SIDES * 2 * half_m / FILL
+
+
 def cameras_around(avatar: Avatar, count: int, size_px: int, device: torch.device | str) -> tuple[Camera, ...]:
     """`count` cameras that hold the avatar in view: most before a head, some behind it; all around a body."""
     rig = avatar.rig()
@@ -88,18 +106,12 @@ def cameras_around(avatar: Avatar, count: int, size_px: int, device: torch.devic
         posed = avatar.pose(
             still, torch.zeros(1, 3, device=device), torch.zeros(1, len(rig.expression_names), device=device)
         )
-    solid: Tensor = posed.means[0][posed.opacities[0] > 0.1]
-    if not len(solid):
-        solid = posed.means[0]
-    low, high = (
-        solid.quantile(q, 0).cpu().numpy() if len(solid) < 1 << 23 else solid.amin(0).cpu().numpy()
-        for q in (0.003, 0.997)
-    )
+    low, high = bounds(solid_means(posed))
     centre, half = (low + high) / 2, float(np.linalg.norm((high - low)[[0, 2]])) / 2
     body = is_body(avatar)
     if body:
         half = float((high - low).max()) / 2
-    distance = FOCAL_SIDES * 2 * half / FILL
+    distance = distance_to_hold(half)
     rows = np.arange(count)
     if body:
         yaws = 360 * rows / count

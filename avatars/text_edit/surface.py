@@ -22,7 +22,7 @@ from avatars.rendering.cameras import CameraBatch
 from avatars.rendering.rasterise import rasterise
 from avatars.skinning.closest_points import closest_points
 from avatars.templates.template import triangles_of
-from avatars.text_edit.generated import FILL, FOCAL_SIDES, orbit_camera
+from avatars.text_edit.generated import bounds, distance_to_hold, orbit_camera
 from shared.template import TemplateArrays
 
 Floats = NDArray[np.float64]
@@ -113,12 +113,11 @@ def region_colours(posed: PosedGaussians, weights: Tensor) -> Tensor:
     An editor goes by these in all views: the middle of one picture would differ from that of the next.
     """
     with torch.no_grad():
-        middle = posed.means[0].float().cpu().numpy()
-        low, high = np.quantile(middle, 0.003, axis=0), np.quantile(middle, 0.997, axis=0)
+        low, high = bounds(posed.means[0])
         centre, half_m = (low + high) / 2, float(np.abs(high - low).max()) / 2
         rows = []
         for turn in range(4):
-            camera = orbit_camera(centre, FOCAL_SIDES * 2 * half_m / FILL, 90.0 * turn, 5.0, SEEN_PX)
+            camera = orbit_camera(centre, distance_to_hold(half_m), 90.0 * turn, 5.0, SEEN_PX)
             batch = CameraBatch.from_cameras([camera], posed.means.device)
             features = torch.cat((posed.colours[0], weights.to(posed.colours)), 1)[None]
             drawn = rasterise(posed, batch, features)
