@@ -95,8 +95,9 @@ def track_clip(
     body, bust = embedded_template("body"), embedded_template("bust")
     model = LandmarkModel(body, where, identity_modes=settings.identity_modes, response=response)
     centre_px = (source.size_px[0] / 2, source.size_px[1] / 2)
-    usable = np.array([not reason for reason in before_fit(found, source.size_px)])
-    _enough(usable.sum(), before_fit(found, source.size_px))
+    reasons = before_fit(found, source.size_px)
+    usable = np.array([not reason for reason in reasons])
+    _enough(usable.sum(), reasons)
     landmarks = np.where(usable[:, None, None], found.landmarks, np.nan).astype(np.float64)
     cuts = find_cuts(found)
     fitter = ClipFitter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -153,8 +154,6 @@ def _over(rgba: torch.Tensor, level: float) -> torch.Tensor:
 
 
 def _written(folder: Path, rows: list[dict[str, Any]], shown: list[tuple[str, list[NDArray[np.uint8]]]]) -> Inferred:
-    import json
-
     words = {"file", "part", "frame", "view"}
     means: dict[str, dict[str, float]] = {}
     for part in dict.fromkeys(str(row["part"]) for row in rows):

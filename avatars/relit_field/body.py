@@ -11,9 +11,10 @@ from torch import Tensor
 
 from avatars.relit_field.blend_volume import BlendVolume
 from avatars.relit_field.fields import Fields
-from avatars.relit_field.inverse_skinning import Guide, canonical_roots, inverse_affine, make_guide, part_of_joints
+from avatars.relit_field.inverse_skinning import Guide, canonical_roots, make_guide, part_of_joints
 from avatars.relit_field.settings import ArticulationSettings
 from avatars.relit_field.skinning_volume import skinning_volume
+from avatars.skinning.affine import inverse_affine
 from avatars.templates.big_pose import SURFACE_GROUPS, surface_triangles
 from avatars.templates.opening import TemplateReference
 from avatars.templates.rotations import matrices_from_axis_angle

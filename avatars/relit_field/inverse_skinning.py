@@ -16,6 +16,7 @@ from torch import Tensor
 from avatars.relit_field import cpu_roots, cuda_roots
 from avatars.relit_field.blend_volume import BlendVolume
 from avatars.relit_field.settings import ArticulationSettings
+from avatars.skinning.affine import inverse_affine
 
 PART_JOINTS = (
     *("pelvis", "left_hip", "right_hip", "left_knee", "right_knee", "head", "left_shoulder", "right_shoulder"),
@@ -85,17 +86,6 @@ def make_guide(vertices: Tensor, members: Sequence[Tensor], low: Tensor, high: T
             nearest[some, number], distance[some, number] = part[found.indices], found.values
     best = distance.topk(min(each, len(members)), largest=False)
     return Guide(nearest.gather(1, best.indices).int(), best.values[:, 0].contiguous(), low, high, side)
-
-
-def inverse_affine(transforms: Tensor) -> Tensor:
-    """Inverse [..., 3, 4] of affine transforms [..., 3, 4]; one that cannot be inverted gives its transpose instead."""
-    linear = transforms[..., :3]
-    determinant = torch.linalg.det(linear)
-    usable = determinant.abs() > 1e-4
-    eye = torch.eye(3, device=linear.device, dtype=linear.dtype)
-    back = torch.linalg.inv(torch.where(usable[..., None, None], linear, eye))
-    back = torch.where(usable[..., None, None], back, linear.transpose(-1, -2))
-    return torch.cat((back, -(back @ transforms[..., 3:])), -1)
 
 
 def canonical_roots(

@@ -13,8 +13,8 @@ from avatars.relit_body.person import Person
 from avatars.relit_field.inverse_skinning import make_guide, part_of_joints
 from avatars.relit_field.settings import ArticulationSettings
 from avatars.relit_field.skinning_volume import skinning_volume
+from avatars.skinning.affine import inverse_affine
 from avatars.surface_body.base_distance import distance_grid
-from avatars.surface_body.deformation import inverse_rows
 from avatars.surface_body.mesh_state import vertex_normals
 from avatars.surface_body.settings import SurfaceConfig
 from avatars.surface_body.trilinear import Lattice
@@ -107,7 +107,7 @@ class StarBody:
         """Canonical from posed [B, N, 3, 4] at the guide's vertices, of transforms [B, J, 3, 4]. Without gradients."""
         with torch.no_grad():
             blended = torch.einsum("nj,bjrc->bnrc", self.guide_weights, transforms)
-            return inverse_rows(blended)
+            return inverse_affine(blended)
 
     def guide(self, transforms: Tensor) -> Guide:
         """Where the template is in one pose, transforms [J, 3, 4]. Without gradients."""
@@ -122,7 +122,7 @@ class StarBody:
             starts = found.starts.view(side, side, side, -1).permute(2, 1, 0, 3).reshape(side**3, -1).long()
             far = found.closest_m.view(side, side, side).permute(2, 1, 0).reshape(-1)
             nearest, nodes = starts[:, 0], lattice.places()
-            back = inverse_rows(blended)[nearest]
+            back = inverse_affine(blended)[nearest]
             canonical = (back[..., :3] * nodes[:, None]).sum(-1) + back[..., 3]
             # One part's transform may take a place outside into another part: the skin there must face away as well.
             normals = (blended[..., :3] * self.guide_normals[:, None]).sum(-1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from avatars.skinning.affine import inverse_applied
 from avatars.surface_body.base_distance import DistanceGrid
 from avatars.surface_body.trilinear import Lattice, between, between_plainly, into_table, kernels_for, trilinear
 
@@ -119,26 +120,3 @@ class _LastStep(torch.autograd.Function):
         ends = torch.cat((found, torch.ones_like(found[:, :1])), -1)
         by_blended = (pulled[:, :, None] * ends[:, None]).flatten(1)
         return into_table(by_blended, ctx.lattice, at, offset, ctx.count), None, None, None, None
-
-
-def inverse_applied(rows: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """Places [P, 3] taken back through affine transforms rows [P, 12], and the inverse linear parts [P, 3, 3].
-
-    A flat transform is taken back by its transpose.
-    """
-    linear, shift = rows.view(-1, 3, 4)[..., :3], rows.view(-1, 3, 4)[..., 3]
-    a, b, c = linear.unbind(1)
-    columns = torch.stack((torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)), -1)
-    determinant = (a * columns[..., 0]).sum(-1)[:, None, None]
-    flat = determinant.abs() < 1e-4
-    back = torch.where(
-        flat, linear.transpose(1, 2), columns / torch.where(flat, torch.ones_like(determinant), determinant)
-    )
-    return (back * (places - shift)[:, None]).sum(-1), back
-
-
-def inverse_rows(transforms: Tensor) -> Tensor:
-    """Inverse [..., 3, 4] of affine transforms [..., 3, 4], without waiting for the device."""
-    flat = transforms.reshape(-1, 12)
-    shift, back = inverse_applied(flat, flat.new_zeros(len(flat), 3))
-    return torch.cat((back, shift[..., None]), -1).view(transforms.shape)

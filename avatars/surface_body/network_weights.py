@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from avatars.skinning.affine import inverse_applied
 from avatars.surface_body.body import StarBody
-from avatars.surface_body.deformation import inverse_applied
 from avatars.surface_body.parity_networks import SkinNetwork
 from avatars.surface_body.parity_settings import ParityNetworks
 from avatars.surface_body.trilinear import Lattice

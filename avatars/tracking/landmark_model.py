@@ -22,7 +22,6 @@ AXES = (0, 2)
 """A jaw and an eye turn about x (open, down) and z (sideways)."""
 TURNS = 6
 POSE = 6
-VIEW_TERMS = 6
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,9 @@ import torch
 from avatars.relit_field import cpu_roots
 from avatars.relit_field.body import a_pose
 from avatars.relit_field.fields import Fields
-from avatars.relit_field.inverse_skinning import canonical_roots, inverse_affine, part_of_joints, roots_plainly
+from avatars.relit_field.inverse_skinning import canonical_roots, part_of_joints, roots_plainly
 from avatars.relit_field.settings import FieldSettings, GridSettings
+from avatars.skinning.affine import inverse_affine
 from tests.avatars.relit_field.bodies import lively_pose, small_body
 
 

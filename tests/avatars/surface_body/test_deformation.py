@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from avatars.skinning.affine import inverse_affine, inverse_applied
 from avatars.skinning.face_tree import FaceTree
 from avatars.surface_body.deformation import (
     _LastStep,
     blends_of,
     first_guesses,
-    inverse_applied,
-    inverse_rows,
     settle,
     settle_plainly,
     unposed,
@@ -84,7 +83,7 @@ def test_inverse_and_its_gradient() -> None:
     places = torch.randn(4, 3, generator=generator).double()
     found, linear = inverse_applied(rows, places)
     matrix = rows.detach().view(-1, 3, 4)
-    whole = inverse_rows(matrix)
+    whole = inverse_affine(matrix)
     assert torch.allclose(whole[..., :3], torch.linalg.inv(matrix[..., :3]))
     assert torch.allclose((matrix[..., :3] @ whole[..., 3:])[..., 0], -matrix[..., 3])
     assert torch.allclose(linear, torch.linalg.inv(matrix[..., :3]))
