@@ -15,11 +15,11 @@ from torch import Tensor
 from avatars.gaussians.posed import PosedGaussians
 from avatars.lighting.prefilter import FilteredLight
 from avatars.lit_pixels import FIXED, lamps_of, lit_pictures, surface_rows
+from avatars.recorded import Recorded
 from avatars.relit_body.avatar import RelitAvatar
 from avatars.rendering import CameraBatch, SurfelImage, rasterise_surfels
 
 log = logging.getLogger("effigy.rendering")
-WARM_UP_CALLS = 3
 BLENDED_WIDTHS = (15, 31, 63)
 """Channels of a row: with depth a width that gsplat compiles."""
 
@@ -49,7 +49,7 @@ class RelitPictures:
 
     def __init__(self, avatar: RelitAvatar) -> None:
         self.avatar = avatar
-        self.recorded: dict[int, _Recorded | None] = {}
+        self.recorded: dict[int, Recorded[tuple[PosedGaussians, Tensor]]] = {}
 
     def __call__(
         self,
@@ -79,17 +79,12 @@ class RelitPictures:
             assert light.lobes.lamps is None, "poses are recorded for lights far away only"
             given = (*given, light.lobes.directions)
         if not rotations.is_cuda:
-            return self._found(given)
+            return self._found(*given)
         if lamps not in self.recorded:
-            self.recorded[lamps] = self._record(given)
-        kept = self.recorded[lamps]
-        if kept is None:
-            return self._found(given)
-        torch._foreach_copy_(list(kept.inputs), list(given))
-        kept.graph.replay()
-        return kept.posed, kept.rows
+            self.recorded[lamps] = Recorded(self._found, "posing", log)
+        return self.recorded[lamps](*given)
 
-    def _found(self, given: tuple[Tensor, ...]) -> tuple[PosedGaussians, Tensor]:
+    def _found(self, *given: Tensor) -> tuple[PosedGaussians, Tensor]:
         rotations, translations, expressions, eyes, *lamps = given
         surfels, probes = self.avatar.surfels, self.avatar.probes
         posed = surfels.pose(rotations, translations, expressions, probes=probes)
@@ -97,28 +92,3 @@ class RelitPictures:
         least = FIXED + 3 + (0 if directions is None else len(directions))
         width = next((width for width in BLENDED_WIDTHS if width >= least), least)
         return posed, surface_rows(posed, eyes, directions, width=width)
-
-    def _record(self, given: tuple[Tensor, ...]) -> _Recorded | None:
-        inputs = tuple(value.detach().clone() for value in given)
-        here, aside = torch.cuda.current_stream(given[0].device), torch.cuda.Stream(given[0].device)
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):  # compiles kernels and fills caches, which cannot be recorded
-            for _ in range(WARM_UP_CALLS):
-                self._found(inputs)
-        here.wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                posed, rows = self._found(inputs)
-        except RuntimeError as error:
-            log.warning("posing cannot be recorded here and runs unrecorded: %s", str(error).splitlines()[0])
-            return None
-        return _Recorded(graph, inputs, posed, rows)
-
-
-@dataclass(frozen=True, eq=False)
-class _Recorded:
-    graph: torch.cuda.CUDAGraph
-    inputs: tuple[Tensor, ...]
-    posed: PosedGaussians
-    rows: Tensor

@@ -7,11 +7,12 @@ no other thread may use the device while a graph is being recorded.
 from __future__ import annotations
 
 import logging
+from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from avatars.gaussians.posed import PosedGaussians
+from avatars.recorded import RecordedSteps
 from avatars.rgb_head.cuda_place import FaceRows
 from avatars.rgb_head.model import RgbHead
 
@@ -42,37 +43,17 @@ class GraphedStep:
 
     def __init__(self, model: RgbHead) -> None:
         self.model = model
-        self.recorded: dict[tuple[int, bool], nn.Module] = {}
-        self.refused = False
+        self.steps = RecordedSteps("training steps", log)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the device does not record."""
+        return self.steps.refused
 
     def __call__(self, theta: Tensor, surface: FaceRows, *, blended: bool) -> tuple[PosedGaussians, Tensor | None]:
         """Posed Gaussians and ψ (None unless blended), differentiable by the model's parameters."""
-        kind = (len(theta), blended)
-        if kind not in self.recorded:
-            self.recorded[kind] = self._record(theta, surface.rows, blended=blended)
-        *posed, last = self.recorded[kind](theta, surface.rows)
+        make = partial(_Placing, self.model, blended=blended)
+        *posed, last = self.steps((len(theta), blended), make, (theta.detach(), surface.rows.detach()))
         if blended:
             return PosedGaussians(*posed), last
         return PosedGaussians(*posed, last), None
-
-    def _record(self, theta: Tensor, rows: Tensor, *, blended: bool) -> nn.Module:
-        """A recorded placing, or a plain one where the device refuses to record, which is said once.
-
-        Recording fails while an earlier step's loss is still alive: its autograd nodes belong to the ordinary stream.
-        """
-        module = _Placing(self.model, blended=blended)
-        if self.refused:
-            return module
-        sample = (theta.detach().clone(), rows.detach().clone())
-        # Recorded nodes live on in another stream, of which torch would warn; here nothing is accumulated in them.
-        quiet = getattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch", None)
-        if quiet is not None:
-            quiet(False)
-        try:
-            # Without blendshapes the network and the deltas take no part, hence unused inputs.
-            found: nn.Module = torch.cuda.make_graphed_callables(module, sample, allow_unused_input=True)
-        except RuntimeError as error:
-            self.refused = True
-            log.warning("training steps cannot be recorded here and run unrecorded: %s", str(error).splitlines()[0])
-            return _Placing(self.model, blended=blended)
-        return found

@@ -70,19 +70,30 @@ class Posed:
         return first_guesses(places, self.back, self.starts[row])
 
 
-def posed(model: SurfaceModel, transforms: Tensor, guides: Sequence[Guide], rows: Tensor, lattice: Lattice) -> Posed:
-    """B poses of transforms [B, J, 3, 4] with the guide of each; rows: the skinning [N, J] on its lattice."""
-    back = model.body.back_at_guide(transforms.detach())
-    count = back.shape[1]
-    return Posed(
-        blends_of(rows, lattice, transforms),
-        back.flatten(0, 1),
+GuideParts = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Of B guides: distance [B * S^3, 1] m, starts [B * S^3, K] rows of all guides' vertices, low and high [B, 3] m."""
+
+
+def together(model: SurfaceModel, guides: Sequence[Guide]) -> GuideParts:
+    """The guides of B poses as tensors."""
+    count = len(model.body.guide_weights)
+    return (
         torch.cat([guide.distance for guide in guides]),
         torch.cat([guide.starts + number * count for number, guide in enumerate(guides)]),
         torch.stack([guide.low for guide in guides]),
         torch.stack([guide.high for guide in guides]),
-        guides[0].lattice.shape[0],
     )
+
+
+def posed(model: SurfaceModel, transforms: Tensor, guides: Sequence[Guide], rows: Tensor, lattice: Lattice) -> Posed:
+    """B poses of transforms [B, J, 3, 4] with the guide of each; rows: the skinning [N, J] on its lattice."""
+    return guided(model, transforms, together(model, guides), rows, lattice)
+
+
+def guided(model: SurfaceModel, transforms: Tensor, parts: GuideParts, rows: Tensor, lattice: Lattice) -> Posed:
+    """As `posed`, with guides as `together` gives them."""
+    back = model.body.back_at_guide(transforms.detach())
+    return Posed(blends_of(rows, lattice, transforms), back.flatten(0, 1), *parts, model.config.deformation.guide)
 
 
 def rays_through(cameras: CameraBatch, pixels: Tensor) -> RayBatch:
@@ -143,18 +154,19 @@ def trace(
     rays: RayBatch,
     levels: float | None,
     *,
-    anneal: float = 1.0,
-    generator: torch.Generator | None = None,
+    anneal: float | Tensor = 1.0,
+    jitter: tuple[Tensor, Tensor] | None = None,
     found: Spans | None = None,
 ) -> Traced:
     """Follow rays; gradients reach field, skinning and poses where they are on. anneal: 0 counts slopes of density from
-    both sides, 1 only those against the ray (NeuS). generator: None for no jitter. found: the rays' spans, if known."""
+    both sides, 1 only those against the ray (NeuS). jitter: where in its part each coarse [R, N] and each
+    fine [R, M] sample lies, 0..1; None for the middle. found: the rays' spans, if known."""
     wanted, steps = model.config.sampling, model.config.deformation.iterations
     found = found if found is not None else spans(rays, poses, wanted.probes, wanted.shell_m)
     length = found.length_m
     with torch.no_grad():
         edges = even_edges(length, wanted.coarse)
-        t, pose, places = _placed(rays, found, within(edges, generator))
+        t, pose, places = _placed(rays, found, within(edges, None if jitter is None else jitter[0]))
         where = unposed(places, pose, poses.guesses(places, pose), poses.blends, model.body.base, steps)
         distance = model.field.distance(where.canonical, levels)
         thick = model.field.sharpness() * torch.sigmoid(-model.field.sharpness() * distance)
@@ -162,7 +174,7 @@ def trace(
         thick = thick * (base <= wanted.shell_m) * (base >= poses.near(places, pose) - GHOST_M)
         rough = composited(thick.view(t.shape) * edges.diff(dim=1))
         edges = drawn_edges(edges, rough, wanted.spread, wanted.fine)
-        t, pose, places = _placed(rays, found, within(edges, generator))
+        t, pose, places = _placed(rays, found, within(edges, None if jitter is None else jitter[1]))
     where = unposed(places, pose, poses.guesses(places, pose), poses.blends, model.body.base, steps)
     geometry = model.field.geometry(where.canonical, levels)
     along = (where.back.detach() * rays.directions[:, None].expand(*t.shape, 3).reshape(-1, 1, 3)).sum(-1)

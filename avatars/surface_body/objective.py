@@ -2,16 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from avatars.surface_body.march import Posed, RayBatch, Traced, trace
 from avatars.surface_body.model import SurfaceModel
+from avatars.surface_body.settings import SamplingSettings
 
 ANNEAL_SHARE = 0.2
 HULL_PER_M = 10.0
 """The hull term counts tenths of a metre, as distances that the network makes are of that size."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a share of the stage decides that is no number of the device. levels: of the field that count; late: whether
+    half of it is over; corrected: whether poses are corrected."""
+
+    levels: float | None
+    late: bool
+    corrected: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Chance:
+    """Numbers drawn evenly from 0..1 for a step. pixels: [B, N] float64; coarse, fine: [B * N, samples of a ray];
+    aside: [B * N, 3]."""
+
+    pixels: Tensor
+    coarse: Tensor
+    fine: Tensor
+    aside: Tensor
+
+    @staticmethod
+    def drawn(pictures: int, wanted: SamplingSettings, generator: torch.Generator) -> Chance:
+        """For a step of so many pictures, on the generator's device."""
+        each, device = max(1, wanted.rays // pictures), generator.device
+        rays = pictures * each
+        pixels = torch.rand(pictures, each, generator=generator, device=device, dtype=torch.float64)
+        others = (torch.rand(rays, n, generator=generator, device=device) for n in (wanted.coarse, wanted.fine, 3))
+        return Chance(pixels, *others)
+
+
+def annealed(share: float) -> float:
+    """Which slopes of density count at a share of the stage: 0 from both sides, 1 only those against the ray."""
+    return min(1.0, share / ANNEAL_SHARE)
 
 
 def losses(
@@ -21,21 +59,21 @@ def losses(
     target: Tensor,
     alpha: Tensor,
     background: Tensor,
-    share: float,
-    generator: torch.Generator,
+    course: Course,
+    anneal: Tensor,
+    chance: Chance,
 ) -> dict[str, Tensor]:
-    """Weighted terms of a step at a share 0..1 of the stage.
+    """Weighted terms of a step.
 
-    rays: R of them; target: [R, 3] display-encoded pixels over background [R, 3]; alpha: [R] of the masks.
+    rays: R of them; target: [R, 3] display-encoded pixels over background [R, 3]; alpha: [R] of the masks. anneal: as
+    `annealed` says.
     """
-    weights = model.config.losses
-    levels = model.field.open_levels(share)
+    weights, levels, late = model.config.losses, course.levels, course.late
     model.field.begin()
-    traced = trace(model, poses, rays, levels, anneal=min(1.0, share / ANNEAL_SHARE), generator=generator)
+    traced = trace(model, poses, rays, levels, anneal=anneal, jitter=(chance.coarse, chance.fine))
     colour = model.field.colour(traced.canonical, traced.geometry, traced.seen_along, traced.normals, levels)
     shown = traced.over(colour) + (1 - traced.opacity)[:, None] * background
     held = traced.opacity.clamp(1e-3, 1 - 1e-3)
-    late = share >= 0.5
     valid = traced.valid.reshape(-1).float()
     count = valid.sum().clamp_min(1)
     steep = traced.geometry.gradient.norm(dim=-1) - 1
@@ -48,18 +86,19 @@ def losses(
         "eikonal": (weights.eikonal_late if late else weights.eikonal) * (steep.square() * valid).sum() / count,
         "hull": weights.hull * (deep * empty).sum() / empty.sum().clamp_min(1) * HULL_PER_M,
         "delta": (weights.delta_late if late else weights.delta) * (change.square() * valid).sum() / count,
-        "bumps": weights.bumps * bumps(model, traced, levels, generator),
+        "bumps": weights.bumps * bumps(model, traced, levels, chance.aside),
         "weights": weights.weights * model.weights.penalty(),
     }
 
 
-def bumps(model: SurfaceModel, traced: Traced, levels: float | None, generator: torch.Generator) -> Tensor:
-    """Mean change of the gradient over a short way along the surface, at each ray's heaviest sample."""
+def bumps(model: SurfaceModel, traced: Traced, levels: float | None, aside: Tensor) -> Tensor:
+    """Mean change of the gradient over a short way along the surface, at each ray's heaviest sample, to a side that
+    aside [R, 3] in 0..1 says."""
     row = torch.arange(len(traced.weights), device=traced.weights.device)
     best = traced.weights.detach().argmax(1) + row * traced.weights.shape[1]
     chosen = traced.geometry.gradient[best]
-    about = torch.rand(chosen.shape, generator=generator, device=generator.device).to(chosen) * 2 - 1
-    along = normalize(torch.linalg.cross(chosen.detach(), about), dim=-1, eps=1e-6) * model.config.losses.bumps_m
+    across = normalize(torch.linalg.cross(chosen.detach(), 2 * aside - 1), dim=-1, eps=1e-6)
+    along = across * model.config.losses.bumps_m
     moved = model.field.geometry(traced.canonical.detach()[best] + along, levels).gradient
     met = traced.opacity.detach().clamp(0, 1)
     total: Tensor = ((chosen - moved).norm(dim=-1) * met).sum() / met.sum().clamp_min(1)

@@ -13,13 +13,13 @@ AROUND = 0.08
 REFERENCE_PX = 512
 
 
-def choose_pixels(alpha: Tensor, settings: SamplingSettings, generator: torch.Generator) -> Tensor:
-    """Rows and columns [B, N, 2] int64 of pictures with masks alpha [B, H, W] in 0..1, N the rays of each.
+def choose_pixels(alpha: Tensor, settings: SamplingSettings, drawn: Tensor) -> Tensor:
+    """Rows and columns [B, N, 2] int64 of pictures with masks alpha [B, H, W] in 0..1, by numbers drawn
+    [B, N] from 0..1.
 
     Where a picture lacks one of the kinds, the others take its share. No waiting for the device.
     """
-    count, height, width = alpha.shape
-    each = max(1, settings.rays // count)
+    _, height, width = alpha.shape
     longest = max(height, width)
     mask = (alpha > 0.5).float()[:, None]
     edge_px = max(1, round(settings.edge_px * longest / REFERENCE_PX))
@@ -31,8 +31,7 @@ def choose_pixels(alpha: Tensor, settings: SamplingSettings, generator: torch.Ge
     for members, share in zip((inside, edge[:, 0], around[:, 0]), shares, strict=True):
         chance = chance + share * members / members.sum((1, 2), keepdim=True).clamp_min(1)
     running = chance.flatten(1).double().cumsum(1)
-    drawn = torch.rand(count, each, generator=generator, device=generator.device, dtype=torch.float64)
-    flat = torch.searchsorted(running, drawn.to(running) * running[:, -1:]).clamp(max=height * width - 1)
+    flat = torch.searchsorted(running, drawn.double() * running[:, -1:]).clamp(max=height * width - 1)
     return torch.stack((flat // width, flat % width), -1)
 
 

@@ -6,19 +6,17 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from avatars.gaussians.posed import PosedGaussians
 from avatars.mlp_body.band_colours import BandColours
+from avatars.recorded import Recorded
 from avatars.relit_body.person import Person
 from avatars.surface_body.faces import OnFaces, dressed, ride, smooth_on
 from avatars.surface_body.mesh_state import MeshState, skinned, with_expressions
 
 log = logging.getLogger("effigy.rendering")
-WARM_UP_CALLS = 3
-Parts = tuple[Tensor, ...]
 
 
 class PosedMesh:
@@ -83,45 +81,14 @@ def posed_gaussians(
 
 
 class RecordedPose:
-    """Posing of one frame, recorded as a CUDA graph at the first call; plain calls where a device refuses to record.
-
-    What it returns is a copy: the next call writes over the graph's own memory. For one thread.
-    """
+    """Posing of one frame, recorded at the first call. What it returns is a copy."""
 
     def __init__(self, act: Callable[[Tensor, Tensor, Tensor], PosedGaussians]) -> None:
-        self.act = act
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.refused = False
-        self.inputs: Parts = ()
-        self.found: PosedGaussians | None = None
+        self.recorded = Recorded(act, "posing", log)
 
     def __call__(self, *given: Tensor) -> PosedGaussians:
         """World Gaussians for rotations [1, J, 3] rad, translations [1, 3] m and expressions [1, E]."""
-        if self.graph is None and not self.refused:
-            self._record(given)
-        if self.graph is None or self.found is None:
-            return self.act(*given)
-        torch._foreach_copy_(list(self.inputs), list(given))
-        self.graph.replay()
-        return _copied(self.found)
-
-    def _record(self, given: Parts) -> None:
-        self.inputs = tuple(value.detach().float().contiguous().clone() for value in given)
-        here, aside = torch.cuda.current_stream(given[0].device), torch.cuda.Stream(given[0].device)
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):  # allocates and compiles, which cannot be recorded
-            for _ in range(WARM_UP_CALLS):
-                self.act(*self.inputs)
-        here.wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                self.found = self.act(*self.inputs)
-        except RuntimeError as error:
-            self.refused = True
-            log.warning("posing cannot be recorded here and runs unrecorded: %s", str(error).splitlines()[0])
-            return
-        self.graph = graph
+        return _copied(self.recorded(*given))
 
 
 def _copied(posed: PosedGaussians) -> PosedGaussians:

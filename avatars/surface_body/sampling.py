@@ -70,8 +70,6 @@ def drawn_edges(edges: Tensor, weights: Tensor, spread: float, count: int) -> Te
     return torch.lerp(edges.gather(1, index - 1), edges.gather(1, index), part)
 
 
-def within(edges: Tensor, generator: torch.Generator | None) -> Tensor:
-    """A place [R, N] in each part of edges [R, N + 1]: anywhere, or in the middle without a generator."""
-    shape = (edges.shape[0], edges.shape[1] - 1)
-    share = 0.5 if generator is None else torch.rand(shape, generator=generator, device=edges.device)
-    return edges[:, :-1] + edges.diff(dim=1) * share
+def within(edges: Tensor, share: Tensor | None) -> Tensor:
+    """A place [R, N] in each part of edges [R, N + 1]: at shares [R, N] of it, or in the middle."""
+    return edges[:, :-1] + edges.diff(dim=1) * (0.5 if share is None else share)

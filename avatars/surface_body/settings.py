@@ -134,7 +134,7 @@ class StageShares:
 class SurfaceConfig:
     """A signed-distance body. resolution: cells along the canonical box's longest side when its mesh is taken, which
     then has about `faces` triangles at most. keep_field: store the field beside the mesh, for pictures and meshes of
-    it."""
+    it. record: replay steps of the volumetric stage as CUDA graphs."""
 
     star: StarSettings = field(default_factory=StarSettings)
     fields: SurfaceFieldSettings = field(default_factory=SurfaceFieldSettings)
@@ -149,6 +149,7 @@ class SurfaceConfig:
     resolution: int = 384
     faces: int = 100_000
     keep_field: bool = True
+    record: bool = True
     mesh: MeshStageSettings = field(default_factory=MeshStageSettings)
     gaussians: FaceSettings = field(default_factory=FaceSettings)
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from avatars.recorded import RecordedSteps
 from avatars.rendering.rasterise import Rasterised
 from avatars.surface_body.body import Guide
 from avatars.surface_body.first_mesh import first_mesh
-from avatars.surface_body.march import Posed, posed, rays_through
+from avatars.surface_body.march import Posed, posed, together
 from avatars.surface_body.mesh_state import MeshState
 from avatars.surface_body.model import SurfaceModel
-from avatars.surface_body.objective import losses
+from avatars.surface_body.objective import Chance, Course, annealed
 from avatars.surface_body.picture import picture
-from avatars.surface_body.pixels import choose_pixels
 from avatars.surface_body.poses import PoseResidual
 from avatars.surface_body.refined_poses import RefinedPoses
+from avatars.surface_body.volume_step import NAMES, VolumeStep, given_to
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch
 from avatars.training.trainer import RatedParameter
 
+log = logging.getLogger("effigy.training")
 BETAS = (0.9, 0.99)
 MOST_GUIDES = 2048
 LIT_POSES = 24
@@ -36,6 +40,7 @@ class VolumeStage:
         self.generator = torch.Generator(model.device).manual_seed(config.seed + 1)
         self.guides: dict[int, Guide] = {}
         self.share = 0.0
+        self.steps = RecordedSteps("steps of the volumetric stage", log, most=1)
 
     def parameters(self) -> tuple[RatedParameter, ...]:
         """Grids, networks, sharpness and skinning; poses belong to the whole run."""
@@ -85,27 +90,21 @@ class VolumeStage:
         return posed(self.model, transforms, guides, self.model.weights.rows(), self.model.weights.lattice)
 
     def losses(self, batch: Batch, share: float) -> dict[str, Tensor]:
-        """Named terms, already weighted."""
+        """Named terms, already weighted. On CUDA a step is recorded anew whenever another level of the field opens."""
         self.share = share
-        alpha = batch.alpha()
-        pixels = choose_pixels(alpha, self.config.surface.sampling, self.generator)
-        number = torch.arange(len(pixels), device=pixels.device)[:, None].expand(pixels.shape[:2])
-        rays = rays_through(batch.cameras, pixels.flip(-1) + 0.5)
-        at = (number, pixels[..., 0], pixels[..., 1])
-        terms = losses(
-            self.model,
-            self.posed(batch.frames, corrected=self.corrects(share), known=self.frames(batch)),
-            rays,
-            batch.target()[at].view(-1, 3),
-            alpha[at].view(-1),
-            batch.backgrounds[:, None].expand(-1, pixels.shape[1], -1).reshape(-1, 3),
-            share,
-            self.generator,
-        )
-        if self.corrects(share):
-            wanted = self.config.surface
-            terms["poses"] = self.poses.penalty(batch.frames, wanted.losses.poses, wanted.poses.temporal)
-        return terms
+        course = Course(self.levels(), share >= 0.5, self.corrects(share))
+        chance = Chance.drawn(len(batch.frames), self.config.surface.sampling, self.generator)
+        guides = together(self.model, [self.guide(frame) for frame in self.frames(batch)])
+        given = given_to(batch, guides, annealed(share), chance)
+        make = partial(VolumeStep, self.model, self.poses, self.config.surface, course, batch.cameras)
+        if self.config.surface.record and batch.pixels.is_cuda and isinstance(course.levels, int):
+            cameras = batch.cameras
+            shapes = tuple((value.shape, value.dtype) for value in given)
+            kind = (course, shapes, cameras.orthographic, cameras.width_px, cameras.height_px)
+            found = self.steps(kind, make, given).clone()  # the next step writes over the graph's own
+        else:
+            found = make()(*given)
+        return dict(zip(NAMES, found, strict=False))
 
     def begin(self) -> None:
         """Nothing: it is the first."""

@@ -84,6 +84,41 @@ def test_pictures_on_cuda_are_those_of_the_cpu() -> None:
         assert float((one - two).abs().mean()) < 2e-3
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_recorded_steps_are_the_plain_ones() -> None:
+    capture = open_capture("demo_body")
+    config = tiny_config()
+    pair = [
+        SurfaceTrainer(replace(config, surface=replace(config.surface, record=record)), capture, "cuda")
+        for record in (True, False)
+    ]
+    pictures = load_pictures(capture, capture.split("train")[:6], 64, torch.device("cuda"))
+    shares = config.surface.stages.volume * config.schedule.images
+    for number, share in enumerate((0.02, 0.03, 0.3, 0.31, 0.32, 0.7)):
+        chosen = torch.tensor([number % 6, (number + 1) % 6])
+        found = []
+        for trainer in pair:
+            batch = pictures.batch(chosen, torch.full((2, 3), 0.1 * number, device="cuda"))
+            terms = trainer.losses(batch, share * shares)
+            slopes = torch.autograd.grad(
+                torch.stack(list(terms.values())).sum(), list(trainer.volume.model.parameters()), allow_unused=True
+            )
+            found.append((terms, [None if one is None else one.clone() for one in slopes]))
+            del terms, slopes
+        (mine, my_slopes), (plain, plain_slopes) = found
+        assert list(mine) == list(plain)
+        for name, value in plain.items():
+            assert torch.allclose(mine[name], value, atol=1e-6, rtol=1e-3), name
+        for one, other in zip(my_slopes, plain_slopes, strict=True):
+            if other is not None and other.any():
+                torch.testing.assert_close(one, other, atol=1e-7 + 2e-3 * float(other.abs().max()), rtol=1e-2)
+        del found, mine, my_slopes, plain, plain_slopes
+    assert not pair[0].volume.steps.refused
+    assert pair[0].volume.steps.recorded
+    assert not pair[1].volume.steps.recorded
+
+
 def replace_doubles(grid):  # type: ignore[no-untyped-def]
     lattice = type(grid.lattice)(grid.lattice.low.double(), grid.lattice.per_m.double(), grid.lattice.shape)
     return type(grid)(grid.values.double(), lattice)
@@ -124,7 +159,8 @@ def test_pixels_lie_where_they_are_wanted() -> None:
     alpha = torch.zeros(2, 60, 40)
     alpha[0, 20:40, 10:30] = 1
     wanted = replace(tiny_config().surface.sampling, rays=2000, inside_share=0.5, edge_share=0.25, edge_px=8)
-    chosen = choose_pixels(alpha, wanted, torch.Generator().manual_seed(0))
+    drawn = torch.rand(2, 1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    chosen = choose_pixels(alpha, wanted, drawn)
     assert chosen.shape == (2, 1000, 2)
     inside = alpha[0, chosen[0, :, 0], chosen[0, :, 1]].mean()
     assert 0.55 < float(inside) < 0.95
