@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -17,7 +19,17 @@ from numpy.typing import NDArray
 from shared.errors import WorkerFailed
 
 PROCESS = Path(__file__).with_name("detector_process.py")
-LANDMARKS = 478
+LANDMARKS, HAND_LANDMARKS, BODY_LANDMARKS = 478, 21, 33
+
+
+@dataclass(frozen=True, eq=False)
+class FoundBody:
+    """points: [33, 4] x, y px (centres at +0.5), depth, visibility in 0..1. world: [33, 3] m around the
+    hips, in the camera's axes. hands: "left" and "right" where found -> ([21, 3] x, y px, depth; [21, 3] m)."""
+
+    points: NDArray[np.float32]
+    world: NDArray[np.float32]
+    hands: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
 class Detector:
@@ -46,15 +58,33 @@ class Detector:
 
     def faces(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         """[faces, 478, 3] of an RGB picture [H, W, 3], the largest first: x, y in px (centres at +0.5) and depth."""
-        head = self._ask("face", picture)
-        count = int(head["faces"])
-        return np.frombuffer(self._read(count * LANDMARKS * 12), np.float32).reshape(count, LANDMARKS, 3)
+        count = int(self._ask("face", picture)["faces"])
+        return self._floats(count, LANDMARKS, 3)
 
-    def mask(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """[H, W], 255 where the person is, of an RGB picture [H, W, 3]."""
-        self._ask("mask", picture)
+    def hands(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """[hands, 21, 3] of an RGB picture [H, W, 3], at most two: x, y in px and depth."""
+        count = int(self._ask("hands", picture)["hands"])
+        return self._floats(count, HAND_LANDMARKS, 3)
+
+    def body(self, picture: NDArray[np.uint8]) -> FoundBody | None:
+        """The person in an RGB picture [H, W, 3], None without one."""
+        head = self._ask("body", picture)
+        if not int(head["bodies"]):
+            return None
+        points, world = self._floats(BODY_LANDMARKS, 4), self._floats(BODY_LANDMARKS, 3)
+        hands = {
+            str(side): (self._floats(HAND_LANDMARKS, 3), self._floats(HAND_LANDMARKS, 3)) for side in head["hands"]
+        }
+        return FoundBody(points, world, hands)
+
+    def mask(self, picture: NDArray[np.uint8], *, whole_body: bool = False) -> NDArray[np.uint8]:
+        """[H, W], 255 where the person is, of an RGB picture [H, W, 3]; head and shoulders, or the whole body."""
+        self._ask("body mask" if whole_body else "mask", picture)
         height, width = picture.shape[:2]
         return np.frombuffer(self._read(height * width), np.uint8).reshape(height, width)
+
+    def _floats(self, *shape: int) -> NDArray[np.float32]:
+        return np.frombuffer(self._read(int(np.prod(shape)) * 4), np.float32).reshape(shape)
 
     def _ask(self, want: str, picture: NDArray[np.uint8]) -> dict[str, Any]:
         head = json.dumps({"want": want, "width": picture.shape[1], "height": picture.shape[0]}).encode()

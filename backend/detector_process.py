@@ -1,10 +1,17 @@
-"""The face detector's process: pictures in on standard input, landmarks and masks out on standard output.
+"""The detector's process: pictures in on standard input, landmarks and masks out on standard output.
 
 Run by its path with the Python of the tracker's own environment, which alone holds mediapipe; it imports nothing of
-Effigy. A question is one line of JSON {"want": "face" or "mask", "width": W, "height": H} and W * H * 3 bytes of RGB;
-the answer one line of JSON and its bytes. "face": {"faces": how many}, then for each (at most two, the largest first)
-478 * 3 float32, x, y (px, pixel centres at +0.5) and depth of the landmarks. "mask": {}, then W * H uint8, 255 where
-the person is. The first line that is written says {"ready": version}; what mediapipe prints goes to standard error.
+Effigy. A question is one line of JSON {"want": …, "width": W, "height": H} and W * H * 3 bytes of RGB; the answer one
+line of JSON and its bytes, float32 but for masks. Pixels count with centres at +0.5; the first line that is written
+says {"ready": version}; what mediapipe prints goes to standard error. A model is loaded when first wanted.
+
+    face       {"faces": n}    of each (at most two, the largest first) 478 * 3: x, y px and depth of the landmarks
+    hands      {"hands": n}    of each (at most two) 21 * 3: x, y px and depth
+    mask       {}              W * H uint8, 255 where the head and shoulders of a person are
+    body       {"bodies": n, "hands": [names]}    of at most one 33 * 4: x, y px, depth, visibility; then
+                               33 * 3 m around the hips in the camera's axes; then of each hand named "left" or "right"
+                               21 * 3: x, y px, depth, and 21 * 3 m around its own middle
+    body mask  {}              W * H uint8, 255 where the whole person is
 """
 
 from __future__ import annotations
@@ -16,6 +23,43 @@ from typing import Any, BinaryIO
 
 MOST_PX = 1 << 26
 LANDMARKS = 478
+HAND_SURE = 0.5
+WRISTS = {"left": (15, 17, 19, 21), "right": (16, 18, 20, 22)}
+ELBOWS = {"left": 13, "right": 14}
+HAND_WINDOW, HAND_PX, SMALLEST_HAND_PX = 0.75, 256, 10
+"""A hand is looked for in a square of so many lower arms to each side of it, drawn with so many px a side."""
+
+
+class Models:
+    """MediaPipe's models, each made when it is first asked. Pictures: RGB [H, W, 3] uint8."""
+
+    def __init__(self) -> None:
+        import mediapipe
+
+        self.solutions = mediapipe.solutions
+        self.made: dict[str, Any] = {}
+
+    def get(self, name: str) -> Any:
+        """The model `name`."""
+        if name not in self.made:
+            self.made[name] = self._make(name)
+        return self.made[name]
+
+    def _make(self, name: str) -> Any:
+        if name == "face":
+            return self.solutions.face_mesh.FaceMesh(max_num_faces=2, refine_landmarks=True)
+        if name == "mask":
+            return self.solutions.selfie_segmentation.SelfieSegmentation(model_selection=0)
+        if name == "hands":
+            return self.solutions.hands.Hands(max_num_hands=2, min_detection_confidence=HAND_SURE)
+        if name == "hand":
+            return self.solutions.hands.Hands(static_image_mode=True, max_num_hands=1, min_detection_confidence=0.4)
+        return self.solutions.pose.Pose(model_complexity=1, enable_segmentation=name == "body mask")
+
+    def twice(self, name: str, picture: Any, found: str) -> Any:
+        """What model `name` finds; one that follows looks anew only when asked again after it has lost its person."""
+        answer = self.get(name).process(picture)
+        return answer if getattr(answer, found) else self.get(name).process(picture)
 
 
 def serve(questions: BinaryIO, answers: BinaryIO) -> None:
@@ -25,8 +69,8 @@ def serve(questions: BinaryIO, answers: BinaryIO) -> None:
     import numpy as np
 
     cv2.setNumThreads(1)
-    faces = mediapipe.solutions.face_mesh.FaceMesh(max_num_faces=2, refine_landmarks=True)
-    people = mediapipe.solutions.selfie_segmentation.SelfieSegmentation(model_selection=0)
+    models = Models()
+    answerers = {"face": faces, "hands": hands, "mask": mask, "body": body, "body mask": body_mask}
 
     def answer(head: dict[str, Any], *parts: bytes) -> None:
         answers.write(json.dumps(head).encode() + b"\n" + b"".join(parts))
@@ -42,16 +86,99 @@ def serve(questions: BinaryIO, answers: BinaryIO) -> None:
         if len(content) != width * height * 3:
             return
         picture = np.frombuffer(content, np.uint8).reshape(height, width, 3)
-        if question["want"] == "face":
-            # The mesh follows a face; one that moved too far is lost and only looked for when asked again.
-            found = faces.process(picture).multi_face_landmarks or faces.process(picture).multi_face_landmarks or []
-            scale = np.array([width, height, width], np.float32)
-            points = [np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32) * scale for face in found]
-            points.sort(key=lambda face: -float(np.ptp(face[:, 0]) * np.ptp(face[:, 1])))
-            answer({"faces": len(points)}, *(face[:LANDMARKS].tobytes() for face in points))
-        else:
-            soft = people.process(picture).segmentation_mask.astype(np.float32)
-            answer({}, (refined(picture, soft) * 255 + 0.5).astype(np.uint8).tobytes())
+        head, parts = answerers[question["want"]](models, picture)
+        answer(head, *(part.tobytes() for part in parts))
+
+
+def faces(models: Models, picture: Any) -> tuple[dict[str, Any], list[Any]]:
+    """The answer to "face"."""
+    found = models.twice("face", picture, "multi_face_landmarks").multi_face_landmarks or []
+    points = [in_pixels(face, picture)[:LANDMARKS] for face in found]
+    points.sort(key=lambda face: -float((face[:, 0].max() - face[:, 0].min()) * (face[:, 1].max() - face[:, 1].min())))
+    if len(points) > 1:
+        low, high, middle = points[0][:, :2].min(0), points[0][:, :2].max(0), points[1][:, :2].mean(0)
+        if (middle > low).all() and (middle < high).all():  # after a cut, both are the same face
+            points.pop()
+    return {"faces": len(points)}, points
+
+
+def hands(models: Models, picture: Any) -> tuple[dict[str, Any], list[Any]]:
+    """The answer to "hands"."""
+    found = models.get("hands").process(picture).multi_hand_landmarks or []
+    return {"hands": len(found)}, [in_pixels(hand, picture) for hand in found]
+
+
+def mask(models: Models, picture: Any) -> tuple[dict[str, Any], list[Any]]:
+    """The answer to "mask"."""
+    return {}, [as_bytes(refined(picture, models.get("mask").process(picture).segmentation_mask))]
+
+
+def body(models: Models, picture: Any) -> tuple[dict[str, Any], list[Any]]:
+    """The answer to "body"."""
+    import numpy as np
+
+    found = models.twice("body", picture, "pose_landmarks")
+    if not found.pose_landmarks:
+        return {"bodies": 0, "hands": []}, []
+    points = in_pixels(found.pose_landmarks, picture)
+    seen = np.array([(p.visibility,) for p in found.pose_landmarks.landmark], np.float32)
+    names, parts = [], [np.concatenate((points, seen), 1), in_metres(found.pose_world_landmarks)]
+    for side in WRISTS:
+        hand = hand_of(models, picture, points, side)
+        if hand:
+            names.append(side)
+            parts += hand
+    return {"bodies": 1, "hands": names}, parts
+
+
+def hand_of(models: Models, picture: Any, points: Any, side: str) -> list[Any]:
+    """Landmarks (px, then m) of a body's hand, looked for in an enlarged square around it; [] where none is found."""
+    import cv2
+    import numpy as np
+
+    middle, elbow = points[list(WRISTS[side]), :2].mean(0), points[ELBOWS[side], :2]
+    reach = HAND_WINDOW * max(float(np.linalg.norm(middle - elbow)), SMALLEST_HAND_PX * 2.0)
+    scale = HAND_PX / (2 * reach)
+    moved = np.array([[scale, 0, -scale * (middle[0] - reach)], [0, scale, -scale * (middle[1] - reach)]])
+    square = cv2.warpAffine(picture, moved, (HAND_PX, HAND_PX), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    found = models.get("hand").process(square)
+    if not found.multi_hand_landmarks:
+        return []
+    inside = in_pixels(found.multi_hand_landmarks[0], square) / np.float32(scale)
+    inside[:, :2] += (middle - reach).astype(np.float32)
+    return [inside, in_metres(found.multi_hand_world_landmarks[0])]
+
+
+def body_mask(models: Models, picture: Any) -> tuple[dict[str, Any], list[Any]]:
+    """The answer to "body mask"."""
+    import numpy as np
+
+    soft = models.twice("body mask", picture, "pose_landmarks").segmentation_mask
+    if soft is None:
+        soft = np.zeros(picture.shape[:2], np.float32)
+    return {}, [as_bytes(refined(picture, soft))]
+
+
+def in_pixels(found: Any, picture: Any) -> Any:
+    """[N, 3] float32 px of landmarks that count in shares of the picture."""
+    import numpy as np
+
+    height, width = picture.shape[:2]
+    return np.array([(p.x, p.y, p.z) for p in found.landmark], np.float32) * np.array([width, height, width], "f4")
+
+
+def in_metres(found: Any) -> Any:
+    """[N, 3] float32 m."""
+    import numpy as np
+
+    return np.array([(p.x, p.y, p.z) for p in found.landmark], np.float32)
+
+
+def as_bytes(share: Any) -> Any:
+    """0..1 as 0..255."""
+    import numpy as np
+
+    return (share * 255 + 0.5).astype(np.uint8)
 
 
 def refined(picture: Any, soft: Any) -> Any:
@@ -59,6 +186,7 @@ def refined(picture: Any, soft: Any) -> Any:
     import cv2
     import numpy as np
 
+    soft = soft.astype(np.float32)
     guide = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     side = max(3, round(max(guide.shape) / 64)) | 1
 

@@ -17,7 +17,7 @@ from avatars.captures.capture import SPLITS
 from avatars.files import disk_failure, write_atomically
 from avatars.templates.opening import embedded_template, reference_of
 from avatars.tracking.correspondences import embedded_correspondences
-from avatars.tracking.detections import Detections
+from avatars.tracking.detections import NO_HANDS, Detections
 from avatars.tracking.fitting import ClipFit, ClipFitter, FitSettings
 from avatars.tracking.judging import REASONS, Verdict, before_fit, find_cuts, judge, stretches
 from avatars.tracking.landmark_model import LandmarkModel
@@ -181,7 +181,9 @@ def _detected(
 
     for number, picture in source.pictures_from(done):
         check()
-        fresh.append(Detections.of_picture(number, picture, detector.faces(picture)))
+        faces = detector.faces(picture)
+        hands = detector.hands(picture) if len(faces) else NO_HANDS
+        fresh.append(Detections.of_picture(number, picture, faces, hands))
         done += 1
         tell("detect", done, max(done, source.pictures))
         if len(fresh) == CHUNK:

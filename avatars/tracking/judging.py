@@ -20,13 +20,17 @@ BLURRED_SHARE = 0.25
 CUT_LEVEL, CUT_TIMES = 20.0, 6.0
 FAR_RESIDUAL_M, RESIDUAL_TIMES = 0.004, 2.2
 JUMP_FACES = 0.6
+HAND_POINTS = 3
+COVERED_SHARE, FAR_COLOUR, FEWEST_COLOURS = 0.12, 0.35, 8
 REASONS: Mapping[str, str] = {
     "no_face": "no face found",
     "two_faces": "a second face of similar size",
     "beside": "the face is cut off by the picture's edge",
     "profile": f"the head is turned by more than {WIDEST_YAW_DEG:.0f} degrees",
     "blur": "motion blur",
-    "misfit": "the landmarks do not fit a face (something before it, or the detector went astray)",
+    "hand": "a hand before the face",
+    "covered": "something before the face",
+    "misfit": "the landmarks do not fit a face (the detector went astray)",
 }
 """Why a picture is dropped, in the order they are asked."""
 
@@ -75,9 +79,30 @@ def before_fit(found: Detections, size_px: tuple[int, int]) -> tuple[str, ...]:
             reasons.append("beside")
         elif found.sharpness[row] < blurred:
             reasons.append("blur")
+        elif found.hand[row] >= HAND_POINTS:
+            reasons.append("hand")
         else:
             reasons.append("")
+    good = np.array([not reason for reason in reasons], np.bool_)
+    for row in np.flatnonzero(covered_share(found.colours, good) > COVERED_SHARE):
+        reasons[row] = reasons[row] or "covered"
     return tuple(reasons)
+
+
+def covered_share(colours: NDArray[np.uint8], good: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """[F] share of the landmarks whose colour [F, N, 3] is far from what it usually is in the clip, each picture
+    being made as bright as usual first; 0 for pictures that are not `good` [F], and where those are few."""
+    share = np.zeros(len(colours))
+    rows = np.flatnonzero(good)
+    if len(rows) < FEWEST_COLOURS:
+        return share
+    seen = colours[rows].astype(np.float64) + 8
+    usual = np.median(seen, axis=0)
+    level = np.median(seen / usual, axis=1, keepdims=True)
+    apart = np.abs(np.log(seen / (usual * level))).max(2)
+    spread = np.median(apart, axis=0)
+    share[rows] = (apart > FAR_COLOUR + 3 * spread).mean(1)
+    return share
 
 
 def judge(found: Detections, fit: ClipFit, size_px: tuple[int, int]) -> Verdict:

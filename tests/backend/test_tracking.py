@@ -47,6 +47,9 @@ class ExactDetector:
         self.asked += 1
         return self.faces_of.get(picture.tobytes(), np.zeros((0, 478, 3), np.float32))
 
+    def hands(self, picture: np.ndarray) -> np.ndarray:
+        return np.zeros((0, 21, 3), np.float32)
+
     def mask(self, picture: np.ndarray) -> np.ndarray:
         return np.where(np.abs(picture.astype(int) - 128).sum(2) > 6, 255, 0).astype(np.uint8)
 

@@ -28,6 +28,8 @@ def clip(frames: int = 12) -> Detections:
         np.zeros(frames, np.float32),
         np.full(frames, 0.5, np.float32),
         rng.integers(100, 104, (frames, 16, 16)).astype(np.uint8),
+        np.zeros(frames, np.int64),
+        np.full((frames, 478, 3), 128, np.uint8),
     )
 
 
