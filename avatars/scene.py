@@ -30,6 +30,7 @@ from avatars.lit_pixels import FIXED, facing, lit_pictures, pixel_points, pixel_
 from avatars.rendering import CameraBatch, rasterise, rasterise_surfels
 from avatars.rendering.constants import EMPTY_ALPHA
 from avatars.rendering.packed import pack
+from avatars.rendering.sharpness import alike
 from shared.errors import EffigyError, nearest
 from shared.types import PASS_CHANNELS, Camera, Captured, Environment
 
@@ -348,6 +349,7 @@ def render_scene(
     for frame in frames if actors else ():
         camera = lens.one(frame)
         sets = [actor.posed(frame, normals="normal" in layers.slices).seen_from(camera.positions()) for actor in actors]
+        sets = alike(sets, camera)
         flat = all(gaussians.material is not None and gaussians.material.flat for gaussians in sets)
         draw = rasterise_surfels if flat else rasterise
         image = draw(concatenate(sets), camera, layers.features(sets, camera))

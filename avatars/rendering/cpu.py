@@ -19,7 +19,7 @@ _SPLATS_A_PIECE, _PAIRS_A_PIECE = 2000, 4000
 class Tiles:
     """Projected Gaussians and each tile's list of them, front to back."""
 
-    def __init__(self, arrays: tuple[Any, ...], cameras: CameraBatch) -> None:
+    def __init__(self, arrays: tuple[Any, ...], cameras: CameraBatch, sharp: bool = False) -> None:
         means, quats, scales, opacities, features = arrays
         frames, count = means.shape[:2]
         width, height = cameras.width_px, cameras.height_px
@@ -40,6 +40,7 @@ class Tiles:
             height,
             float(cameras.near_m),
             bool(cameras.orthographic),
+            sharp,
             TILE_WIDTH,
             TILE_HEIGHT,
             self.splats,
@@ -76,10 +77,11 @@ class _Blend(torch.autograd.Function):
         opacities: Tensor,
         features: Tensor,
         cameras: CameraBatch,
+        sharp: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         inputs = (means, quats, scales, opacities, features)
         arrays = tuple(as_array(tensor) for tensor in inputs)
-        tiles = Tiles(arrays, cameras)
+        tiles = Tiles(arrays, cameras, sharp)
         frames, _, channels = features.shape
         shape = (frames, cameras.height_px, cameras.width_px)
         images = (np.empty((*shape, channels), np.float32), np.empty(shape, np.float32), np.empty(shape, np.float32))
@@ -87,7 +89,7 @@ class _Blend(torch.autograd.Function):
         flat = arrays[4].reshape(-1, channels)
         jit.run(cpu_blend.blend, tiles.splats, flat, *lists, *images, tiles.used, pieces=tiles.pair_pieces)
         image, alpha, depth = (torch.from_numpy(array).to(means.device) for array in images)
-        ctx.tiles, ctx.cameras = tiles, cameras
+        ctx.tiles, ctx.cameras, ctx.sharp = tiles, cameras, sharp
         ctx.save_for_backward(*inputs, image, alpha, depth)
         return image, alpha, depth
 
@@ -105,15 +107,22 @@ class _Blend(torch.autograd.Function):
         work = (tiles.splats, flat, *lists, *images, *incoming, pairs)
         jit.run(cpu_blend.blend_backward, *work, pieces=tiles.pair_pieces)
         gradients = tuple(np.zeros_like(array) for array in saved[:5])
-        lens = (tiles.K, tiles.pose, cameras.width_px, cameras.height_px, bool(cameras.orthographic))
+        lens = (tiles.K, tiles.pose, cameras.width_px, cameras.height_px, bool(cameras.orthographic), ctx.sharp)
         work = (means, quats, scales, *lens, tiles.splats, tiles.first_pair, pairs, *gradients)
         jit.run(cpu_project.project_backward, *work, pieces=tiles.splat_pieces)
         device = output_gradients[0].device
-        return *(torch.from_numpy(gradient).to(device) for gradient in gradients), None
+        return *(torch.from_numpy(gradient).to(device) for gradient in gradients), None, None
 
 
 def blend(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, features: Tensor, cameras: CameraBatch
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    features: Tensor,
+    cameras: CameraBatch,
+    *,
+    sharp: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Premultiplied features [B, H, W, C], alpha [B, H, W], alpha-weighted depth sum [B, H, W]; CPU, float32."""
-    return _Blend.apply(means, quats, scales, opacities, features, cameras)  # type: ignore[no-untyped-call, no-any-return]
+    return _Blend.apply(means, quats, scales, opacities, features, cameras, sharp)  # type: ignore[no-untyped-call, no-any-return]

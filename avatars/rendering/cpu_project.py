@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from avatars.rendering.constants import ALPHA_FLOOR, BLUR_PX2, TANGENT_MARGIN
+from avatars.rendering.constants import ALPHA_FLOOR, BLUR_PX2, SHARP_EPSILON, TANGENT_MARGIN
 from avatars.rendering.jit import helper, kernel
 
 # Columns of the table of projected Gaussians, float32 [B * N, SPLAT_COLUMNS].
-SPLAT_COLUMNS = 11
-X, Y, CONIC_XX, CONIC_XY, CONIC_YY, OPACITY, DEPTH, SLOPE, VARIANCE_X, VARIANCE_Y, REACH = range(SPLAT_COLUMNS)
+SPLAT_COLUMNS = 12
+X, Y, CONIC_XX, CONIC_XY, CONIC_YY, OPACITY, DEPTH, SLOPE, VARIANCE_X, VARIANCE_Y, REACH, SHARP = range(SPLAT_COLUMNS)
 # Columns of the gradient of one (Gaussian, tile) pair; features follow. The order of the first seven is the splat's.
 PAIR_COLUMNS = 7
 
@@ -108,6 +108,7 @@ def project(
     height: int,
     near: float,
     orthographic: bool,
+    sharp: bool,
     tile_width: int,
     tile_height: int,
     splats: Any,
@@ -156,7 +157,15 @@ def project(
         determinant = xx * yy - xy * xy
         if not (determinant > 0 and math.isfinite(determinant)):
             continue
+        share = 1.0
+        if sharp:  # of the opacity, so that blurring adds nothing to what is covered
+            unblurred = (xx - BLUR_PX2) * (yy - BLUR_PX2) - xy * xy
+            share = math.sqrt(max(0.0, unblurred / determinant) + SHARP_EPSILON * SHARP_EPSILON) - SHARP_EPSILON
+            opacity = opacity * share
+            if opacity < ALPHA_FLOOR:
+                continue
         splat = splats[index]
+        splat[SHARP] = share
         splat[X] = fx * x / z + lens[0, 2]
         splat[Y] = fy * y / z + lens[1, 2]
         if orthographic:
@@ -192,6 +201,7 @@ def project_backward(
     width: int,
     height: int,
     orthographic: bool,
+    sharp: bool,
     splats: Any,
     first_pair: Any,
     pair_gradients: Any,
@@ -220,7 +230,8 @@ def project_backward(
             gz += row[DEPTH]
             for channel in range(features_out.shape[2]):
                 features_out[frame, item, channel] += row[PAIR_COLUMNS + channel]
-        opacities_out[frame, item] = go
+        share = float(splats[index, SHARP])
+        opacities_out[frame, item] = go * share
         pose, lens = camera_from_world[frame], K[frame]
         fx, fy = float(lens[0, 0]), float(lens[1, 1])
         px, py, pz = float(means[frame, item, 0]), float(means[frame, item, 1]), float(means[frame, item, 2])
@@ -237,6 +248,12 @@ def project_backward(
         g = 0.5 * gxy
         ax, ay, bx, by = a * gxx + b * g, a * g + b * gyy, b * gxx + c * g, b * g + c * gyy
         sxx, sxy, syy = -(ax * a + ay * b), -(ax * b + ay * c), -(bx * b + by * c)
+        if sharp:  # share^2 = |Sigma| / |Sigma + blur|; of its slope the adjugates remain
+            slope = go * float(splat[OPACITY]) / share * 0.5 / (share + SHARP_EPSILON)
+            rest, less = 1.0 - share * share, BLUR_PX2 * (a * c - b * b)
+            sxx += slope * (rest * a - less)
+            sxy += slope * rest * b
+            syy += slope * (rest * c - less)
         # the two rows of P = J R: what one unit along each world axis moves on screen
         p0x, p0y = fx / over * (pose[0, 0] - tx * pose[2, 0]), fx / over * (pose[0, 1] - tx * pose[2, 1])
         p0z, p1x = fx / over * (pose[0, 2] - tx * pose[2, 2]), fy / over * (pose[1, 0] - ty * pose[2, 0])

@@ -61,7 +61,7 @@ class _BlendWeighted(torch.autograd.Function):
         work = (tiles.splats, flat, *lists, ctx.beta, as_array(alpha), as_array(incoming), pairs)
         jit.run(kernels.blend_weighted_backward, *work, pieces=tiles.pair_pieces)
         gradients = tuple(np.zeros_like(array) for array in saved)
-        lens = (tiles.K, tiles.pose, cameras.width_px, cameras.height_px, bool(cameras.orthographic))
+        lens = (tiles.K, tiles.pose, cameras.width_px, cameras.height_px, bool(cameras.orthographic), False)
         work = (*saved[:3], *lens, tiles.splats, tiles.first_pair, pairs, *gradients)
         jit.run(cpu_project.project_backward, *work, pieces=tiles.splat_pieces)
         return *(torch.from_numpy(gradient) for gradient in gradients), None, None

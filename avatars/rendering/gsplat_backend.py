@@ -71,11 +71,13 @@ def blend(
     background: Tensor | None = None,
     depth: bool = True,
     finite: bool = False,
+    sharp: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Features over the background [B, H, W, C], alpha [B, H, W], alpha-weighted depth sum [B, H, W]; CUDA, float32.
 
     background [B, C]; None leaves features premultiplied. depth False leaves the sum out. finite: the caller vouches
-    that no value is NaN or infinite and no quaternion zero. Raises EnvironmentFailed where gsplat or CUDA is missing.
+    that no value is NaN or infinite and no quaternion zero. sharp: as PosedGaussians says. Raises EnvironmentFailed
+    where gsplat or CUDA is missing.
     """
     rasterization, newer = gsplat_rasterization()
     frames, count, channels = features.shape
@@ -102,6 +104,7 @@ def blend(
         **views_of(cameras, means.device),
         camera_model="ortho" if cameras.orthographic else "pinhole",
         eps2d=BLUR_PX2,
+        rasterize_mode="antialiased" if sharp else "classic",
         backgrounds=None if background is None else background[:, None].float(),
         render_mode="RGB+D" if depth else "RGB",  # the sum over depths; the caller divides by alpha
         **newer,

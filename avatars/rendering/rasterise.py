@@ -69,7 +69,9 @@ def rasterise(
     if implementation == "auto":
         implementation = "gsplat" if gaussians.means.is_cuda else "cpu"
     behind = None if background is None else _repeated(background, frames)
-    blended, alpha, depth_sum = _blend(implementation, parts, lenses, behind, depth=depth, finite=finite)
+    blended, alpha, depth_sum = _blend(
+        implementation, parts, lenses, behind, depth=depth, finite=finite, sharp=gaussians.sharp
+    )
     if depth_sum is None:
         return Rasterised(blended, alpha, alpha.new_zeros(()).expand_as(alpha))
     mean_depth = torch.where(alpha > EMPTY_ALPHA, depth_sum / alpha.clamp(min=EMPTY_ALPHA), torch.zeros_like(alpha))
@@ -89,20 +91,21 @@ def _blend(
     *,
     depth: bool,
     finite: bool,
+    sharp: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Features over the background [B, H, W, C], alpha [B, H, W] and the alpha-weighted depth sum, None if unwanted."""
     means, quats, scales, opacities, features = parts
     if implementation == "gsplat":
         from avatars.rendering.gsplat_backend import blend as gsplat_blend
 
-        return gsplat_blend(*parts, cameras, background=background, depth=depth, finite=finite)
+        return gsplat_blend(*parts, cameras, background=background, depth=depth, finite=finite, sharp=sharp)
     if implementation == "cpu":
         from avatars.rendering.cpu import blend
     elif implementation == "reference":
         from avatars.rendering.reference import blend
     else:
         raise EffigyError(f"unknown rasteriser {implementation!r}", expected="auto, cpu, gsplat or reference")
-    blended, alpha, depth_sum = blend(means, quats, scales, opacities, features, cameras)
+    blended, alpha, depth_sum = blend(means, quats, scales, opacities, features, cameras, sharp=sharp)
     if background is not None:
         blended = blended + (1.0 - alpha)[..., None] * background[:, None, None, :]
     return blended, alpha, depth_sum if depth else None

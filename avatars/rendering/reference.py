@@ -5,25 +5,38 @@ Projection: Zwicker et al. 2001 (EWA splatting) as in Kerbl et al. 2023; constan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from avatars.rendering.cameras import CameraBatch
-from avatars.rendering.constants import ALPHA_CEILING, ALPHA_FLOOR, BLUR_PX2, TANGENT_MARGIN, TRANSMITTANCE_STOP
+from avatars.rendering.constants import (
+    ALPHA_CEILING,
+    ALPHA_FLOOR,
+    BLUR_PX2,
+    SHARP_EPSILON,
+    TANGENT_MARGIN,
+    TRANSMITTANCE_STOP,
+)
 
 ROWS_AT_ONCE_ELEMENTS = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
 class Projected:
-    """On one image. means_px: [N, 2]; conics: [N, 3] inverse covariance xx xy yy; depths: [N] m; drawn: [N]."""
+    """On one image. means_px: [N, 2]; conics: [N, 3] inverse covariance xx xy yy; depths: [N] m; drawn: [N]; sharp: [N]
+    in 0..1, how much of a Gaussian's opacity is left if blurring is not to add to what it covers."""
 
     means_px: Tensor
     conics: Tensor
     depths: Tensor
     drawn: Tensor
+    sharp: Tensor
+
+    def some(self, rows: Tensor) -> Projected:
+        """Those alone, in that order."""
+        return Projected(*(getattr(self, part.name)[rows] for part in fields(self)))
 
 
 def rotation_from_quaternion(quats: Tensor) -> Tensor:
@@ -76,13 +89,16 @@ def project(
     covariance = half @ half.transpose(1, 2)
     xx, xy, yy = covariance[:, 0, 0] + BLUR_PX2, covariance[:, 0, 1], covariance[:, 1, 1] + BLUR_PX2
     determinant = xx * yy - xy * xy
+    unblurred = (xx - BLUR_PX2) * (yy - BLUR_PX2) - xy * xy
     drawn = in_front & (determinant > 0) & torch.isfinite(determinant)
     determinant = torch.where(drawn, determinant, torch.ones_like(determinant))
+    share = torch.where(drawn, unblurred / determinant, torch.zeros_like(determinant)).clamp(min=0)
     return Projected(
         means_px=torch.stack([fx * x / over + cx, fy * y / over + cy], dim=-1),
         conics=torch.stack([yy / determinant, -xy / determinant, xx / determinant], dim=-1),
         depths=z,
         drawn=drawn,
+        sharp=(share + SHARP_EPSILON**2).sqrt() - SHARP_EPSILON,
     )
 
 
@@ -102,7 +118,14 @@ def pixel_weights(projected: Projected, opacities: Tensor, pixels: Tensor) -> tu
 
 
 def blend(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, features: Tensor, cameras: CameraBatch
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    features: Tensor,
+    cameras: CameraBatch,
+    *,
+    sharp: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Premultiplied features [B, H, W, C], alpha [B, H, W], alpha-weighted depth sum [B, H, W]."""
     width, height = cameras.width_px, cameras.height_px
@@ -113,11 +136,10 @@ def blend(
         kept = usable(means[frame], quats[frame], scales[frame], opacities[frame], features[frame]).nonzero()[:, 0]
         K, pose = cameras.K[frame].to(means), cameras.camera_from_world[frame].to(means)
         projected = project(means[frame, kept], quats[frame, kept], scales[frame, kept], K, pose, cameras)
+        opacity = opacities[frame, kept] * projected.sharp if sharp else opacities[frame, kept]
         order = torch.argsort(projected.depths, stable=True)
-        order = order[(projected.drawn & (opacities[frame, kept] >= ALPHA_FLOOR))[order]]
-        projected = Projected(
-            projected.means_px[order], projected.conics[order], projected.depths[order], projected.drawn[order]
-        )
+        order = order[(projected.drawn & (opacity >= ALPHA_FLOOR))[order]]
+        projected = projected.some(order)
         values = torch.cat([features[frame, kept][order], projected.depths[:, None]], dim=-1)
         if not len(order):
             # Kept in the graph, so that a backward pass finds its (zero) gradient.
@@ -128,7 +150,7 @@ def blend(
             alphas.append(torch.zeros_like(images[-1][:, 0]))
             depths.append(torch.zeros_like(images[-1][:, 0]))
             continue
-        opacity = opacities[frame, kept][order]
+        opacity = opacity[order]
         blended, left = [], []
         for part in pixels.split(max(1, ROWS_AT_ONCE_ELEMENTS // len(order))):
             weights, rest = pixel_weights(projected, opacity, part)

@@ -60,7 +60,7 @@ def _exact(gaussians: PosedGaussians, cameras: CameraBatch, seen: Tensor, min_we
     from avatars.rendering.cpu import Tiles, as_array
 
     parts = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.colours)
-    tiles = Tiles(tuple(as_array(part) for part in parts), cameras)
+    tiles = Tiles(tuple(as_array(part) for part in parts), cameras, gaussians.sharp)
     gathered = np.zeros((int(tiles.first_pair[-1]) + 1, 4), np.float32)  # one spare row keeps the sums below in range
     lists = (tiles.start, tiles.splat, tiles.slot, tiles.rows)
     work = (tiles.splats, *lists, as_array(seen), float(min_weight), gathered)

@@ -19,6 +19,7 @@ from torch import Tensor
 from avatars.gaussians.posed import PosedGaussians
 from avatars.rendering.cameras import CameraBatch
 from avatars.rendering.rasterise import Implementation
+from avatars.rendering.sharpness import made_ordinary
 from shared.errors import EffigyError
 
 BETA = 6.0
@@ -57,6 +58,7 @@ def rasterise_weighted(
             found=f"colours {list(colours.shape)}, beta {beta}",
             expected=f"colours [B, {gaussians.count}, 3] and beta in 0 to 100",
         )
+    gaussians = made_ordinary(gaussians, cameras)
     parts = [gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, colours]
     parts = [part if len(part) == frames else part.expand(frames, *part.shape[1:]) for part in parts]
     K, pose = (part.expand(frames, -1, -1) for part in (cameras.K, cameras.camera_from_world))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from avatars.rendering.cameras import CameraBatch
 from avatars.rendering.constants import ALPHA_FLOOR
-from avatars.rendering.reference import Projected, pixel_weights, project, usable
+from avatars.rendering.reference import pixel_weights, project, usable
 
 
 def blend(
@@ -35,7 +35,7 @@ def blend(
         found = project(means[frame, kept], quats[frame, kept], scales[frame, kept], K, pose, cameras)
         order = torch.argsort(found.depths, stable=True)
         order = order[(found.drawn & (opacities[frame, kept] >= ALPHA_FLOOR))[order]]
-        ordered = Projected(found.means_px[order], found.conics[order], found.depths[order], found.drawn[order])
+        ordered = found.some(order)
         opacity, own = opacities[frame, kept][order], colours[frame, kept][order]
         if not len(order):
             nothing = own.sum() * 0 + means[frame].nan_to_num(0, 0, 0).sum() * 0  # kept in the graph

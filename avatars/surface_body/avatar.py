@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -36,8 +37,8 @@ class SurfaceAvatar:
     """An `avatars.avatar.Avatar`. person, mesh and gaussians on its faces share a device.
 
     field and field_description: the distances the mesh was taken from, as `avatars.surface_body.storage` reads them;
-    empty where they were not kept. repainted: its Gaussians were given other colours, which the mesh then takes. On
-    CUDA single frames are posed by a recorded graph, made at the first one.
+    empty where they were not kept. repainted: its Gaussians were given other colours, which the mesh then takes. sharp:
+    they were trained as such. On CUDA single frames are posed by a recorded graph, made at the first one.
     """
 
     method = "surface_body"
@@ -53,12 +54,13 @@ class SurfaceAvatar:
         field_description: Mapping[str, Any] | None = None,
         captured_irradiance: Tensor | None = None,
         repainted: bool = False,
+        sharp: bool = False,
     ) -> None:
         self.person, self.mesh, self.gaussians = person, mesh, gaussians.requires_grad_(False)
         self.rest_pose: NDArray[np.float32] = np.asarray(rest_pose, np.float32)
         self.field, self.field_description = dict(field or {}), dict(field_description or {})
         self.captured_irradiance: Tensor | None = captured_irradiance
-        self.repainted = repainted
+        self.repainted, self.sharp = repainted, sharp
         self.posed_mesh = PosedMesh(person, mesh, gaussians.face)
         shaped = (gaussians.offsets, gaussians.turns, gaussians.scales)
         self.places = on_faces(*shaped, self.posed_mesh.canonical_corners)
@@ -144,12 +146,14 @@ class SurfaceAvatar:
         places = on_faces(model.offsets, model.turns, model.scales, self.posed_mesh.canonical_corners)
         with torch.no_grad():
             surface = posed_surface(self.posed_mesh, rotations, translations, expressions, normals=normals)
-        return posed_gaussians(surface, places, model.opacities, model.colours, model.tints)
+        posed = posed_gaussians(surface, places, model.opacities, model.colours, model.tints)
+        return replace(posed, sharp=self.sharp)
 
     def _posed(self, rotations: Tensor, translations: Tensor, expressions: Tensor, *, normals: bool) -> PosedGaussians:
         model = self.gaussians
         surface = posed_surface(self.posed_mesh, rotations, translations, expressions, normals=normals)
-        return posed_gaussians(surface, self.places, model.opacities, model.colours, model.tints)
+        posed = posed_gaussians(surface, self.places, model.opacities, model.colours, model.tints)
+        return replace(posed, sharp=self.sharp)
 
     def vertices(self, rotations: Tensor, translations: Tensor, expressions: Tensor) -> Tensor:
         """The mesh's vertices [B, V, 3] m in poses as `pose` takes them."""
@@ -168,6 +172,7 @@ class SurfaceAvatar:
             field_description=self.field_description,
             captured_irradiance=self.captured_irradiance,
             repainted=True,
+            sharp=self.sharp,
         )
 
     def template(self) -> TemplateReference:
@@ -202,6 +207,7 @@ class SurfaceAvatar:
             "solid": self.mesh.solid.description(),
             "field": self.field_description,
             "repainted": self.repainted,
+            "sharp": self.sharp,
         }
 
 
@@ -242,6 +248,7 @@ def load_surface_body(
         field_description=field_description,
         captured_irradiance=light,
         repainted=description.get("repainted") is True,
+        sharp=description.get("sharp") is True,
     )
 
 

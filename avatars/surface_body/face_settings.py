@@ -12,12 +12,14 @@ class FaceSettings:
     """count: Gaussians at most: with room for more than one on each face the largest carry 4, 16 or 64. Pictures blur
     each by half a pixel at least: a few of them per pixel make the person fat.
 
+    sharp: what pictures blur them by adds nothing to what they cover, so that outlines are no fatter than the mesh's.
     opacity: of each at the start. Weights: picture (of L1 and D-SSIM together, dssim of it), mask (L1 of what is
     covered), size (of what is wider than size_limit_m, in m), tint (squares of what depends on the view). Adam's rates
     fall to `final` of them over the stage. At the end those fainter than `faint` are left out.
     """
 
     count: int = 120_000
+    sharp: bool = True
     opacity: float = 0.95
     picture: float = 1.0
     dssim: float = 0.2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -103,7 +104,8 @@ class FaceStage:
         with torch.no_grad():
             surface = posed_surface(self.posed_mesh, *pose, normals=False)
         places = on_faces(values["offsets"], values["turns"], values["scales"], self.posed_mesh.canonical_corners)
-        return posed_gaussians(surface, places, values["opacities"], values["colours"], values["tints"])
+        posed = posed_gaussians(surface, places, values["opacities"], values["colours"], values["tints"])
+        return replace(posed, sharp=self.settings.sharp)
 
     def losses(self, batch: Batch, share: float) -> dict[str, Tensor]:
         """Named terms, already weighted."""
@@ -173,4 +175,5 @@ class FaceStage:
             field=field,
             field_description=field_description,
             captured_irradiance=captured_irradiance,
+            sharp=self.settings.sharp,
         )

@@ -103,4 +103,5 @@ def _copied(posed: PosedGaussians) -> PosedGaussians:
         colours=posed.colours,
         normals=None if posed.normals is None else posed.normals.clone(),
         view_colours=BandColours(view.base, view.tint.clone()),
+        sharp=posed.sharp,
     )

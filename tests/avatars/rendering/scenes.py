@@ -50,10 +50,11 @@ def make_scene(frames: int, count: int, channels: int, *, seed: int = 0, scale_m
     }
 
 
-def gaussians_of(scene: dict[str, Tensor]) -> PosedGaussians:
+def gaussians_of(scene: dict[str, Tensor], *, sharp: bool = False) -> PosedGaussians:
     """The geometry of a scene; colours are not used by the tests that call this."""
     means = scene["means"]
-    return PosedGaussians(means, scene["quats"], scene["scales"], scene["opacities"], torch.zeros_like(means))
+    parts = (scene["quats"], scene["scales"], scene["opacities"], torch.zeros_like(means))
+    return PosedGaussians(means, *parts, sharp=sharp)
 
 
 def gradients(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from avatars.gaussians.posed import PosedGaussians
 from avatars.rendering import CameraBatch, Rasterised, rasterise
+from avatars.rendering.sharpness import made_ordinary
 from shared.errors import EffigyError
 from tests.avatars.rendering.scenes import (
     assert_same_gradients,
@@ -22,10 +24,12 @@ from tests.avatars.rendering.scenes import (
 )
 
 
-def renderer(implementation: str, cameras: CameraBatch) -> Callable[[dict[str, Tensor]], Rasterised]:
+def renderer(
+    implementation: str, cameras: CameraBatch, sharp: bool = False
+) -> Callable[[dict[str, Tensor]], Rasterised]:
     def render(scene: dict[str, Tensor]) -> Rasterised:
         return rasterise(
-            gaussians_of(scene),
+            gaussians_of(scene, sharp=sharp),
             cameras,
             scene["features"],
             background=scene["background"],
@@ -35,10 +39,10 @@ def renderer(implementation: str, cameras: CameraBatch) -> Callable[[dict[str, T
     return render
 
 
-def compare(scene: dict[str, Tensor], cameras: CameraBatch) -> Rasterised:
-    got, got_gradients = gradients(renderer("cpu", cameras), scene)
+def compare(scene: dict[str, Tensor], cameras: CameraBatch, sharp: bool = False) -> Rasterised:
+    got, got_gradients = gradients(renderer("cpu", cameras, sharp), scene)
     want, want_gradients = gradients(
-        renderer("reference", cameras), {name: tensor.double() for name, tensor in scene.items()}
+        renderer("reference", cameras, sharp), {name: tensor.double() for name, tensor in scene.items()}
     )
     assert_same_image(got, want)
     assert_same_gradients(got_gradients, want_gradients)
@@ -51,6 +55,38 @@ def compare(scene: dict[str, Tensor], cameras: CameraBatch) -> Rasterised:
 )
 def test_same_as_reference(frames: int, count: int, channels: int, width_px: int, height_px: int) -> None:
     compare(make_scene(frames, count, channels), make_cameras(frames, width_px, height_px))
+
+
+@pytest.mark.parametrize("orthographic", [False, True])
+def test_sharp_ones_same_as_reference(orthographic: bool) -> None:
+    scene = make_scene(2, 150, 3, seed=5, scale_m=0.02)
+    scene["scales"][:, :30, 2] = 1e-5  # flat ones, of which some are seen edge-on
+    scene["scales"][:, 30:40] = 1e-6  # points: nothing is left of them
+    cameras = make_cameras(2, 37, 21, focal=0.5 if orthographic else 1.2, orthographic=orthographic)
+    got = compare(scene, cameras, sharp=True)
+    blurred = renderer("cpu", cameras)(scene)
+    assert float(got.alpha.detach().mean()) < 0.8 * float(blurred.alpha.mean())
+    ordinary = made_ordinary(gaussians_of(scene, sharp=True), cameras)
+    again = rasterise(ordinary, cameras, scene["features"], background=scene["background"], implementation="cpu")
+    assert_same_image(again, got)
+
+
+def test_a_sharp_gaussian_covers_what_it_would_without_blur() -> None:
+    """A disc of a tenth of a pixel covers 2 pi of its variance, not that of the blur."""
+    K = torch.tensor([[[100.0, 0, 10.0], [0, 100.0, 10.0], [0, 0, 1]]])
+    cameras = CameraBatch(K, torch.eye(4)[None], 20, 20)
+    disc = {
+        "means": torch.tensor([[[0.0, 0.0, 1.0]]]),
+        "quats": torch.tensor([[[1.0, 0, 0, 0]]]),
+        "scales": torch.tensor([[[0.004, 0.004, 1e-6]]]),
+        "opacities": torch.full((1, 1), 0.5),
+    }
+    covers = {}
+    for sharp in (True, False):
+        image = rasterise(gaussians_of(disc, sharp=sharp), cameras, torch.ones(1, 1, 1), implementation="cpu")
+        covers[sharp] = float(image.alpha.sum())
+    assert covers[True] == pytest.approx(0.5 * 2 * math.pi * 0.16, rel=0.05)
+    assert covers[False] > 2.5 * covers[True]
 
 
 @pytest.mark.parametrize(("frames", "count", "width_px", "height_px"), [(2, 120, 37, 21), (1, 500, 48, 64)])

@@ -29,13 +29,13 @@ def to_device(cameras: CameraBatch, device: str) -> CameraBatch:
 
 @pytest.mark.cuda
 @needs_gsplat
-@pytest.mark.parametrize("orthographic", [False, True])
+@pytest.mark.parametrize(("orthographic", "sharp"), [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize(
     ("frames", "count", "channels", "width_px", "height_px"),
     [(1, 60, 3, 48, 32), (3, 120, 1, 37, 21), (2, 400, 16, 24, 50), (1, 0, 3, 8, 8)],
 )
 def test_same_as_reference(
-    frames: int, count: int, channels: int, width_px: int, height_px: int, orthographic: bool
+    frames: int, count: int, channels: int, width_px: int, height_px: int, orthographic: bool, sharp: bool
 ) -> None:
     scene = make_scene(frames, count, channels)
     focal = 0.5 if orthographic else 1.2
@@ -44,7 +44,7 @@ def test_same_as_reference(
     def render(implementation: str, device: str):
         def act(parameters: dict[str, torch.Tensor]) -> Rasterised:
             return rasterise(
-                gaussians_of(parameters),
+                gaussians_of(parameters, sharp=sharp),
                 to_device(cameras, device),
                 parameters["features"],
                 background=parameters["background"],

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from avatars.rendering import CameraBatch, seen_colours
-from avatars.rendering.reference import Projected, pixel_weights, project
+from avatars.rendering.reference import pixel_weights, project
 from shared.errors import EffigyError
 from tests.avatars.rendering.scenes import gaussians_of, make_cameras, make_scene
 
@@ -21,9 +21,7 @@ def plain(scene: dict, cameras: CameraBatch, images: torch.Tensor, masks: torch.
         lens = (cameras.K[frame].double(), cameras.camera_from_world[frame].double())
         all_of_them = project(*parts, *lens, cameras)
         order = torch.argsort(all_of_them.depths)
-        ordered = Projected(
-            all_of_them.means_px[order], all_of_them.conics[order], all_of_them.depths[order], order > -1
-        )
+        ordered = all_of_them.some(order)
         weights, _ = pixel_weights(ordered, scene["opacities"][frame, order].double(), pixels)
         weights = torch.where(weights > least, weights, 0.0) * (masks[frame].reshape(-1, 1) > 0.5)
         colours = torch.cat([images[frame].reshape(-1, 3), torch.ones(len(pixels), 1)], dim=1).double()

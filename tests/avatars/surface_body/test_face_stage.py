@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, replace
 
 import pytest
@@ -47,7 +48,9 @@ class Given:
 
 @pytest.fixture(scope="module")
 def truth() -> SurfaceAvatar:
-    return small_avatar()
+    found = copy(small_avatar())
+    found.sharp = SETTINGS.sharp
+    return found
 
 
 @pytest.fixture(scope="module")
