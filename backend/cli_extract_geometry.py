@@ -26,7 +26,7 @@ def add_extract_geometry(commands: argparse._SubParsersAction[argparse.ArgumentP
     parser = commands.add_parser(
         "extract-geometry",
         help="the surface of a signed-distance body at any resolution, canonical or posed",
-        description="Marching cubes near the surface only. canonical: one mesh in the star pose. posed: the same mesh "
+        description="Marching cubes near the surface only. canonical: one mesh in the star pose. posed: the person "
         "in frames of a capture, an OBJ or PLY and an .npz for each with the original's keys (vertices, triangles in "
         "the body's own axes, E, K, camera_e, rh, th, hit_mask, alpha_mask, H, W; world = rh.T @ v + th) and a picture "
         "of its normals. --texture and --rig leave a mesh/ folder as 'effigy mesh' does.",
@@ -35,6 +35,13 @@ def add_extract_geometry(commands: argparse._SubParsersAction[argparse.ArgumentP
     parser.add_argument("--resolution", type=int, default=512, help="cells along the longest side (default: 512)")
     parser.add_argument("--mcthreshold", type=float, default=0.0, metavar="M", help="distance of the surface, m (0)")
     parser.add_argument("--space", choices=("canonical", "posed"), default="canonical", help="default: canonical")
+    parser.add_argument(
+        "--posed",
+        choices=("mesh", "field"),
+        default="mesh",
+        help="with --space posed: the canonical mesh skinned, so that all frames have its triangles (default), or the "
+        "field marched anew in each pose as the original does, where touching parts are one surface",
+    )
     parser.add_argument("--n_frames", "--n-frames", type=int, default=-1, help="with posed: so many frames (-1: all)")
     parser.add_argument(
         "--mode", choices=("val", "nvs", "unseen", "odp"), default="val", help="with posed: which frames"
@@ -69,21 +76,29 @@ def extract_geometry(arguments: argparse.Namespace) -> int:
     model = field_of(avatar, device)
     output = (arguments.output or Path(f"{folder.stem}_geometry")).expanduser()
     check_writable(output)
-    begun = time.perf_counter()
-    found = field_mesh(model, arguments.resolution, arguments.mcthreshold, "close" if arguments.close else "refuse")
-    seconds = time.perf_counter() - begun
-    print(
-        f"{len(found.faces)} faces, {len(found.vertices)} vertices at {arguments.resolution}: {seconds:.1f} s, "
-        f"{found.evaluations / 1e6:.1f} million distances"
-    )
+    begun, marched = time.perf_counter(), arguments.space == "posed" and arguments.posed == "field"
+    if not marched or arguments.texture is not None or arguments.rig:
+        found = field_mesh(model, arguments.resolution, arguments.mcthreshold, _at_box(arguments))
+        _tell(arguments, found, time.perf_counter() - begun)
     if arguments.space == "canonical":
         write_mesh_file(output / f"canonical.{arguments.format}", found.vertices, found.faces, found.colours)
     else:
-        _posed(arguments, folder, avatar, model, found, output)
+        _posed(arguments, folder, avatar, model, None if marched else found, output)
     if arguments.texture is not None or arguments.rig:
         _rigged(arguments, avatar, found, output, folder.stem)
     print(output)
     return 0
+
+
+def _at_box(arguments: argparse.Namespace) -> str:
+    return "close" if arguments.close else "refuse"
+
+
+def _tell(arguments: argparse.Namespace, found: FieldMesh, seconds: float) -> None:
+    print(
+        f"{len(found.faces)} faces, {len(found.vertices)} vertices at {arguments.resolution}: {seconds:.1f} s, "
+        f"{found.evaluations / 1e6:.1f} million distances"
+    )
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -102,7 +117,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _posed(
-    arguments: argparse.Namespace, folder: Path, avatar: Any, model: Any, found: FieldMesh, output: Path
+    arguments: argparse.Namespace, folder: Path, avatar: Any, model: Any, found: FieldMesh | None, output: Path
 ) -> None:
     from avatars.captures.opening import open_capture
     from avatars.evaluation.frame_lists import check_view, frame_views, frames_of, views_of
@@ -110,6 +125,7 @@ def _posed(
     from avatars.evaluation.novel_poses import read_novel_poses
     from avatars.evaluation.posed_surfaces import batch_of
     from avatars.surface_body.mesh_files import write_posed_frame
+    from avatars.surface_body.posed_mesh import posed_field_mesh
 
     capture = open_capture(arguments.capture or trained_from(folder))
     check_same_rig(avatar, capture)
@@ -127,11 +143,19 @@ def _posed(
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for frame in progress.track(frames, description="Posing"):
             pose = motion.at(frame)
-            vertices = found.posed(model, *batch_of(pose, model.device))
+            batch, mesh, begun = batch_of(pose, model.device), found, time.perf_counter()
+            if mesh is None:
+                mesh, vertices = posed_field_mesh(
+                    model, batch, arguments.resolution, arguments.mcthreshold, _at_box(arguments)
+                )
+                if frame == frames[0]:
+                    _tell(arguments, mesh, time.perf_counter() - begun)
+            else:
+                vertices = mesh.posed(model, *batch)
             write_posed_frame(
                 output / "meshes" / f"view{view}_frame{frame:06d}",
                 vertices,
-                found,
+                mesh,
                 pose,
                 rest_root,
                 capture.cameras[view],

@@ -88,18 +88,18 @@ def field_mesh(model: SurfaceModel, resolution: int, threshold_m: float = 0.0, a
     vertices, faces = largest_piece(*found.numpy())
     places = torch.from_numpy(vertices).to(model.device)
     with torch.no_grad():
+        colours = torch.cat([_seen_straight_on(model, some) for some in places.split(POINTS_AT_ONCE)])
+    joints, weights = followed_at(model, places)
+    return FieldMesh(vertices.astype(np.float64), faces, joints, weights, colours.cpu().double().numpy(), found.asked)
+
+
+def followed_at(model: SurfaceModel, places: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The eight joints and weights, each [P, 8], that canonical places [P, 3] m follow most."""
+    with torch.no_grad():
         sorted_by = [model.weights.at(some).sort(dim=1, descending=True) for some in places.split(POINTS_AT_ONCE)]
         skin = [eight_of(joints, weights) for weights, joints in sorted_by]
         joints, weights = (torch.cat([pair[k] for pair in skin]) for k in (0, 1))
-        colours = torch.cat([_seen_straight_on(model, some) for some in places.split(POINTS_AT_ONCE)])
-    return FieldMesh(
-        vertices.astype(np.float64),
-        faces,
-        joints.cpu().long().numpy(),
-        weights.cpu().float().numpy(),
-        colours.cpu().double().numpy(),
-        found.asked,
-    )
+    return joints.cpu().long().numpy(), weights.cpu().float().numpy()
 
 
 def _seen_straight_on(model: SurfaceModel, places: Tensor) -> Tensor:

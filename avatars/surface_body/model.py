@@ -38,12 +38,16 @@ class SurfaceModel(nn.Module):
         self.field = make_field(config, self.body, generator).to(device)
         self.weights = make_weights(config, self.body, generator).to(device)
 
+    @property
+    def shell_m(self) -> float:
+        """How far from the template pictures were looked at."""
+        parity = self.config.parity
+        return parity.sampling.shell_m if parity.wanted else self.config.sampling.shell_m
+
     def distance(self, places: Tensor, levels: float | None = None) -> Tensor:
         """Signed distance [P] m at canonical places [P, 3] m. Beyond the shell that pictures look at, where nothing was
         learned, it is outside whatever the field says."""
-        parity = self.config.parity
-        shell_m = parity.sampling.shell_m if parity.wanted else self.config.sampling.shell_m
-        beyond = self.field.base(places) - shell_m
+        beyond = self.field.base(places) - self.shell_m
         return torch.maximum(self.field.distance(places, levels), beyond)
 
     def mesh(self, resolution: int, levels: float | None = None) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

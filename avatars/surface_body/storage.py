@@ -15,6 +15,9 @@ from avatars.templates.opening import TemplateReference
 from avatars.training.typed import from_mapping
 from shared.errors import BadAvatar, BadConfig
 
+TRAINING_ONLY = ("losses", "rates", "poses", "stages", "mesh", "gaussians")
+"""Settings that say how a field was learned, not what it is: an avatar outlives changes to them."""
+
 
 def field_tensors(model: SurfaceModel) -> dict[str, Tensor]:
     """All that was learned, on the CPU; large tables in half precision."""
@@ -27,7 +30,11 @@ def field_tensors(model: SurfaceModel) -> dict[str, Tensor]:
 
 def field_description(model: SurfaceModel) -> dict[str, Any]:
     """What the model is made of, as JSON has it."""
-    return {"surface": asdict(model.config)}
+    return {"surface": _of_the_field(asdict(model.config))}
+
+
+def _of_the_field(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in TRAINING_ONLY}
 
 
 def open_field(
@@ -35,11 +42,11 @@ def open_field(
 ) -> SurfaceModel:
     """Inverse of `field_tensors` and `field_description`. Raises BadAvatar where they do not fit each other."""
     try:
-        config = from_mapping(SurfaceConfig, description["surface"], "surface")
+        config = from_mapping(SurfaceConfig, _of_the_field(description["surface"]), "surface")
         check_surface(config)
         model = SurfaceModel(config, reference, torch.device(device))
         model.restore({name: value.float().to(device) for name, value in tensors.items()})
-    except (KeyError, TypeError, ValueError, RuntimeError, BadConfig) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, BadConfig) as error:
         raise BadAvatar(
             "the avatar's distance field is not as described",
             found=str(error).splitlines()[0],

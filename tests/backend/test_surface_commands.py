@@ -168,6 +168,11 @@ def test_extracted_frames_have_the_originals_keys(
     frame = int(file.stem.split("frame")[1])
     true, faces = surface_of(loaded)[0](capture.motion.at(frame))
     assert np.median(distances_to(world.astype(np.float64), (true, faces))) < 0.01
+    again = [*words, "--space", "posed", "--posed", "field", "--n_frames", "1", "--mode", "unseen"]
+    assert main([*again, "--output", str(tmp_path / "marched")]) == 0
+    with np.load(tmp_path / "marched" / "meshes" / file.name) as arrays:
+        marched = arrays["vertices"].astype(np.float64) @ arrays["rh"] + arrays["th"]
+    assert np.median(distances_to(marched, (true, faces))) < 0.01
     rigged = [*words, "--rig", "--texture", "64", "--faces", "600", "--output", str(tmp_path / "rigged")]
     assert main(rigged) == 0
     assert (tmp_path / "rigged" / "canonical.obj").is_file()
