@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "serve": "backend.cli_serve:add_serve",
         "capture": "backend.cli_capture:add_capture",
         "train": "backend.cli_train:add_train",
+        "live": "backend.cli_live:add_live",
         "online": "backend.cli_online:add_online",
         "edit": "backend.cli_edit:add_edit",
         "evaluate": "backend.cli_evaluate:add_evaluate",

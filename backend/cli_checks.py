@@ -15,6 +15,7 @@ from rich.table import Table
 
 from backend.cli_body import add_body_benchmark
 from backend.cli_edit_benchmark import add_edit_benchmark
+from backend.cli_live import add_live_benchmark
 from backend.cli_online import add_online_benchmark
 from backend.cli_quality import add_quality
 from backend.cli_relit_benchmark import add_relight_benchmark
@@ -53,6 +54,7 @@ def add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     add_teacher_benchmark(kinds)
     add_edit_benchmark(kinds)
     add_track_benchmark(kinds)
+    add_live_benchmark(kinds)
     add_surface_benchmark(kinds)
     wire = kinds.add_parser("wire", help="time per 1080p frame between the render worker and a client on this machine")
     wire.add_argument("--frames", type=int, default=60)

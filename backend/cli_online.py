@@ -42,6 +42,7 @@ def add_online(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     source.add_argument("--capture", help="replay a capture: its name or folder")
     source.add_argument("--video", help="replay a video file, with --track and, where it has no alpha, --mask")
     source.add_argument("--listen", metavar="ADDRESS", help="wait for a tracker at tcp://127.0.0.1:PORT")
+    source.add_argument("--live", metavar="SOURCE", help="follow a face in a camera (its number) or a video file")
     parser.add_argument("--track", default="", help="with --video: the .npz or folder with its poses and cameras")
     parser.add_argument("--mask", default="", help="with --video: a second video, white where the person is")
     parser.add_argument("--camera", default="", help="with --capture: the only camera to show")
@@ -86,18 +87,24 @@ def online(arguments: argparse.Namespace) -> int:
 
 def request_of(arguments: argparse.Namespace) -> tuple[StartOnline, str]:
     """What is asked for, and the name of the result. Raises BadConfig."""
-    given = [(name, getattr(arguments, name)) for name in ("capture", "video", "listen") if getattr(arguments, name)]
+    given = [
+        (name, getattr(arguments, name)) for name in ("capture", "video", "listen", "live") if getattr(arguments, name)
+    ]
     if len(given) > 1:
         raise BadConfig("Name one source of frames", found=" and ".join(f"--{name}" for name, _ in given))
     if not given:
         if not arguments.subject:
-            raise BadConfig("Name a source of frames", expected="--capture, --video with --track, or --listen")
+            raise BadConfig("Name a source of frames", expected="--capture, --video with --track, --listen or --live")
         given = [("capture", str(Path(arguments.data_dir).expanduser() / arguments.subject))]
     (source, location) = given[0]
     place = Path(location).expanduser()
     if source != "listen" and place.exists():
         location = str(place.absolute())
-    subject = arguments.subject or ("tracked" if source == "listen" else place.stem)
+    if source == "live":
+        source, unnamed = "track", location.strip().isdecimal()
+    else:
+        unnamed = source == "listen"
+    subject = arguments.subject or ("tracked" if unnamed else place.stem)
     preset = arguments.preset or ""
     file = Path(preset).expanduser()
     preset = str(file.absolute()) if file.suffix and file.is_file() else preset

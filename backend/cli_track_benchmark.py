@@ -70,7 +70,7 @@ def benchmark_track(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = (arguments.output or Path(temporary)).expanduser()
         video = folder / "video.mp4"
-        _film(truth, images, video, truth.motion.fps / arguments.step)
+        film(truth, images, video, truth.motion.fps / arguments.step)
         source = open_clip(video)
         focal_px = float(truth.cameras[0].K[0, 0]) if arguments.focal == "known" else 0.0
         # the whole picture is kept, so that masks can be compared
@@ -100,7 +100,7 @@ def benchmark_track(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _film(truth: Capture, images: list[int], path: Path, fps: float) -> None:
+def film(truth: Capture, images: list[int], path: Path, fps: float) -> None:
     """A video of pictures of a capture before a coloured wall, at their own speed."""
     from backend.video import VideoFile
 

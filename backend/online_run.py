@@ -8,10 +8,11 @@ from typing import Any
 
 from backend.addresses import require_loopback
 from backend.library import check_name
+from backend.live_pictures import check_live
 from shared.errors import BadConfig, nearest
 from shared.messages import AvatarSummary, StartOnline
 
-SOURCES = ("capture", "video", "listen")
+SOURCES = ("capture", "video", "listen", "track")
 LIVE = "live-"
 """Before a job's id: the id of the avatar that learns in it."""
 
@@ -44,6 +45,8 @@ def check_online(asked: StartOnline) -> None:
     config = load_online_config(asked.preset or default_preset("cuda"), asked.overrides)
     if asked.source == "listen":
         require_loopback(asked.location)
+    elif asked.source == "track":
+        check_live(asked.location)
     else:
         open_source(asked, config).close()
 
@@ -63,6 +66,10 @@ def open_source(asked: StartOnline, config: Any) -> Any:
         if files[0] is None or files[1] is None:
             raise BadConfig("a video needs the track beside it", do="Name both")
         return VideoSource(files[0], files[1], mask=files[2], fps=asked.video_fps, longest_px=config.frame_px)
+    if asked.source == "track":
+        from backend.live_source import TrackerSource
+
+        return TrackerSource(asked.location, asked.name)
     from avatars.online.push import PushSource
 
     require_loopback(asked.location)

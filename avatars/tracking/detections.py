@@ -58,7 +58,7 @@ class Detections:
         grey = Image.fromarray(picture).convert("L")
         thumbnail = np.asarray(grey.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX))
         landmarks = np.full((LANDMARKS, 2), np.nan, np.float32)
-        second, sharpness, hand = 0.0, 0.0, 0
+        sharpness, hand = 0.0, 0
         colours = np.zeros((LANDMARKS, 3), np.uint8)
         if len(faces):
             landmarks = faces[0, :, :2]
@@ -66,12 +66,10 @@ class Detections:
             colours = _colours(picture, landmarks)
             outline = landmarks[list(FACE_OUTLINE)].astype(np.float64)
             hand = max((int(inside(outline, one[:, :2].astype(np.float64)).sum()) for one in hands), default=0)
-        if len(faces) > 1:
-            second = float(np.ptp(faces[1, :, :2], 0).max() / max(np.ptp(landmarks, 0).max(), 1e-6))
         return Detections(
             np.array([number]),
             landmarks[None],
-            np.array([second], np.float32),
+            np.array([second_share(faces)], np.float32),
             np.array([sharpness], np.float32),
             thumbnail[None],
             np.array([hand]),
@@ -105,6 +103,13 @@ class Detections:
         if found.landmarks.shape != (len(found), LANDMARKS, 2):
             raise BadCapture(f"{path.name} is damaged", found=str(found.landmarks.shape), do="Delete it and run again")
         return found
+
+
+def second_share(faces: NDArray[np.float32]) -> float:
+    """Size of the second of faces [n, N, 3] as a share of the first, 0 without one."""
+    if len(faces) < 2:
+        return 0.0
+    return float(np.ptp(faces[1, :, :2], 0).max() / max(np.ptp(faces[0, :, :2], 0).max(), 1e-6))
 
 
 def _sharpness(grey: Image.Image, landmarks: NDArray[np.float32]) -> float:

@@ -141,9 +141,9 @@ class ClipFitter:
         self.prior = 1 / np.concatenate(([1e3] * POSE, settings.jaw_spread_rad, gaze, spread)) ** 2
         step = [settings.step_turn_rad] * 3 + [settings.step_place_m] * 3 + [settings.step_jaw_rad] * 2
         gap_s = np.maximum(np.diff(np.asarray(times_s, np.float64)), 1e-3)
-        step_all = np.concatenate((step, [settings.step_gaze_rad] * 4, [settings.step_action] * count))
+        self.step = np.concatenate((step, [settings.step_gaze_rad] * 4, [settings.step_action] * count)) ** 2
         tied = np.ones(len(gap_s)) if cuts is None else 1.0 - np.asarray(cuts, np.float64)
-        self.ties = settings.smooth * (tied / (25 * gap_s) ** 2)[:, None] / step_all**2
+        self.ties = settings.smooth * (tied / (25 * gap_s) ** 2)[:, None] / self.step
         self.state = self._started()
 
     def _started(self) -> FrameState:
@@ -244,6 +244,29 @@ class ClipFitter:
         self.identity = self.identity + step[:-1]
         self.focal_px *= float(np.exp(np.clip(step[-1], -0.3, 0.3)))
 
+    def follow(
+        self, landmarks: Array, before: FrameState | None, gap_s: float, rounds: int
+    ) -> tuple[FrameState, float]:
+        """State of one more frame [N, 2] px, gap_s after `before`, and its `ClipFit.residual_m`.
+
+        Tied to `before` alone (None: from a first guess), the clip's identity, offsets and focal length being kept.
+        The fitter is that frame's afterwards. This is the same Gauss-Newton step as the clip's, a filter instead of a
+        chain.
+        """
+        self.landmarks, self.seen = np.asarray(landmarks, np.float64)[None, :, :2], np.ones(1, np.bool_)
+        self.state = self._started() if before is None else before
+        rows, only = np.arange(self.model.frame_size), np.zeros(1, np.int64)
+        ties = (
+            np.zeros(len(rows)) if before is None else self.settings.smooth / (25 * max(gap_s, 1e-3)) ** 2 / self.step
+        )
+        for _ in range(rounds):
+            matrix, right = self._equations(only, shared=False)
+            if before is not None:
+                matrix[0, rows, rows] += ties
+                right[0] -= ties * _changes(before, self.state)[0]
+            self.state = self.state.moved(np.linalg.solve(matrix, right[..., None])[..., 0])
+        return self.state, float(self.residuals()[0])
+
     def _personal_round(self, keys: NDArray[np.int64]) -> None:
         """Move each landmark to where this person's lies, all keyframes together."""
         part = self.state.at(keys)
@@ -266,19 +289,12 @@ class ClipFitter:
             blocks[index], right[index] = self._equations(index, shared=False)
         rows = np.arange(size)
         if frames > 1:
-            pull = self.ties * self._changes()
+            pull = self.ties * _changes(self.state.at(slice(None, -1)), self.state.at(slice(1, None)))
             blocks[:-1, rows, rows] += self.ties
             blocks[1:, rows, rows] += self.ties
             right[:-1] += pull
             right[1:] -= pull
         self.state = self.state.moved(solve_chain(blocks, right, self.ties))
-
-    def _changes(self) -> Array:
-        """[F - 1, U] from each frame to the next."""
-        state = self.state
-        turned = axis_angles_from_matrices(state.rotation[1:] @ state.rotation[:-1].transpose(0, 2, 1))
-        parts = (np.diff(state.place, axis=0), np.diff(state.turns, axis=0), np.diff(state.weights, axis=0))
-        return np.concatenate((turned, *parts), 1)
 
     def residuals(self) -> Array:
         """[F] m: `ClipFit.residual_m`."""
@@ -289,3 +305,10 @@ class ClipFitter:
             distance = np.linalg.norm(self.landmarks[index] - pixels, axis=2)
             found[index] = np.median(distance, axis=1) * points[..., 2].mean(1) / self.focal_px
         return found
+
+
+def _changes(before: FrameState, after: FrameState) -> Array:
+    """[F, U] from each of some frames to another."""
+    turned = axis_angles_from_matrices(after.rotation @ before.rotation.transpose(0, 2, 1))
+    parts = (after.place - before.place, after.turns - before.turns, after.weights - before.weights)
+    return np.concatenate((turned, *parts), 1)

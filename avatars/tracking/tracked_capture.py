@@ -79,26 +79,10 @@ def tracked_motion(
 ) -> TrackedMotion:
     """The kept frames of a fit as poses of the bust."""
     state = fit.state.at(rows)
-    left, _, right = np.linalg.svd(state.rotation.mean(0))
-    mean = left @ np.diag([1, 1, np.linalg.det(left @ right)]) @ right
-    in_world = mean.T @ state.rotation
-    turn = axis_angles_from_matrices(in_world)
-    neck = rotation_matrices(NECK_SHARE * turn)
-    head = neck.transpose(0, 2, 1) @ in_world
+    mean = mean_rotation(state.rotation)
     expressions = np.clip(state.weights, 0, 1)
-    rotations = np.zeros((len(rows), len(bust.joint_names), 3))
-    rotations[:, bust.joint("neck")] = NECK_SHARE * turn
-    rotations[:, bust.joint("head")] = axis_angles_from_matrices(head)
-    for place, name in enumerate(JOINTS):
-        rotations[:, bust.joint(name), 0] = state.turns[:, 2 * place]
-        rotations[:, bust.joint(name), 2] = state.turns[:, 2 * place + 1]
-    for joint, angle in ARMS_DOWN_RAD.items():
-        rotations[:, bust.joint(f"left_{joint}"), 1] = angle
-        rotations[:, bust.joint(f"right_{joint}"), 1] = -angle
-    there = np.empty((len(rows), 3))
-    for row in range(len(rows)):
-        joints = rest(bust, preset=reference.preset, shape=reference.shape, expression=expressions[row])[1]
-        there[row] = joint_transforms(rotations[row], joints, bust.parents)[1][bust.joint("head"), :3, 3]
+    rotations = bust_rotations(axis_angles_from_matrices(mean.T @ state.rotation), state.turns, bust)
+    there = head_places(rotations, expressions, bust, reference)
     seen = state.place @ mean  # the camera's axes turned into the world's
     camera = np.median(there - seen, axis=0)
     world_from_camera = np.eye(4)
@@ -109,6 +93,44 @@ def tracked_motion(
         translations.astype(np.float32),
         expressions.astype(np.float32),
         world_from_camera,
+    )
+
+
+def mean_rotation(rotations: NDArray[np.float64]) -> Float64:
+    """The rotation nearest to the mean of rotations [F, 3, 3]."""
+    left, _, right = np.linalg.svd(rotations.mean(0))
+    found: Float64 = left @ np.diag([1, 1, np.linalg.det(left @ right)]) @ right
+    return found
+
+
+def bust_rotations(turn: Float64, turns: Float64, bust: TemplateArrays) -> Float64:
+    """[F, J, 3] rad of the bust whose head is turned by [F, 3] rad in the world, with jaw and eyes [F, 6] rad."""
+    neck = rotation_matrices(NECK_SHARE * turn)
+    head = neck.transpose(0, 2, 1) @ rotation_matrices(turn)
+    rotations = np.zeros((len(turn), len(bust.joint_names), 3))
+    rotations[:, bust.joint("neck")] = NECK_SHARE * turn
+    rotations[:, bust.joint("head")] = axis_angles_from_matrices(head)
+    for place, name in enumerate(JOINTS):
+        rotations[:, bust.joint(name), 0] = turns[:, 2 * place]
+        rotations[:, bust.joint(name), 2] = turns[:, 2 * place + 1]
+    for joint, angle in ARMS_DOWN_RAD.items():
+        rotations[:, bust.joint(f"left_{joint}"), 1] = angle
+        rotations[:, bust.joint(f"right_{joint}"), 1] = -angle
+    return rotations
+
+
+def head_places(
+    rotations: Float64, expressions: Float64, bust: TemplateArrays, reference: TemplateReference
+) -> Float64:
+    """[F, 3] m, where the head joint of the untranslated bust is in poses [F, J, 3] rad with expressions [F, E]."""
+    resting = rest(bust, preset=reference.preset, shape=reference.shape)[1]
+    joints = resting + np.tensordot(expressions, bust.joint_expression_dirs.astype(np.float64), axes=1)
+    head = bust.joint("head")
+    return np.stack(
+        [
+            joint_transforms(turned, at, bust.parents)[1][head, :3, 3]
+            for turned, at in zip(rotations, joints, strict=True)
+        ]
     )
 
 

@@ -1,0 +1,203 @@
+"""Following live: pictures in, frames out over a real socket into a live training; the stand-in for the detector's and
+the camera's processes is a real process too."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avatars.formats.motions import read_motion
+from avatars.online.config import load_online_config
+from avatars.online.push import PushSource
+from avatars.online.session import Session
+from avatars.templates.opening import embedded_template
+from avatars.templates.rig import rig_of
+from avatars.tracking.live import LiveSettings
+from backend.cli import main
+from backend.live_pictures import Camera, VideoAtItsSpeed, open_live
+from backend.live_source import TrackerSource
+from backend.live_tracking import TRACKED_JOINTS, LiveFrame, LiveTracker, Pusher
+from backend.tracker_environment import OVERRIDE
+from backend.video import VideoFile
+from shared.errors import BadCapture, WorkerFailed
+from tests.stand_in_tracker import Faces, mask_of, stand_in_python
+
+QUICK = LiveSettings(start_s=0.4, start_frames=8)
+FPS, PICTURES = 25.0, 40
+
+
+class Detected:
+    """The stand-in in this process."""
+
+    def __init__(self) -> None:
+        self.all, self.asked = Faces(), 0
+
+    def faces(self, picture: np.ndarray) -> np.ndarray:
+        self.asked += 1
+        return self.all.of(self.asked - 1, picture.shape[1], picture.shape[0])[None]
+
+    def mask(self, picture: np.ndarray) -> np.ndarray:
+        return mask_of(picture.shape[1], picture.shape[0])
+
+
+class Pictures:
+    size_px, fps, dropped = (160, 120), FPS, 0
+
+    def __init__(self, count: int) -> None:
+        self.left, self.count = count, count
+
+    def next(self) -> tuple[float, np.ndarray] | None:
+        self.left -= 1
+        place = self.count - self.left - 1
+        return (place / FPS, np.full((120, 160, 3), 90, np.uint8)) if self.left >= 0 else None
+
+    def close(self) -> None:
+        self.left = 0
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return grey_video(tmp_path_factory.mktemp("clip") / "talk.mp4", PICTURES)
+
+
+def grey_video(path: Path, pictures: int) -> Path:
+    with VideoFile(path, FPS) as made:
+        for _ in range(pictures):
+            made.add(np.full((120, 160, 3), 90, np.uint8))
+    return path
+
+
+def test_followed_pictures_arrive_in_a_live_training(tmp_path: Path) -> None:
+    source = PushSource("tcp://127.0.0.1:0")
+    config = load_online_config("online_tiny", {"min_mask_iou": "0.05"})
+    session = Session(source, config, "cpu", tmp_path / "run")
+    session.start()
+    tracker = LiveTracker(Pictures(100_000), Detected(), settings=QUICK)
+    said: list[str] = []
+    try:
+        with Pusher(source.address, tracker, "Ada", "CC0-1.0") as push:
+
+            def take(frame: LiveFrame) -> None:
+                push(frame)
+                time.sleep(0.01)
+                if session.status.learner.images or session.failure is not None:
+                    tracker.stop.set()
+
+            tracker.run(take, said.append)
+        until = time.monotonic() + 60
+        while not session.over() and time.monotonic() < until:
+            time.sleep(0.02)
+        assert session.failure is None
+        status = session.status
+        assert tracker.followed == push.sent + push.dropped
+        assert status.arrived == push.sent >= 2
+        assert status.left_out == {}
+        assert status.learner.images > 0
+        assert any(text.startswith("Following") for text in said)
+        assert source.subject is not None
+        assert source.subject.name == "Ada"
+        assert session.save(tmp_path / "Ada.avatar", "Ada")
+    finally:
+        session.close()
+
+
+def test_a_pushed_frame_is_the_pose_and_the_cut_out() -> None:
+    source, frames = PushSource("tcp://127.0.0.1:0"), []
+    tracker = LiveTracker(Pictures(30), Detected(), settings=QUICK)
+    try:
+        with Pusher(source.address, tracker, "Ada") as push:
+
+            def take(frame: LiveFrame) -> None:
+                push(frame)
+                got = source.next(2.0)
+                if got is not None:
+                    frames.append((frame, got))
+
+            tracker.run(take)
+        assert source.next(2.0) is None
+        assert source.ended()
+    finally:
+        source.close()
+    sent, got = frames[-1]
+    bust = tracker.bust
+    rows = [bust.joint(name) for name in TRACKED_JOINTS]
+    np.testing.assert_allclose(got.pose.rotations[rows], sent.track.pose.rotations[rows])
+    np.testing.assert_allclose(got.pose.expression, sent.track.pose.expression)
+    np.testing.assert_allclose(got.camera.K, sent.K)
+    assert got.rgba.shape[0] == got.rgba.shape[1] <= 120
+    assert got.rgba[..., 3].max() == 255
+
+
+def test_the_command_records_a_motion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(OVERRIDE, str(stand_in_python(tmp_path)))
+    video, recording = grey_video(tmp_path / "talk.mp4", 90), tmp_path / "talk.npz"
+    assert main(["live", str(video), "--record", str(recording), "--fps", "30", "--calm", "0.5"]) == 0
+    assert "Recorded" in capsys.readouterr().err
+    bust = embedded_template("bust")
+    motion = read_motion(recording, rig_of(bust, torch.tensor(bust.joints), ()))
+    assert motion.fps == 30
+    assert 4 <= len(motion) <= 100  # at the scene's rate, from the end of the calm look on
+    assert np.ptp(motion.rotations[:, bust.joint("jaw"), 0]) > 0.01
+    assert main(["live", str(video), "--record", str(recording), "--calm", "9", "--seconds", "1"]) == 2
+    assert "Nothing was recorded" in capsys.readouterr().err
+    assert main(["live", str(video), "--calm", "0"]) == 2
+
+
+def test_a_tracker_that_cannot_begin_says_why() -> None:
+    source = TrackerSource("no.mp4", "Ada")
+    try:
+        with pytest.raises(WorkerFailed, match="there is no video"):
+            last_word(source)
+    finally:
+        source.close()
+        source.close()
+
+
+def last_word(source: TrackerSource) -> None:
+    for _ in range(300):
+        source.next(0.1)
+
+
+def test_a_camera_hands_over_its_newest_picture(tmp_path: Path) -> None:
+    python = stand_in_python(tmp_path)
+    with pytest.raises(BadCapture, match="no such camera"):
+        Camera(3, python)
+    with pytest.raises(BadCapture, match="there is no video"):
+        open_live(str(tmp_path / "no.mp4"), python)
+    camera = open_live("0", python)
+    try:
+        assert (camera.size_px, camera.fps) == ((160, 120), 25.0)
+        first, second = camera.next(), camera.next()
+        assert first is not None
+        assert second is not None
+        assert first[1].shape == (120, 160, 3)
+        assert 0.02 < second[0] - first[0] < 2
+        time.sleep(0.3)
+        camera.next()
+        assert camera.dropped >= 3  # nobody wanted those
+    finally:
+        camera.close()
+        camera.close()
+
+
+def test_a_video_plays_at_its_own_speed(video: Path) -> None:
+    clip = VideoAtItsSpeed(video)
+    try:
+        began = time.monotonic()
+        assert clip.next() is not None
+        time.sleep(0.4)
+        late = clip.next()
+        assert late is not None
+        assert late[0] >= 0.3  # what was missed is left out
+        assert clip.dropped >= 6
+        while clip.next() is not None:
+            pass
+        assert time.monotonic() - began >= (PICTURES - 1) / FPS
+    finally:
+        clip.close()
