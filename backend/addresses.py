@@ -11,28 +11,53 @@ import zmq
 
 from shared.errors import EnvironmentFailed, NotAllowed
 
+MAX_PORT = 65535
 _TCP = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^:/\[\]]+):(?P<port>\d{1,5}|\*)")
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach an address. Raises EnvironmentFailed for what is no address."""
+    if address.startswith("ipc://") and len(address) > len("ipc://"):
+        return True
+    host = _parts(address)[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def require_loopback(address: str) -> None:
     """Refuse what other machines could reach, and what is no address. Raises NotAllowed, EnvironmentFailed."""
-    if address.startswith("ipc://") and len(address) > len("ipc://"):
-        return
-    match = _TCP.fullmatch(address)
-    if match is None or (match["port"] != "*" and int(match["port"]) > 65535):
-        raise EnvironmentFailed("This is no address to listen at", found=address, expected="tcp://127.0.0.1:PORT")
-    host = match["host"].strip("[]")
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback:
+    if not is_loopback(address):
         raise NotAllowed(
-            "The backend listens only to its own machine, because it cannot yet encrypt",
+            "What is not encrypted is taken from this machine only",
             found=address,
             expected="tcp://127.0.0.1:PORT",
             do="From another machine, use an SSH tunnel to it",
         )
+
+
+def beside(address: str, offset: int) -> str:
+    """The same host's port `offset` further on; a free one where the port is 0. Raises EnvironmentFailed."""
+    host, port = _parts(address)
+    number = 0 if port in ("0", "*") else int(port) + offset
+    if number > MAX_PORT:
+        raise EnvironmentFailed(
+            "The two ports after the backend's are needed, too", found=address, expected=f"a port below {MAX_PORT - 1}"
+        )
+    return f"tcp://{host}:{number}"
+
+
+def port_of(address: str) -> int:
+    """The port of a bound TCP address."""
+    return int(_parts(address)[1])
+
+
+def _parts(address: str) -> tuple[str, str]:
+    match = _TCP.fullmatch(address)
+    if match is None or (match["port"] != "*" and int(match["port"]) > MAX_PORT):
+        raise EnvironmentFailed("This is no address to listen at", found=address, expected="tcp://127.0.0.1:PORT")
+    return match["host"], match["port"]
 
 
 def bind(socket: zmq.Socket[bytes], address: str) -> str:

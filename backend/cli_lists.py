@@ -19,11 +19,13 @@ from backend.home import open_home
 from backend.library import Library
 from shared.addresses import DEFAULT_ADDRESS
 from shared.client import BackendClient
+from shared.keys import Connection, login, read_connection
 from shared.messages import ChangeJob, JobInfo, ListJobs
 
 CONNECT_S = 3.0
-ACTIONS = ("pause", "resume", "stop", "save", "cancel", "up", "down", "remove")
-"""Stop and save are for live trainings, up and down for those that wait, remove for those that are over."""
+ACTIONS = ("pause", "resume", "stop", "save", "cancel", "up", "down", "remove", "take")
+"""Stop and save are for live trainings, up and down for those that wait, remove for those that are over; take makes
+a job yours that another client holds."""
 
 
 def add_avatars(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -50,12 +52,21 @@ def add_client_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key-file", type=Path, help="file whose first line is the key (default: $EFFIGY_KEY, or none)"
     )
+    parser.add_argument("--connection", type=Path, help="a connection file: address and keys in place of the above")
+    parser.add_argument(
+        "--server-key", default=os.environ.get("EFFIGY_SERVER_KEY", ""), help="public key of a backend that encrypts"
+    )
 
 
 @contextlib.contextmanager
 def client_of(arguments: argparse.Namespace) -> Iterator[BackendClient]:
     """A connected client with the options of `add_client_options`. Raises Unreachable, NotAllowed, VersionMismatch."""
-    with BackendClient(arguments.address, key=read_key(arguments.key_file), name="command line") as client:
+    if arguments.connection is not None:
+        there = read_connection(arguments.connection)
+    else:
+        there = Connection(arguments.address, arguments.server_key, read_key(arguments.key_file))
+    own = login(there.server_key) if there.server_key else None
+    with BackendClient(there.address, key=there.key, name="command line", login=own) as client:
         client.connect(CONNECT_S)
         yield client
 
@@ -86,7 +97,7 @@ def change_jobs(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([dataclasses.asdict(job) for job in jobs], indent=1))
         return 0
-    table = Table("id", "kind", "name", "state", "step", "speed", "avatar", "message")
+    table = Table("id", "kind", "name", "state", "step", "speed", "avatar", "held by", "message")
     for job in jobs:
         table.add_row(*_row(job))
     Console().print(table if jobs else "There are no jobs.")
@@ -96,4 +107,4 @@ def change_jobs(arguments: argparse.Namespace) -> int:
 def _row(job: JobInfo) -> tuple[Any, ...]:
     steps = f"{job.step}/{job.steps}" if job.steps else ""
     speed = f"{job.images_per_s:.1f} images/s" if job.images_per_s else ""
-    return job.job_id, job.kind, job.name, job.state, steps, speed, job.avatar_id, job.message
+    return job.job_id, job.kind, job.name, job.state, steps, speed, job.avatar_id, job.owner, job.message

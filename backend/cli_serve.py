@@ -29,6 +29,9 @@ def add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument(
         "--key-file", type=Path, help="file whose first line is the key (default: $EFFIGY_KEY, or none)"
     )
+    parser.add_argument(
+        "--encrypt", action="store_true", help="only for clients that 'effigy keys add' named; always so off-host"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--parent-pid", type=int, default=0, help="end when this process is gone and no training job is left"
@@ -46,7 +49,7 @@ def serve(arguments: argparse.Namespace) -> int:
     try:
         from backend.server import Server, ServerSettings
 
-        server = Server(ServerSettings(home, arguments.address, key, arguments.device), renderer)
+        server = Server(ServerSettings(home, arguments.address, key, arguments.device, arguments.encrypt), renderer)
     except BaseException:
         renderer.stop(wait_s=0.0)
         raise

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import zmq
 
-from backend.addresses import bind, require_loopback
+from backend.addresses import bind
 from backend.devices import usable_cores
 from backend.home import default_home, open_home
+from backend.key_ring import ring_for
 from shared import __version__
 from shared.client import BackendClient
 from shared.errors import EffigyError
@@ -55,7 +56,7 @@ def examine(home: Path | None, address: str) -> list[Finding]:
         lambda: _optional_package("imageio-ffmpeg", "films (render --video)", "pip install 'effigy[video]'"),
         lambda: _home(root),
         lambda: _disk(root),
-        lambda: _port(address),
+        lambda: _port(address, root),
     )
     return [*(check() for check in checks), *(_body_model(name, root) for name in BODY_MODELS)]
 
@@ -115,9 +116,9 @@ def _disk(root: Path) -> Finding:
     return Finding("disk", "missing", text, f"Have {MIN_FREE_BYTES >> 30} GiB free: training keeps checkpoints")
 
 
-def _port(address: str) -> Finding:
+def _port(address: str, home: Path) -> Finding:
     try:
-        require_loopback(address)
+        ring_for(home / "keys", address, encrypt=False)
     except EffigyError as error:
         return Finding("port", "missing", str(error), error.do)
     try:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backend.leases import NOBODY, Holder
 from shared import wire
 from shared.errors import EffigyError
 from shared.messages import GetMotion, ListPresets, PoseGaussians, RenderRequest, StartOnline, StartTraining
@@ -22,7 +23,7 @@ MAX_WAITING = 512
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A request and whom to answer. channel: which of the server's sockets it came by.
+    """A request and whom to answer. channel: which of the server's sockets it came by. holder: who it is for jobs.
 
     received: header and parts as they came, to be passed on to a worker without coding them again.
     """
@@ -32,6 +33,7 @@ class Asked:
     request_id: int
     message: Any
     received: tuple[wire.Header, Sequence[wire.Part]] | None = None
+    holder: Holder = NOBODY
 
 
 class WaitingRequests:

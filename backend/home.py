@@ -33,6 +33,11 @@ class Home:
         return self.root / "trash"
 
     @property
+    def keys(self) -> Path:
+        """Holds the backend's key pair and its clients' public keys; made by `effigy keys`."""
+        return self.root / "keys"
+
+    @property
     def logs(self) -> Path:
         """Holds server.log and one log per worker."""
         return self.root / "logs"

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import backend
 from backend.home import open_home
 from shared.client import BackendClient
 from shared.errors import EnvironmentFailed
+from shared.keys import Login
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
@@ -33,9 +34,14 @@ class RunningServer:
     """A server that answered Hello. `log_path`: what it wrote."""
 
     address: str
-    key: str
+    key: str = field(repr=False)
     process: subprocess.Popen[bytes]
     log_path: Path
+    login: Login | None = None
+
+    def client(self, name: str = "client", instance: str = "") -> BackendClient:
+        """A client of it, not connected yet."""
+        return BackendClient(self.address, key=self.key, name=name, login=self.login, instance=instance)
 
     def stop(self) -> None:
         """Ask it to end (a training job writes a last checkpoint), and end it by force where it does not."""
@@ -51,9 +57,15 @@ class RunningServer:
 
 
 def start_server(
-    *, home: Path | None = None, address: str = FREE_PORT, device: str = "auto", key: str | None = None
+    *,
+    home: Path | None = None,
+    address: str = FREE_PORT,
+    device: str = "auto",
+    key: str | None = None,
+    login: Login | None = None,
 ) -> RunningServer:
-    """Start `python -m backend serve` and return when it answers. key: None makes one up; '' asks for none.
+    """Start `python -m backend serve` and return when it answers. key: None makes one up; '' asks for none. login: of a
+    client that the home's keys know; with it the server encrypts.
 
     It ends with this process, however that ends. Raises EnvironmentFailed with the server's own words when it does not
     come up.
@@ -69,6 +81,7 @@ def start_server(
     }
     command = [sys.executable, "-m", "backend", "serve", "--address", address, "--home", str(data.root)]
     command += ["--device", device, "--parent-pid", str(os.getpid()), "--even-training"]
+    command += ["--encrypt"] if login is not None else []
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -78,13 +91,13 @@ def start_server(
             stderr=log,
             start_new_session=os.name != "nt",  # Ctrl-C is for us; we stop it in order
         )
-    server = RunningServer("", secret, process, log_path)
+    server = RunningServer("", secret, process, log_path, login)
     try:
         ready = _first_line(process)
         if ready is None:
             raise EnvironmentFailed("The backend did not start", found=_last_line(log_path), do=f"See {log_path}")
-        server = RunningServer(str(ready["address"]), secret, process, log_path)
-        with BackendClient(server.address, key=secret, name="launcher") as client:
+        server = RunningServer(str(ready["address"]), secret, process, log_path, login)
+        with server.client("launcher") as client:
             client.connect(START_TIMEOUT_S)
     except BaseException:
         server.stop()
@@ -94,10 +107,15 @@ def start_server(
 
 @contextlib.contextmanager
 def running_server(
-    *, home: Path | None = None, address: str = FREE_PORT, device: str = "auto", key: str | None = None
+    *,
+    home: Path | None = None,
+    address: str = FREE_PORT,
+    device: str = "auto",
+    key: str | None = None,
+    login: Login | None = None,
 ) -> Iterator[RunningServer]:
     """`start_server` for a with-block: stopped at its end. Raises EnvironmentFailed."""
-    server = start_server(home=home, address=address, device=device, key=key)
+    server = start_server(home=home, address=address, device=device, key=key, login=login)
     try:
         yield server
     finally:

@@ -1,7 +1,7 @@
 """The server: sockets and routing. It never renders, trains or imports torch; worker processes do.
 
-Control (ROUTER) takes small requests, frames (ROUTER) those with pixels, events (PUB) tells of jobs. A client says
-Hello on each socket, with the key where one is set, before anything else counts; a request names the server's epoch.
+Control (ROUTER) takes small requests, frames (ROUTER) those with pixels, events (PUB) tells of jobs (server_sockets). A
+client says Hello on each socket before anything else counts (doorkeeper); a request names the server's epoch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import hmac
 import logging
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,44 +18,42 @@ from typing import Any
 
 import zmq
 
-from backend.addresses import bind, bind_private, require_loopback
-from backend.checks import check_hello, check_pose_request, check_render_request
+from backend.addresses import bind_private
+from backend.checks import check_pose_request, check_render_request
+from backend.doorkeeper import Doorkeeper, Peer
 from backend.errands import Errands
+from backend.flood_guard import LIMIT_BYTES, FloodGuard, give_memory_back
 from backend.frames import Asked
 from backend.front_desk import QUESTIONS, FrontDesk
+from backend.gate import Gate
 from backend.home import Home, lock_home
+from backend.job_desk import JobDesk
 from backend.job_table import JobTable
-from backend.jobs import QUEUED_KINDS, JobRecord, Journal
+from backend.jobs import JobRecord, Journal
+from backend.key_ring import ring_for
+from backend.leases import NOBODY
 from backend.library import Library
+from backend.lockout import Lockout
 from backend.online_jobs import LiveDesk, OnlineJobs
 from backend.online_run import LIVE
 from backend.render_desk import RenderDesk
+from backend.server_sockets import ServerSockets, told_by
 from backend.training_jobs import TrainingJobs
 from backend.trash import Trash
 from backend.workers import Worker, start_renderer
 from shared import __version__, messages, wire
 from shared.desk_messages import GetJobCurve, GetStatus, StartCheck, StartExport, StartImport, Status
 from shared.edit_messages import ListEditors, StartEdit
-from shared.errors import BadAvatar, BadMessage, EffigyError, HelloFirst, NotAllowed, VersionMismatch
+from shared.errors import BadAvatar, BadMessage, EffigyError
+from shared.machine import machine_token
 from shared.messages import PROTOCOL_VERSION, Failure, Hello, JobEvent, JobInfo, Welcome
-from shared.sockets import (
-    CONTROL_BYTES,
-    CONTROL_QUEUE,
-    EVENT_QUEUE,
-    FRAME_BYTES,
-    FRAME_QUEUE,
-    REPLY_BYTES,
-    make_socket,
-    send_to,
-)
+from shared.sockets import CONTROL_QUEUE, REPLY_BYTES, make_socket, send_to
 
 TICK_MS = 50
-MAX_CLIENTS = 256
 LAST_CHECKPOINT_S = 5.0
 CAPABILITIES = ("render", "train", "edit", "online", "library", "environment", "check", "import", "export")
 """What its clients may offer; those of methods still to come are not among them, and their panels say so."""
 LISTED_JOBS = 200
-SHORT_ANSWER_BYTES, SHORT_ANSWER_TRIES, SHORT_ANSWER_WAIT_S = 64 * 1024, 20, 0.0005
 BURST = 32
 """Messages taken from one socket before the others and the clock have their turn."""
 
@@ -65,39 +62,39 @@ log = logging.getLogger("effigy.server")
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """address: loopback TCP or ipc; port 0 takes a free one. key: empty asks for none. device: cpu, cuda, auto, …"""
+    """address: TCP or ipc; port 0 takes a free one. key: empty asks for none. device: cpu, cuda, auto, …
+
+    encrypt: only clients whose key is known may talk; always so where other machines can reach the address.
+    """
 
     home: Home
     address: str
     key: str = ""
     device: str = "auto"
+    encrypt: bool = False
+    flood_bytes: int = LIMIT_BYTES
 
 
 class Server:
     """Made with everything bound and locked, so that a failure is told before anyone is promised anything.
 
     renderer: a render worker that loads already. Raises EnvironmentFailed (port or data folder in use), NotAllowed (an
-    address others could reach).
+    address others could reach, and no keys).
     """
 
     def __init__(self, settings: ServerSettings, renderer: Worker | None = None) -> None:
-        require_loopback(settings.address)
         self.settings, self._renderer = settings, renderer
         self.epoch = uuid.uuid4().hex
-        self.rejected = 0
+        ring = ring_for(settings.home.keys, settings.address, encrypt=settings.encrypt)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._lock = lock_home(settings.home)
         try:
-            self._sockets = {
-                "control": make_socket(self._context, zmq.ROUTER, queue=CONTROL_QUEUE, max_part_bytes=CONTROL_BYTES),
-                "frames": make_socket(self._context, zmq.ROUTER, queue=FRAME_QUEUE, max_part_bytes=FRAME_BYTES),
-                "workers": make_socket(self._context, zmq.ROUTER, queue=CONTROL_QUEUE, max_part_bytes=REPLY_BYTES),
-            }
-            self._events = make_socket(self._context, zmq.PUB, queue=EVENT_QUEUE, max_part_bytes=CONTROL_BYTES)
-            self.address = bind(self._sockets["control"], settings.address)
-            self._frames_address = bind_private(self._sockets["frames"])
-            self._workers_address = bind_private(self._sockets["workers"])
-            self._events_address = bind_private(self._events)
+            lockout = Lockout()
+            self.gate = None if ring is None else Gate(self._context, ring, lockout)
+            self.front_sockets = ServerSockets(self._context, settings.address, ring.pair() if ring else None)
+            self.address = self.front_sockets.address
+            self._workers = make_socket(self._context, zmq.ROUTER, queue=CONTROL_QUEUE, max_part_bytes=REPLY_BYTES)
+            self._workers_address = bind_private(self._workers)
             journal = Journal(settings.home.jobs / "journal.jsonl")
         except BaseException:
             self._release()
@@ -105,8 +102,8 @@ class Server:
         if journal.damaged_lines:
             log.warning("the job journal had %d damaged lines; they were left out", journal.damaged_lines)
         self._sequence = 0
-        self._deaf: set[tuple[str, bytes]] = set()
-        self._clients: dict[str, OrderedDict[bytes, str]] = {"control": OrderedDict(), "frames": OrderedDict()}
+        self.door = Doorkeeper(settings.key, self.epoch, lockout, ring)
+        self._flood = FloodGuard(settings.flood_bytes)
         self.library = Library(settings.home.library)
         self.jobs = TrainingJobs(journal, partial(self._start_job, "train_worker"), self._tell_worker, self._publish)
         self.desk = RenderDesk(self._start_renderer, self._ask_worker, self._answer, self._pass_on)
@@ -124,20 +121,29 @@ class Server:
         )
         self.errands = Errands(journal, self._start_errands, self._tell_worker, self._publish)
         self.trash = Trash(settings.home.trash)
+        self.job_desk = JobDesk(
+            self.jobs, self.online, self.errands, self.door.leases, settings.home.jobs, self.trash, self._publish
+        )
         self.front = FrontDesk(settings.home, self.library, self.trash, journal.records.__contains__)
         self._started_s = time.monotonic()
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Serve until stop() is true; then end the workers (a training job writes a last checkpoint) and let go."""
-        poller = zmq.Poller()
-        for socket in self._sockets.values():
-            poller.register(socket, zmq.POLLIN)
+        sockets, poller = self._listening()
         try:
             while not stop():
                 ready = dict(poller.poll(TICK_MS))
-                for channel, socket in self._sockets.items():
+                if self.gate is not None:
+                    self._guard("who may talk", self.gate.answer)
+                for channel, socket in sockets.items():
                     if socket in ready:
                         self._take(channel, socket)
+                if self._flood.flooded():
+                    log.error("unfinished messages fill the memory: every client is cut off and may come again")
+                    self.front_sockets.rebind()
+                    self.door.forget_all()
+                    give_memory_back()
+                    sockets, poller = self._listening()
                 self._guard("jobs", self.jobs.tick)
                 self._guard("live training", self.online.tick)
                 self._guard("errands", self.errands.tick)
@@ -148,6 +154,15 @@ class Server:
             self.errands.stop()
             self.desk.stop()
             self._release()
+
+    def _listening(self) -> tuple[dict[str, zmq.Socket[bytes]], zmq.Poller]:
+        """The sockets that messages come from, by channel, and what waits for them."""
+        client_side = self.front_sockets.sockets
+        sockets = {"control": client_side["control"], "frames": client_side["frames"], "workers": self._workers}
+        poller = zmq.Poller()
+        for socket in (*sockets.values(), *([self.gate.socket] if self.gate is not None else [])):
+            poller.register(socket, zmq.POLLIN)
+        return sockets, poller
 
     # --- receiving --------------------------------------------------------------------------------------------------
     def _take(self, channel: str, socket: zmq.Socket[bytes]) -> None:
@@ -160,22 +175,28 @@ class Server:
             if channel == "workers":
                 self._guard("a worker's message", partial(self._from_worker, identity, parts))
             else:
-                self._from_client(channel, identity, parts)
+                told = Peer(channel, identity, told_by(frames[-1], "Peer-Address"), told_by(frames[-1], "User-Id"))
+                self._from_client(told, parts)
 
-    def _from_client(self, channel: str, identity: bytes, parts: Sequence[wire.Part]) -> None:
-        asked = Asked(channel, identity, 0, None)
+    def _from_client(self, peer: Peer, parts: Sequence[wire.Part]) -> None:
+        asked = Asked(peer.channel, peer.identity, 0, None)
         try:
             header = wire.open_header(parts, wire.FROM_CLIENT)
-            asked = Asked(channel, identity, header.request_id, None)
-            if header.name != "Hello":
-                self._require_greeted(channel, identity, header)
+            asked = Asked(peer.channel, peer.identity, header.request_id, None)
+            holder = NOBODY if header.name == "Hello" else self.door.require(peer, header)
             message = wire.read_message(header, parts)
-            asked = Asked(channel, identity, header.request_id, message, (header, parts))
-            answer = self._route(asked)
+            asked = Asked(peer.channel, peer.identity, header.request_id, message, (header, parts), holder)
+            if isinstance(message, Hello):
+                self.door.greet(peer, message)
+                answer: Any = self._welcome()
+            elif isinstance(message, messages.Leave):
+                for job_id in self.door.leave(peer):
+                    self._publish(self.job_desk.info(job_id))
+                return
+            else:
+                answer = self._route(asked)
         except EffigyError as error:
-            if isinstance(error, (BadMessage, VersionMismatch, NotAllowed)):
-                self.rejected += 1
-                log.warning("refused a message on %s (%d so far): %s", channel, self.rejected, error)
+            self.door.note_refusal(peer, error)
             answer = Failure.of(error)
         except Exception:
             log.exception("could not answer %s", type(asked.message).__name__)
@@ -183,40 +204,31 @@ class Server:
         if answer is not None:
             self._answer(asked, answer)
 
-    def _require_greeted(self, channel: str, identity: bytes, header: wire.Header) -> None:
-        clients = self._clients[channel]
-        if identity not in clients or header.epoch != self.epoch:
-            raise HelloFirst("The backend does not know this connection", do="Say Hello first")
-        clients.move_to_end(identity)
-
     def _route(self, asked: Asked) -> Any:
         """The answer to a request, or None where it comes later."""
         message = asked.message
         match message:
-            case Hello():
-                return self._greet(asked.channel, asked.client, message)
             case messages.Ping():
                 return messages.Done()
             case messages.ListAvatars():
                 return messages.AvatarList((*self.online.summaries(), *self.library.summaries()))
             case messages.ListJobs():
-                newest = list(self.jobs.journal.records)[: -LISTED_JOBS - 1 : -1]
-                return messages.JobList(tuple(self._keeper(job_id).info(job_id) for job_id in newest))
-            case messages.ChangeJob(action="remove"):
-                return self._remove_job(message.job_id)
+                return self.job_desk.listed(LISTED_JOBS)
             case messages.ChangeJob():
-                return self._keeper(message.job_id).change(message)
+                return self.job_desk.change(message, asked.holder)
             case GetJobCurve():
-                return self._keeper(message.job_id).curve(message.job_id)
+                return self.job_desk.keeper(message.job_id).curve(message.job_id)
             case GetStatus():
                 return self._status()
             case StartCheck() | StartImport() | StartExport():
                 known = self.jobs.journal.by_key(message.key)
-                return self.errands.start(message) if known is None else self._keeper(known.job_id).info(known.job_id)
+                if known is None:
+                    return self.job_desk.begun(self.errands.start(message), asked.holder)
+                return self.job_desk.info(known.job_id)
             case _ if isinstance(message, QUESTIONS):
                 return self.front.answer(message)
             case messages.GetJobPreview():
-                return self._keeper(message.job_id).preview(message.job_id)
+                return self.job_desk.keeper(message.job_id).preview(message.job_id)
             case messages.ListPresets() | ListEditors():
                 return self.desk.ask(asked)
             case messages.PutEnvironment():
@@ -225,7 +237,7 @@ class Server:
             case messages.StartTraining() | messages.StartOnline() | StartEdit():
                 known = self.jobs.journal.by_key(message.key)
                 if known is not None:
-                    return self._keeper(known.job_id).info(known.job_id)
+                    return self.job_desk.info(known.job_id)
                 return self.desk.ask(asked)  # which looks whether capture, preset and overrides are good
             case messages.RenderRequest():
                 check_render_request(message)  # whether its avatars exist, the worker finds while it renders
@@ -251,20 +263,6 @@ class Server:
                 return self.desk.ask(asked)
         raise BadMessage(f"{type(message).__name__} is not a request")
 
-    def _keeper(self, job_id: str) -> TrainingJobs | OnlineJobs | Errands:
-        """Who looks after a job; of unknown ones the training jobs say so."""
-        record = self.jobs.journal.records.get(job_id)
-        if record is None or record.kind in QUEUED_KINDS:
-            return self.jobs
-        return self.online if record.kind == "online" else self.errands
-
-    def _remove_job(self, job_id: str) -> JobInfo:
-        removed = self._keeper(job_id).remove(job_id)
-        folder = self.settings.home.jobs / job_id
-        if folder.is_dir():
-            self.trash.throw(folder)
-        return removed
-
     def _status(self) -> Status:
         records = self.jobs.journal.records.values()
         ready, memory = self.desk.ready, self.desk.memory
@@ -278,63 +276,51 @@ class Server:
             sum(record.state == "running" for record in records),
             time.monotonic() - self._started_s,
             str(self.settings.home.root),
+            {**self.door.refused, **({"unknown_key": self.gate.refused} if self.gate and self.gate.refused else {})},
         )
 
-    def _greet(self, channel: str, identity: bytes, hello: Hello) -> Welcome:
-        check_hello(hello, self.settings.key)
-        clients = self._clients[channel]
-        clients[identity] = hello.client
-        clients.move_to_end(identity)
-        while len(clients) > MAX_CLIENTS:
-            clients.popitem(last=False)
+    def _welcome(self) -> Welcome:
         ready = self.desk.ready
         return Welcome(
             PROTOCOL_VERSION,
             __version__,
             self.epoch,
-            self._frames_address,
-            self._events_address,
+            self.front_sockets.private["frames"],
+            self.front_sockets.private["events"],
             ready.device if ready else "starting",
             ready.rasteriser if ready else "starting",
             CAPABILITIES,
+            machine_token(),
+            self.front_sockets.ports["frames"],
+            self.front_sockets.ports["events"],
         )
 
     # --- answering --------------------------------------------------------------------------------------------------
     def _answer(self, asked: Asked, message: Any) -> None:
+        if isinstance(message, JobInfo):
+            message = self.door.leases.owned(message)
         self._send(asked, wire.encode(message, request_id=asked.request_id, epoch=self.epoch))
 
     def _pass_on(self, asked: Asked, header: wire.Header, parts: Sequence[wire.Part]) -> None:
         """The render worker's answer, unread, except where it was a question of our own."""
         if isinstance(asked.message, messages.StartTraining | StartEdit) and header.name == "Done":
-            self._answer(asked, self.jobs.start(asked.message))
+            self._answer(asked, self.job_desk.begun(self.jobs.start(asked.message), asked.holder))
         elif isinstance(asked.message, messages.StartOnline) and header.name == "Done":
             try:
-                self._answer(asked, self.online.start(asked.message))
+                self._answer(asked, self.job_desk.begun(self.online.start(asked.message), asked.holder))
             except EffigyError as error:
                 self._answer(asked, Failure.of(error))
         else:
             self._send(asked, wire.readdress(header, parts, request_id=asked.request_id, epoch=self.epoch))
 
     def _send(self, asked: Asked, parts: Sequence[wire.Part]) -> None:
-        """Give an answer to a client's queue. Short answers to a client that has been listening may wait a moment for
-        room, since they come in bursts; pictures never do, and a client that does not listen delays nobody twice."""
-        socket, client = self._sockets[asked.channel], (asked.channel, asked.client)
-        tries = SHORT_ANSWER_TRIES if wire.size_of(parts) < SHORT_ANSWER_BYTES and client not in self._deaf else 1
-        for attempt in range(tries):
-            if attempt:
-                time.sleep(SHORT_ANSWER_WAIT_S)
-            if send_to(socket, asked.client, parts):
-                self._deaf.discard(client)
-                return
-        self._deaf.add(client)
-        while len(self._deaf) > MAX_CLIENTS:
-            self._deaf.pop()
-        log.warning("a client does not take its answers, or has gone; one was dropped")
+        if not self.front_sockets.send(asked.channel, asked.client, parts):
+            log.warning("a client does not take its answers, or has gone; one was dropped")
 
     def _publish(self, info: JobInfo) -> None:
         self._sequence += 1
-        parts = wire.encode(JobEvent(self._sequence, info), epoch=self.epoch)
-        self._events.send_multipart(parts, zmq.NOBLOCK)
+        event = JobEvent(self._sequence, self.door.leases.owned(info))
+        self.front_sockets.publish(wire.encode(event, epoch=self.epoch))
 
     # --- workers ----------------------------------------------------------------------------------------------------
     def _from_worker(self, identity: bytes, parts: Sequence[wire.Part]) -> None:
@@ -369,7 +355,7 @@ class Server:
         self._send_worker(worker, parts)
 
     def _send_worker(self, worker: Worker, parts: Sequence[wire.Part]) -> None:
-        if worker.identity and not send_to(self._sockets["workers"], worker.identity, parts):
+        if worker.identity and not send_to(self._workers, worker.identity, parts):
             log.error("%s does not take its orders", worker.name)
 
     def _start_renderer(self) -> Worker:

@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 
 from . import __version__, wire
 from .addresses import DEFAULT_ADDRESS
+from .channel import HELLO_TIMEOUT_S, Channel
 from .desk_messages import StartExport
 from .errors import BadMessage, Cancelled, EffigyError, EnvironmentFailed, HelloFirst, NotFound, Unreachable
+from .keys import Login
+from .machine import machine_token, process_token, whoami
 from .messages import (
     PROTOCOL_VERSION,
     Failure,
@@ -28,6 +31,7 @@ from .messages import (
     GaussianCloud,
     Hello,
     JobEvent,
+    Ping,
     PoseGaussians,
     PutEnvironment,
     RenderRequest,
@@ -36,110 +40,38 @@ from .messages import (
 )
 from .pixel_memory import PixelReader, supported
 from .render_messages import KEPT_ENVIRONMENTS, environments_of
-from .sockets import CONTROL_QUEUE, EVENT_QUEUE, FRAME_QUEUE, REPLY_BYTES, make_socket
+from .sockets import CONTROL_QUEUE, EVENT_QUEUE, FRAME_QUEUE, connect, make_socket
 from .types import Frame
 
-SLICE_MS = 50
+SIGN_OF_LIFE_S = 4.0
 RENDER_ATTEMPTS = 3
-HELLO_TIMEOUT_S = 5.0
-START_HINT = "Start it with 'python -m backend serve', or let the add-on start it (Preferences > Add-ons > Effigy)"
 BY_FRAMES_SOCKET = (RenderRequest, PutEnvironment, PoseGaussians, StartExport)
 """Messages that carry pixels, many Gaussians or the poses of a film; everything else goes over the control socket."""
-
-
-class _Channel:
-    """One DEALER socket to one address, and the requests made over it. `greeted` names the epoch it said Hello to."""
-
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, queue: int) -> None:
-        self.address, self.greeted = address, ""
-        self._last_id = 0
-        self._socket = make_socket(context, zmq.DEALER, queue=queue, max_part_bytes=REPLY_BYTES)
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        if "[" in address:
-            self._socket.setsockopt(zmq.IPV6, 1)
-        try:
-            self._socket.connect(address)
-        except zmq.ZMQError as error:
-            self.close()
-            raise Unreachable(
-                "The backend's address cannot be used", found=address, expected="for example " + DEFAULT_ADDRESS
-            ) from error
-
-    def ask(self, message: Any, epoch: str, deadline: float, cancelled: Callable[[], bool] | None) -> wire.Envelope:
-        """Send and wait for the answer. deadline: time.monotonic seconds. epoch: empty accepts any server's answer."""
-        self._last_id += 1
-        name = type(message).__name__
-        parts = wire.encode(message, request_id=self._last_id, epoch=epoch)
-        # To a server we already know, sending waits for a connection only: that is there soon or not at all, however
-        # long the answer may take.
-        reachable_by = min(deadline, time.monotonic() + HELLO_TIMEOUT_S) if epoch else deadline
-        self._wait(zmq.POLLOUT, reachable_by, cancelled, f"No backend answers at {self.address}", START_HINT)
-        self._drain_monitor()
-        try:
-            self._socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
-        except zmq.Again as error:  # the connection went between the poll and the send
-            raise Unreachable(f"No backend answers at {self.address}", do=START_HINT) from error
-        while True:
-            self._wait(
-                zmq.POLLIN,
-                deadline,
-                cancelled,
-                f"The backend took too long to answer {name}",
-                "Try again, or restart it",
-            )
-            frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            received = [frame.buffer for frame in frames]
-            header = wire.open_header(received, wire.FROM_SERVER)
-            # Others are late answers to requests given up before. A Failure may name another epoch: that is how a
-            # restarted server says that it does not know this connection.
-            current = not epoch or header.epoch == epoch or header.name == "Failure"
-            if header.request_id != self._last_id or not current:
-                continue
-            return wire.Envelope(wire.read_message(header, received), header.request_id, header.epoch)
-
-    def close(self) -> None:
-        self._socket.disable_monitor()
-        self._monitor.close(0)
-        self._socket.close(0)
-
-    def _wait(self, event: int, deadline: float, cancelled: Callable[[], bool] | None, late: str, do: str) -> None:
-        poller = zmq.Poller()
-        poller.register(self._socket, event)
-        if event == zmq.POLLIN:
-            poller.register(self._monitor, zmq.POLLIN)
-        while True:
-            if cancelled is not None and cancelled():
-                raise Cancelled("Stopped while waiting for the backend")
-            left_ms = (deadline - time.monotonic()) * 1000
-            ready = dict(poller.poll(int(max(0, min(SLICE_MS, left_ms)))))
-            if self._socket in ready:
-                return
-            if self._monitor in ready:
-                self._drain_monitor()
-                raise Unreachable(
-                    f"The backend at {self.address} stopped or lost the connection while it was asked",
-                    do="Try again; if it does not come back, restart it and look into its log",
-                )
-            if left_ms <= 0:
-                raise Unreachable(late, do=do)
-
-    def _drain_monitor(self) -> None:
-        while self._monitor.poll(0):
-            self._monitor.recv_multipart()
 
 
 class BackendClient:
     """A connection to a backend. One instance belongs to one thread; closing it drops whatever is under way.
 
-    address: 'tcp://127.0.0.1:47615'. key: the backend's key, where it asks for one. name: shown in the backend's log.
+    address: 'tcp://127.0.0.1:47615'. key: the backend's key, where it asks for one. name: shown to others. login: keys
+    for a backend that encrypts. instance: whose jobs are ours, empty: those of this process.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, key: str = "", name: str = "client") -> None:
-        self.address, self.key, self.name = address, key, name
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        key: str = "",
+        name: str = "client",
+        login: Login | None = None,
+        instance: str = "",
+    ) -> None:
+        self.address, self.key, self.name, self.login = address, key, name, login
+        self._instance = instance or process_token()
+        self._asked_s = 0.0
         self.welcome: Welcome | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._control: _Channel | None = None
-        self._frames: _Channel | None = None
+        self._control: Channel | None = None
+        self._frames: Channel | None = None
         self._events: zmq.Socket[bytes] | None = None
         self._environments: dict[str, NDArray[np.float16]] = {}
         self._put: set[str] = set()
@@ -231,12 +163,14 @@ class BackendClient:
         if self.welcome is None:
             self.connect()
         assert self.welcome is not None
+        if time.monotonic() - self._asked_s > SIGN_OF_LIFE_S:
+            self.request(Ping())  # a client that only listens would lose its jobs to others
         if self._events is None:
             self._events = make_socket(
                 self._context, zmq.SUB, queue=EVENT_QUEUE, max_part_bytes=wire.FROM_SERVER.header_bytes
             )
             self._events.setsockopt(zmq.SUBSCRIBE, b"")
-            self._events.connect(self.welcome.events_address)
+            connect(self._events, self._way(self.welcome.events_address, self.welcome.events_port), self.login)
         found: list[JobEvent] = []
         wait_ms = int(timeout_s * 1000)
         while self._events.poll(wait_ms):
@@ -275,16 +209,16 @@ class BackendClient:
 
     # --- connection -------------------------------------------------------------------------------------------------
     def _drop_sockets(self) -> None:
-        for channel in (self._control, self._frames):
+        for channel in (self._frames, self._control):
             if channel is not None:
-                channel.close()
+                channel.leave(channel.greeted) if channel.greeted and self.welcome else channel.close()
         if self._events is not None:
             self._events.close(0)
         self._control = self._frames = self._events = self.welcome = None
 
     def _greet(self, deadline: float, cancelled: Callable[[], bool] | None) -> Welcome:
         if self._control is None:
-            self._control = _Channel(self._context, self.address, CONTROL_QUEUE)
+            self._control = Channel(self._context, self.address, CONTROL_QUEUE, self.login)
         welcome = self._hello(self._control, "", deadline, cancelled)
         if self.welcome is None or welcome.epoch != self.welcome.epoch:
             for socket in (self._frames, self._events):
@@ -296,24 +230,38 @@ class BackendClient:
         self.welcome = welcome
         return welcome
 
-    def _hello(self, channel: _Channel, epoch: str, deadline: float, cancelled: Callable[[], bool] | None) -> Welcome:
-        hello = Hello(PROTOCOL_VERSION, self.name, __version__, self.key)
+    def _hello(self, channel: Channel, epoch: str, deadline: float, cancelled: Callable[[], bool] | None) -> Welcome:
+        hello = Hello(PROTOCOL_VERSION, f"{self.name} ({whoami()})"[:200], __version__, self.key, self._instance)
         answer = channel.ask(hello, epoch, deadline, cancelled)
         if not isinstance(answer.message, Welcome):
             raise _error(answer.message, "Hello")
         channel.greeted = answer.message.epoch
         return answer.message
 
+    def _way(self, private: str, port: int) -> str:
+        """Where a socket of the backend is to be reached from here. Raises Unreachable."""
+        assert self.welcome is not None
+        if self.welcome.machine in ("", machine_token()):
+            return private
+        if not port:
+            raise Unreachable(
+                f"The backend at {self.address} is on another machine and offers its pictures to its own only",
+                do="Start it with --address and a port of your choice, and let the tunnel take the next two, too",
+            )
+        return f"{self.address.rpartition(':')[0]}:{port}"
+
     def _ask(self, message: Any, deadline: float, cancelled: Callable[[], bool] | None) -> Any:
         welcome = self.welcome or self._greet(deadline, cancelled)
         channel = self._control
         if isinstance(message, BY_FRAMES_SOCKET):
             if self._frames is None:
-                self._frames = _Channel(self._context, welcome.frames_address, FRAME_QUEUE)
+                way = self._way(welcome.frames_address, welcome.frames_port)
+                self._frames = Channel(self._context, way, FRAME_QUEUE, self.login)
             channel = self._frames
             if channel.greeted != welcome.epoch:
                 self._hello(channel, welcome.epoch, deadline, cancelled)
         assert channel is not None
+        self._asked_s = time.monotonic()
         answer = channel.ask(message, welcome.epoch, deadline, cancelled)
         if isinstance(answer.message, Failure):
             raise _error(answer.message, type(message).__name__)
@@ -326,5 +274,5 @@ def _error(answer: Any, asked: str) -> EffigyError:
     return BadMessage(f"The backend answered {asked} with something else", found=type(answer).__name__)
 
 
-def _listed(names: Sequence[str] | dict[str, Any]) -> str:
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(sorted(names)) or "none"

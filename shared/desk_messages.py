@@ -5,7 +5,7 @@ Part of the protocol like those of `shared.messages`, which lists them; see ther
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
@@ -24,7 +24,8 @@ class Status:
     """Answer to GetStatus.
 
     memory: of the device that renders (a GPU's own, else the machine's), 0 of 0 while it starts. renders_waiting and
-    jobs_waiting: what queues for it; jobs_running: trainings, live trainings and errands under way.
+    jobs_waiting: what queues for it; jobs_running: trainings, live trainings and errands under way. refused: messages
+    that were refused since the start, by the code of the reason.
     """
 
     device: str
@@ -36,6 +37,7 @@ class Status:
     jobs_running: int
     up_s: float
     data_folder: str
+    refused: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,6 +81,12 @@ class NotAllowed(EffigyError):
     code = "not_allowed"
 
 
+class Held(NotAllowed):
+    """Another client holds the job and is still there."""
+
+    code = "held"
+
+
 class Unreachable(EffigyError):
     """No backend answers at the address."""
 
@@ -129,6 +135,7 @@ ERRORS_BY_CODE: dict[str, type[EffigyError]] = {
         BadMessage,
         VersionMismatch,
         NotAllowed,
+        Held,
         Unreachable,
         HelloFirst,
         NotFound,

@@ -44,24 +44,33 @@ __all__ = [  # what is defined elsewhere and used from here; the rest of this pa
     "Superseded",
 ]
 
-PROTOCOL_VERSION = 10
+PROTOCOL_VERSION = 11
 Array = NDArray[Any]
 
 
 # --- who is there ---------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class Hello:
-    """First message of a client. `key` is the backend's key, empty where the backend asks for none."""
+    """First message of a client. `key` is the backend's key, empty where the backend asks for none.
+
+    client: how it is shown to others. instance: one text for all connections of a process, told to nobody else: the
+    jobs that it starts are its own while it lives.
+    """
 
     protocol: int
     client: str
     version: str
     key: str = ""
+    instance: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Welcome:
-    """Answer to Hello. `epoch` is new at each start of the server: requests name it, so none outlives the server."""
+    """Answer to Hello. `epoch` is new at each start of the server: requests name it, so none outlives the server.
+
+    frames_address, events_address: for clients of the same machine, which is the one that `machine` names
+    (shared.machine); others use frames_port and events_port of the host they came to, 0 where there are none.
+    """
 
     protocol: int
     version: str
@@ -71,6 +80,14 @@ class Welcome:
     device: str
     rasteriser: str
     capabilities: tuple[str, ...] = ()
+    machine: str = ""
+    frames_port: int = 0
+    events_port: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Leave:
+    """Last message of a client that closes in good order: what it holds is free at once. Not answered."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,6 +239,7 @@ class JobInfo:
     avatar_id: what came of it; while a live training runs or is paused, the avatar that can be rendered meanwhile.
     report_folder: of a training its report, of an export what was written. place: in the queue, from 1; 0 out of it.
     capture, preset: what a training was asked to train from and how.
+    owner: who may change it while they are there, empty: anyone. stalled_s: seconds without a step, where that is long.
     """
 
     job_id: str
@@ -241,6 +259,8 @@ class JobInfo:
     findings: tuple[Finding, ...] = ()
     capture: str = ""
     preset: str = ""
+    owner: str = ""
+    stalled_s: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,6 +282,8 @@ class ChangeJob:
 
     A live training can also be told to 'stop' (it ends here and becomes an avatar of the library) and to 'save' (what
     it has learned so far becomes an avatar of the library, and it goes on); cancelling it keeps nothing.
+
+    A job that another client holds is left alone (Held), unless it is taken over: 'take'.
     """
 
     job_id: str
@@ -298,6 +320,7 @@ MESSAGES: dict[str, type[Any]] = {
     for kind in (
         Hello,
         Welcome,
+        Leave,
         Ping,
         Done,
         Failure,

@@ -16,6 +16,10 @@ from typing import Any
 
 import zmq
 
+from .addresses import DEFAULT_ADDRESS
+from .errors import Unreachable
+from .keys import Login
+
 HANDSHAKE_MS = 5_000
 HEARTBEAT_MS = 1_000
 HEARTBEAT_TIMEOUT_MS = 3_000
@@ -59,6 +63,21 @@ def make_socket(
     for option, value in options.items():
         socket.setsockopt(option, value)
     return socket
+
+
+def connect(socket: zmq.Socket[bytes], address: str, login: Login | None) -> None:
+    """Connect a client's socket, encrypted where there is a login. Raises Unreachable for what is no address."""
+    if login is not None:
+        socket.setsockopt(zmq.CURVE_SERVERKEY, login.server_key.encode())
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, login.own.public.encode())
+        socket.setsockopt(zmq.CURVE_SECRETKEY, login.own.secret.encode())
+    socket.setsockopt(zmq.IPV6, int("[" in address))
+    try:
+        socket.connect(address)
+    except zmq.ZMQError as error:
+        raise Unreachable(
+            "The backend's address cannot be used", found=address, expected="for example " + DEFAULT_ADDRESS
+        ) from error
 
 
 def send_to(router: zmq.Socket[bytes], identity: bytes, parts: Sequence[bytes | memoryview]) -> bool:

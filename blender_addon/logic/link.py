@@ -20,6 +20,8 @@ PING_EVERY_S = 2.0
 PING_TIMEOUT_S = 3.0
 PREVIEW_EVERY_S = 4.0
 RECONNECT_EVERY_S = 2.0
+REFUSED_EVERY_S = 20.0
+"""After a wrong key: ten a minute would make the backend shut its door to this machine."""
 CONNECT_TIMEOUT_S = 1.0
 EVENT_WAIT_S = 0.1
 CLOSE_TIMEOUT_S = 5.0
@@ -155,7 +157,7 @@ class Link:
                     self._serve(client)
                 except errors.EffigyError as error:
                     self._set(status="lost", problem=str(error), welcome=None)
-                    self._refuse_until(time.monotonic() + RECONNECT_EVERY_S, error)
+                    self._refuse_until(time.monotonic() + wait_s(error), error)
                 finally:
                     client.close()
         finally:
@@ -295,6 +297,11 @@ class Link:
             return client.request(question, timeout_s=10.0, cancelled=self._stop.is_set)
         except (errors.NotFound, errors.BadAvatar):
             return None
+
+
+def wait_s(error: errors.EffigyError, otherwise_s: float = RECONNECT_EVERY_S) -> float:
+    """How long to leave a backend alone that this was heard of."""
+    return REFUSED_EVERY_S if isinstance(error, errors.NotAllowed) else otherwise_s
 
 
 def _with_job(jobs: tuple[messages.JobInfo, ...], job: messages.JobInfo) -> tuple[messages.JobInfo, ...]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from .._shared import errors, messages
 from ..logic.light_maps import NO_MAPS, LightMaps, handed_over
+from ..logic.link import wait_s
 from ..logic.view_maths import ViewCamera, cropped
 
 RETRY_S = 0.2
@@ -111,13 +112,15 @@ class FrameThread:
                 self._tell("lost", error)
                 self._stop.wait(RETRY_S)
                 continue
+            pause_s = RETRY_S
             try:
                 self._serve(client)
             except errors.EffigyError as error:
                 self._tell("lost", error)
+                pause_s = wait_s(error, RETRY_S)
             finally:
                 client.close()
-            self._stop.wait(RETRY_S)
+            self._stop.wait(pause_s)
 
     def _tell(self, status: str, error: errors.EffigyError | None = None) -> None:
         problem = str(error) if error is not None else ""

@@ -151,7 +151,7 @@ def test_a_killed_learner_leaves_the_server_up_and_says_so(
         ({"preset": "onlin"}, BadConfig, "no online preset 'onlin', did you mean 'online'"),
         ({"overrides": {"sampler.rin": "3"}}, BadConfig, "sampler has no setting 'rin', did you mean 'ring'"),
         ({"overrides": {"sampler.ring": "1"}}, BadConfig, "sampler.ring does not fit"),
-        ({"source": "listen", "location": "tcp://0.0.0.0:5"}, NotAllowed, "only to its own machine"),
+        ({"source": "listen", "location": "tcp://0.0.0.0:5"}, NotAllowed, "from this machine only"),
         ({"source": "video", "location": "a.mp4", "track": "b.npz"}, BadCapture, "b.npz cannot be read"),
         ({"name": "../up"}, BadConfig, "name cannot be an avatar's"),
         ({"video_fps": -1.0}, BadConfig, "video_fps is out of range"),

@@ -130,7 +130,7 @@ def test_own_machine_is_allowed(address: str) -> None:
 
 @pytest.mark.parametrize("address", ["tcp://0.0.0.0:5000", "tcp://*:5000", "tcp://192.168.1.7:5000", "tcp://[::]:5000"])
 def test_other_machines_are_refused_with_the_way_out(address: str) -> None:
-    with pytest.raises(NotAllowed, match=r"only to its own machine.*SSH tunnel"):
+    with pytest.raises(NotAllowed, match=r"from this machine only.*SSH tunnel"):
         require_loopback(address)
 
 

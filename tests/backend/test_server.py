@@ -243,7 +243,7 @@ def test_a_data_folder_in_use_is_one_sentence(server: RunningServer) -> None:
 
 def test_other_machines_are_refused(tmp_path: Path) -> None:
     line = one_sentence(serve("--address", "tcp://0.0.0.0:0", "--home", str(tmp_path)))
-    assert "only to its own machine" in line
+    assert "Other machines can reach this address, and the backend has no keys yet" in line
 
 
 def test_the_launcher_tells_why_it_did_not_start(server: RunningServer, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from blender_addon.logic.link import Link
+from blender_addon.logic.link import Link, wait_s
 from blender_addon.logic.settings import Settings
 from blender_addon.services.backend import BACKEND, new_client
 from shared import errors, messages
@@ -61,6 +61,12 @@ def test_the_link_follows_loses_and_finds_the_backend(addon, home) -> None:
         link.close()
     assert not any(thread.name == "effigy-link" for thread in threading.enumerate())
     assert link.ask(messages.Ping()).done is False, "nobody answers a closed link"
+
+
+def test_a_wrong_key_is_not_tried_so_often_that_the_backend_locks_us_out() -> None:
+    panels, views = wait_s(errors.NotAllowed("wrong key")), wait_s(errors.NotAllowed("wrong key"), 0.2)
+    assert 60 / panels + 60 / views + 2 < 10
+    assert wait_s(errors.Unreachable("gone"), 0.2) == 0.2
 
 
 def test_a_given_up_question_is_not_sent(addon, backend: RealBackend) -> None:

@@ -62,11 +62,25 @@ def samples() -> dict[str, Any]:
     job = dataclasses.replace(
         job, place=2, findings=(d.Finding("masks", "ok", "8 of 8"),), capture="demo", preset="tiny"
     )
+    job = dataclasses.replace(job, owner="Blender of anna@desk", stalled_s=42.5)
     memory = m.PixelMemory(42, 7, "ab" * 16, 8192, 4096, 3, ("float16", "float32"), ((2, 3, 4), (2, 3, 1)))
     version = m.PROTOCOL_VERSION
     every = (
-        m.Hello(version, "blender", "0.1.0", "secret"),
-        m.Welcome(version, "0.1.0", "e1", "ipc://@f", "tcp://127.0.0.1:2", "cpu", "numba", ("render", "train")),
+        m.Hello(version, "blender", "0.1.0", "secret", "ab" * 16),
+        m.Welcome(
+            version,
+            "0.1.0",
+            "e1",
+            "ipc://@f",
+            "tcp://127.0.0.1:2",
+            "cpu",
+            "numba",
+            ("render",),
+            "cd" * 16,
+            47616,
+            47617,
+        ),
+        m.Leave(),
         m.Ping(),
         m.Done("done"),
         m.Failure("not_found", "No such avatar", "bob", "anna", "List the library"),
@@ -133,7 +147,7 @@ def samples() -> dict[str, Any]:
         m.TrackEnds(),
         m.JobEvent(7, job),
         d.GetStatus(),
-        d.Status("cpu", "numba", 2**31, 2**33, 1, 2, 1, 12.5, "/data"),
+        d.Status("cpu", "numba", 2**31, 2**33, 1, 2, 1, 12.5, "/data", {"bad_message": 3}),
         d.Memory(2**31, 2**33),
         d.GetLog("j1"),
         d.LogText("a line\nanother"),

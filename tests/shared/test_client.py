@@ -41,6 +41,8 @@ class Peer:
                 continue
             identity, *parts = self.socket.recv_multipart()
             envelope = wire.decode(parts)
+            if isinstance(envelope.message, m.Leave):
+                continue
             self.seen.append(envelope.message)
             for message, request_id, epoch in self.script(envelope.message, envelope.request_id, envelope.epoch):
                 send_to(self.socket, identity, wire.encode(message, request_id=request_id, epoch=epoch))
