@@ -12,7 +12,7 @@ from avatars.surface_body.model import SurfaceModel
 from avatars.surface_body.solid_texture import SolidSettings, SolidTexture
 from avatars.training.adam import FusedAdam
 
-PAINT_STEPS, PAINT_POINTS, PAINT_RATE = 250, 4096, 1e-2
+PAINT_POINTS, PAINT_RATE = 4096, 1e-2
 ASKED_AT_ONCE = 1 << 16
 
 
@@ -65,7 +65,8 @@ def painted(
     adam = FusedAdam(
         [{"params": parameters, "lr": PAINT_RATE, "betas": (0.9, 0.99), "weight_decay": 0.0}], epsilon=1e-12
     )
-    for step in range(PAINT_STEPS):
+    steps = model.config.paint_steps
+    for step in range(steps):
         drawn = torch.rand(PAINT_POINTS, 3, generator=generator, device=model.device)
         face = torch.searchsorted(running, drawn[:, 0].double() * running[-1]).clamp(max=len(faces) - 1)
         root = drawn[:, 1].sqrt()
@@ -75,6 +76,6 @@ def painted(
         with torch.no_grad():
             wanted = model.field.colour(place, model.field.geometry(place, levels), -normal, towards, levels)
         loss = (texture(place) - wanted).abs().mean()
-        adam.param_groups[0]["lr"] = PAINT_RATE * 0.1 ** (step / PAINT_STEPS)
+        adam.param_groups[0]["lr"] = PAINT_RATE * 0.1 ** (step / steps)
         adam.step(list(zip(parameters, torch.autograd.grad(loss, parameters), strict=True)))
     return texture.requires_grad_(False)

@@ -133,8 +133,9 @@ class StageShares:
 @dataclass(frozen=True)
 class SurfaceConfig:
     """A signed-distance body. resolution: cells along the canonical box's longest side when its mesh is taken, which
-    then has about `faces` triangles at most. keep_field: store the field beside the mesh, for pictures and meshes of
-    it. record: replay steps of the volumetric stage as CUDA graphs."""
+    then has about `faces` triangles at most; in paint_steps its texture takes the field's colours. keep_field: store
+    the field beside the mesh, for pictures and meshes of it. record: replay steps of the volumetric stage as CUDA
+    graphs."""
 
     star: StarSettings = field(default_factory=StarSettings)
     fields: SurfaceFieldSettings = field(default_factory=SurfaceFieldSettings)
@@ -148,6 +149,7 @@ class SurfaceConfig:
     parity: ParitySettings = field(default_factory=ParitySettings)
     resolution: int = 384
     faces: int = 100_000
+    paint_steps: int = 250
     keep_field: bool = True
     record: bool = True
     mesh: MeshStageSettings = field(default_factory=MeshStageSettings)
@@ -200,6 +202,7 @@ def check_surface(config: SurfaceConfig) -> None:
         ("stages.mesh", config.stages.mesh, 0, 1 - config.stages.volume),
         ("resolution", config.resolution, 16, 2048),
         ("faces", config.faces, 100, 1 << 22),
+        ("paint_steps", config.paint_steps, 1, 1 << 16),
     ):
         if not low <= value <= high + 1e-9:
             raise BadConfig(f"surface.{name} is out of range", found=str(value), expected=f"{low:g} to {high:g}")

@@ -15,7 +15,7 @@ from avatars.templates.opening import TemplateReference
 from avatars.training.typed import from_mapping
 from shared.errors import BadAvatar, BadConfig
 
-TRAINING_ONLY = ("losses", "rates", "poses", "stages", "mesh", "gaussians")
+TRAINING_ONLY = ("losses", "rates", "poses", "stages", "mesh", "gaussians", "paint_steps")
 """Settings that say how a field was learned, not what it is: an avatar outlives changes to them."""
 
 

@@ -18,6 +18,7 @@ from avatars.surface_body.mesh_stage import MeshStage
 from avatars.surface_body.model import SurfaceModel
 from avatars.surface_body.parity_stage import ParityStage
 from avatars.surface_body.poses import PoseResidual
+from avatars.surface_body.reach import check_reach
 from avatars.surface_body.refined_poses import RefinedPoses
 from avatars.surface_body.stages import Stage, stage_at
 from avatars.surface_body.storage import field_description, field_tensors
@@ -45,7 +46,8 @@ def make_volume_stage(config: TrainConfig, model: SurfaceModel, poses: PoseResid
 
 
 class SurfaceTrainer:
-    """A `Trainer` of one person from one capture. Raises BadTemplate where the capture's template is no whole body."""
+    """A `Trainer` of one person from one capture. Raises BadTemplate where the capture's template is no whole body,
+    BadCapture for too few views or a person who is not where the template is."""
 
     def __init__(self, config: TrainConfig, capture: Capture, device: str) -> None:
         check_views(capture)
@@ -54,6 +56,7 @@ class SurfaceTrainer:
         self.model.weights.prepare(config.seed)
         self.poses = make_poses(config, self.model, capture)
         self.volume = make_volume_stage(config, self.model, self.poses)
+        check_reach(capture, self.volume)
         shares, person = config.surface.stages, self.model.body.person
         self.stages: dict[int, Stage] = {0: self.volume}
         with_mesh: HasMesh = self.volume
