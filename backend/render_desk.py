@@ -18,6 +18,8 @@ from shared.messages import Failure, PutEnvironment, Superseded, Welcome
 from shared.render_messages import KEPT_ENVIRONMENTS, environments_of
 
 RESTART_AFTER_S = (0.2, 1.0, 2.0, 4.0, 8.0)
+LONGEST_REQUEST_S = 600.0
+"""No client waits longer for an answer: a worker that is still at it hangs."""
 GIVE_UP_AFTER = 3
 """Failed starts in a row after which waiting requests are answered; the worker is still tried again."""
 
@@ -69,6 +71,7 @@ class RenderDesk:
         self.memory = Memory(0, 0)
         self._waiting = WaitingRequests()
         self._busy: Asked | None = None
+        self._busy_since_s = 0.0
         self._ticket = 0
         self.environments = RecentEnvironments() if environments is None else environments
         self._sent = RecentEnvironments()
@@ -120,6 +123,10 @@ class RenderDesk:
                 self.worker = self._start()
             return
         if self.worker.ended() is None:
+            if self._busy is not None and now - self._busy_since_s > LONGEST_REQUEST_S:
+                log.error("the render worker hangs at %s; it is ended", type(self._busy.message).__name__)
+                self.worker.process.kill()
+                self._busy_since_s = now  # it takes a moment to go
             return
         failure = Failure.of(
             self.worker.failure(f"at {type(self._busy.message).__name__}" if self._busy else "starting")
@@ -166,5 +173,5 @@ class RenderDesk:
                 self._send(self.worker, Asked("", b"", 0, environment), 0)
             self._sent.put(digest, None)
         self._ticket += 1
-        self._busy = asked
+        self._busy, self._busy_since_s = asked, time.monotonic()
         self._send(self.worker, asked, self._ticket)

@@ -17,6 +17,7 @@ from typing import Any
 from backend.edit_requests import put_request, read_request
 from backend.job_table import JobTable
 from backend.jobs import ENDED, QUEUED_KINDS, JobRecord, Journal, new_job_id, now_text
+from backend.watchdog import Watchdog
 from backend.workers import Worker
 from shared.edit_messages import StartEdit
 from shared.errors import BadMessage, EffigyError, nearest
@@ -26,6 +27,8 @@ RESTART_AFTER_S = (1.0, 2.0, 4.0)
 ACTIONS = ("pause", "resume", "cancel", "up", "down")
 CANCEL_GRACE_S = 10.0
 """A worker that does not stop by itself within this time is ended by force; its last checkpoint stays."""
+STALLED_GRACE_S = 1.0
+"""As long has one that stalls already: it is not expected to hear anything."""
 FINAL_STATES = ("done", "paused", "cancelled")
 
 log = logging.getLogger("effigy.training")
@@ -43,6 +46,8 @@ class TrainingJobs(JobTable):
     ) -> None:
         super().__init__(journal, send, publish)
         self._start = start
+        self.watchdog = Watchdog()
+        self._stalled = False
         self._wanted = ""
         self._wanted_at_s = 0.0
         self._restart_at_s = 0.0
@@ -57,7 +62,14 @@ class TrainingJobs(JobTable):
             return replace(record.info(), place=place)
         told = record.info()
         kept = {name: getattr(told, name) for name in ("state", "created", "capture", "preset")}
-        return replace(live, **kept, message=live.message or record.message, place=place)
+        info = replace(live, **kept, message=live.message or record.message, place=place)
+        stalled_s = self.watchdog.stalled_s() if job_id == self._running and record.state == "running" else 0.0
+        if not stalled_s:
+            return info
+        usual_s = self.watchdog.median_step_s()
+        usually = f", where one takes {usual_s:.2g} s" if usual_s else ""
+        text = f"No step for {stalled_s:.0f} s{usually}: it may hang. Cancel it, or wait"
+        return replace(info, stalled_s=stalled_s, message=text)
 
     def start(self, asked: StartTraining | StartEdit) -> JobInfo:
         """Queue a job; the same key again is the same job. Raises EnvironmentFailed."""
@@ -142,6 +154,7 @@ class TrainingJobs(JobTable):
             self._told(replace(message, job_id=record.job_id))
             self._put(record.ended(message))
         elif isinstance(message, JobInfo):
+            self.watchdog.heard(message.step, message.message)
             if record.step != message.step:  # not worth a line of the journal; kept for the next one
                 self.journal.records[record.job_id] = replace(record, step=message.step, steps=message.steps)
             self._told(replace(message, job_id=record.job_id))
@@ -156,10 +169,20 @@ class TrainingJobs(JobTable):
                 self._ended(now)
             elif self._overdue(now):
                 self.worker.process.kill()
+            else:
+                self._watch()
         if self.worker is None and now >= self._restart_at_s:
             job_id = self._running or next(iter(self._waiting()), "")
             if job_id:
                 self._begin(job_id)
+
+    def _watch(self) -> None:
+        """Tell when the worker stalls, and when it gets on again."""
+        stalled = self.watchdog.stalled_s() > 0
+        if stalled != self._stalled:
+            self._stalled = stalled
+            log.warning("job %s %s", self._running, "makes no step any more" if stalled else "gets on again")
+            self._publish(self.info(self._running))
 
     def _waiting(self) -> list[str]:
         """Ids of the jobs that wait, in the order they will begin in."""
@@ -195,6 +218,8 @@ class TrainingJobs(JobTable):
         if record.state != "running":
             self._wanted = ""
             record = self._put(replace(record, state="running", message=""))
+        self.watchdog.begin()
+        self._stalled = False
         self.worker = self._start(record)
         log.info("job %s (%s) begins in process %d", job_id, record.name, self.worker.process.pid)
 
@@ -226,7 +251,8 @@ class TrainingJobs(JobTable):
         """Whether the worker should be gone by now: it said its last, or was told to cancel, a good while ago."""
         if self._told_end_at_s is not None:
             return now - self._told_end_at_s > CANCEL_GRACE_S
-        return self._wanted == "cancel" and now - self._wanted_at_s > CANCEL_GRACE_S
+        grace_s = STALLED_GRACE_S if self._stalled else CANCEL_GRACE_S
+        return self._wanted == "cancel" and now - self._wanted_at_s > grace_s
 
     def _want(self, action: str) -> None:
         self._wanted, self._wanted_at_s = action, time.monotonic()

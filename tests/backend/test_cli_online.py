@@ -60,7 +60,7 @@ def test_what_cannot_be_is_one_sentence(capture: Path, tmp_path: Path, capsys: p
         "Name one source of frames": ["--capture", str(capture), "--listen", "tcp://127.0.0.1:0"],
         "no capture": ["--capture", str(tmp_path / "nowhere")],
         "needs the track beside it": ["--video", str(tmp_path / "a.mp4")],
-        "only to its own machine": ["--listen", "tcp://0.0.0.0:1"],
+        "from this machine only": ["--listen", "tcp://0.0.0.0:1"],
         "no online preset": ["--capture", str(capture), "--preset", "quick"],
         "memory_mb is too small": ["--capture", str(capture), "--set", "memory_mb=1", "--video_fps", "50"],
     }
