@@ -8,7 +8,8 @@ from typing import Any
 
 from backend.addresses import is_loopback
 from shared.errors import BadConfig, NotAllowed, NotFound, nearest
-from shared.keys import Pair, check_key, make_pair, pair_in, read_private, write_private
+from shared.keys import Pair, check_key, make_pair, pair_in
+from shared.private_files import read_private, write_private
 
 MAX_CLIENTS = 1000
 _NAME = re.compile(r"[\w.@ -]{1,64}")

@@ -53,7 +53,7 @@ class Backend:
         Tries for settings.retry_s, starting a backend where the settings say so and none answers. Raises Unreachable,
         NotAllowed, VersionMismatch, EnvironmentFailed, Cancelled.
         """
-        wanted = (threading.get_ident(), settings.address, settings.key)
+        wanted = (threading.get_ident(), settings.address, settings.key, settings.server_key)
         if self._client is not None and self._client_of == wanted:
             try:
                 self._client.request(messages.Ping(), timeout_s=TRY_TIMEOUT_S, cancelled=cancelled)
@@ -124,8 +124,8 @@ class Backend:
 def new_client(settings: Settings, name: str) -> Any:
     """A BackendClient that is not connected yet.
 
-    Raises NotAllowed for another machine's address while Blender's preferences forbid going online, EnvironmentFailed
-    where Blender's Python lacks pyzmq.
+    Raises NotAllowed for another machine's address while Blender's preferences forbid going online, BadConfig for a
+    public key that is none, EnvironmentFailed where Blender's Python lacks pyzmq.
     """
     if not is_local(settings.address) and not bpy.app.online_access:
         raise errors.NotAllowed(
@@ -140,7 +140,8 @@ def new_client(settings: Settings, name: str) -> Any:
             f"Blender's Python lacks the module {error.name!r}",
             do="Install Effigy as an extension (python install.py addon), which brings it along",
         ) from error
-    return kind(settings.address, key=settings.key, name=name)
+    login = shared_module("keys").login(settings.server_key) if settings.server_key else None
+    return kind(settings.address, key=settings.key, name=name, login=login)
 
 
 BACKEND = Backend()

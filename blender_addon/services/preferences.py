@@ -5,9 +5,19 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty, FloatProperty, StringProperty
 
+from ..logic.key_file import KeyFile
 from ..logic.settings import DEFAULT_ADDRESS, Settings, resolved
 
+KEY = KeyFile()
 ADDON_NAME = __package__.rpartition(".")[0]
+
+
+def _get_key(self: Any) -> str:
+    return KEY.text()
+
+
+def _set_key(self: Any, value: str) -> None:
+    KEY.put(value)
 
 
 class EffigyPreferences(bpy.types.AddonPreferences):
@@ -21,7 +31,15 @@ class EffigyPreferences(bpy.types.AddonPreferences):
         default=DEFAULT_ADDRESS,
     )
     key: StringProperty(
-        name="Key", description="The backend's key, where it asks for one (or EFFIGY_KEY)", subtype="PASSWORD"
+        name="Key",
+        description="The backend's key, where it asks for one (or EFFIGY_KEY); kept in a file that only you can read",
+        subtype="PASSWORD",
+        get=_get_key,
+        set=_set_key,
+    )
+    server_key: StringProperty(
+        name="Backend's Public Key",
+        description="Of a backend that encrypts, as all on other machines do; 'effigy keys show' tells it there",
     )
     start_automatically: BoolProperty(
         name="Start the Backend when Needed",
@@ -53,6 +71,10 @@ class EffigyPreferences(bpy.types.AddonPreferences):
         layout.use_property_split = True
         layout.prop(self, "address")
         layout.prop(self, "key")
+        layout.prop(self, "server_key")
+        row = layout.row()
+        row.operator("effigy.copy_own_key", icon="COPYDOWN")
+        row.operator("effigy.open_connection", icon="FILE_FOLDER")
         layout.prop(self, "retry_s")
         layout.prop(self, "start_automatically")
         column = layout.column()
@@ -79,6 +101,7 @@ def settings(scene: Any | None = None) -> Settings:
             python=bpy.path.abspath(stored.python) if stored.python else "",
             data_folder=bpy.path.abspath(stored.data_folder) if stored.data_folder else "",
             retry_s=stored.retry_s,
+            server_key=stored.server_key,
         )
     return resolved(own, scene.effigy.address if scene is not None else "")
 

@@ -111,6 +111,7 @@ class EFFIGY_OT_start_live(_Connected, bpy.types.Operator):
 
 
 ACTIONS = {
+    "take": "Make this job yours: whoever holds it now can only look on",
     "pause": "Pause it; its checkpoint is kept",
     "resume": "Go on from its checkpoint",
     "cancel": "End it; the checkpoint of a training is kept",

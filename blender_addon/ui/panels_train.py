@@ -6,7 +6,7 @@ from typing import Any
 
 import bpy
 
-from .._shared import messages
+from .._shared import messages, shared_module
 from ..logic import curve_image
 from ..logic.link import UNFINISHED, LinkState
 from ..logic.remedies import job_remedies
@@ -119,10 +119,15 @@ class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
         if job.state in UNFINISHED and job.steps:
             eta = f", {duration(job.eta_s)} left" if job.state == "running" and job.eta_s else ""
             box.progress(factor=min(1.0, job.step / job.steps), text=f"{job.step} / {job.steps}{eta}")
+        if job.owner and shared_module("machine").whoami() not in job.owner:
+            row = box.row(align=True)
+            wrapped(row.column(), context, f"Held by {job.owner}", icon="LOCKED", indent=60)
+            button = row.operator("effigy.change_job", text="Take Over")
+            button.job_id, button.action = job.job_id, "take"
         if job.losses and job.state in UNFINISHED:
             wrapped(box, context, f"{numbers(job.losses)}; {job.images_per_s:.1f} images/s")
         if job.message and job.message.lower() != job.state:
-            wrapped(box, context, job.message, icon="ERROR" if job.state == "failed" else "NONE")
+            wrapped(box, context, job.message, icon="ERROR" if job.state == "failed" or job.stalled_s else "NONE")
         if job.state == "failed" and job.kind == "train":
             self._draw_remedies(box, state, job)
         for finding in job.findings:

@@ -219,7 +219,7 @@ class Overlay:
         wanted = None
         if link is not None and bpy.context.scene is not None:
             own = settings(bpy.context.scene)
-            wanted = (link.state.address, own.key)
+            wanted = (link.state.address, own.key, own.server_key)
         if wanted != self._settings:
             self.disconnect()
             self._settings = wanted

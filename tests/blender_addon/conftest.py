@@ -66,11 +66,11 @@ def backend_python() -> str:
     return python
 
 
-def start_backend(home: Path, address: str = "tcp://127.0.0.1:0") -> RealBackend:
+def start_backend(home: Path, address: str = "tcp://127.0.0.1:0", *options: str) -> RealBackend:
     """Start a real backend on the CPU and wait until it listens."""
     python = backend_python()
     command = [python, "-m", "backend", "serve", "--address", address, "--home", str(home), "--device", "cpu"]
-    command += ["--parent-pid", str(os.getpid()), "--even-training"]
+    command += ["--parent-pid", str(os.getpid()), "--even-training", *options]
     with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, start_new_session=True)
     line = process.stdout.readline()
