@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,8 @@ def pixels(vertices: np.ndarray, camera: Camera) -> np.ndarray:
 
 def test_its_folder_gives_it_back(avatar: SurfaceAvatar, tmp_path: Path) -> None:
     assert isinstance(avatar, Avatar)
+    avatar = copy(avatar)
+    avatar.sharp = True
     avatar.field, avatar.field_description = {"table": torch.arange(3.0)}, {"levels": 3}
     save_avatar(tmp_path / "ada.avatar", avatar, About("Ada"), np.zeros((4, 4, 4), np.uint8))
     again = load_avatar(tmp_path / "ada.avatar")
@@ -48,6 +51,8 @@ def test_its_folder_gives_it_back(avatar: SurfaceAvatar, tmp_path: Path) -> None
     torch.testing.assert_close(again.field["table"], torch.arange(3.0))
     given = poses(2)
     here, there = avatar.pose(*given), again.pose(*given)
+    assert here.sharp
+    assert there.sharp
     for name in ("means", "scales", "opacities"):
         torch.testing.assert_close(getattr(there, name), getattr(here, name), atol=2e-5, rtol=1e-2)
     for name in ("quats", "normals"):  # of needles, which half the precision of expressions turns a little
