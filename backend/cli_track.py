@@ -12,22 +12,26 @@ import numpy as np
 
 if TYPE_CHECKING:
     from avatars.captures.check import CaptureCheck
+    from backend.body_tracking_run import BodyTrackResult
     from backend.tracking_run import TrackResult
 
 PICTURE = "report.png"
 STAGES = {"detect": "Finding the face", "fit": "Fitting the head", "cut out": "Cutting the person out"}
+BODY_STAGES = {"detect": "Finding the body", "fit": "Fitting the body", "cut out": "Cutting the person out"}
 
 
 def add_track(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = actions.add_parser(
         "track",
-        help="make a capture of a video of a face, or of a folder of its pictures",
+        help="make a capture of a video of a face or a whole person, or of a folder of its pictures",
         description="Finds the face, fits the template to the whole clip, cuts the person out and says what to film "
         "again. Stopped with Ctrl-C or run again, it goes on where it was. docs/tracking.md",
     )
     parser.add_argument("video", type=Path, help="a video file, or a folder of numbered pictures")
     parser.add_argument("--output", type=Path, help="capture folder to make (default: beside the video, its name)")
+    parser.add_argument("--body", action="store_true", help="a whole person who turns or walks, from head to feet")
+    parser.add_argument("--height-m", type=float, help="with --body: how tall the person is (a video does not tell)")
     lens = parser.add_mutually_exclusive_group()
     lens.add_argument("--focal-mm", type=float, help="lens in mm of a 36 mm wide picture (26: a phone's main camera)")
     lens.add_argument("--focal-px", type=float, help="focal length in px of the video's pictures")
@@ -44,6 +48,7 @@ def track_command(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
+    from backend.body_tracking_run import BodyTrackSettings, track_body
     from backend.checking import check_and_report
     from backend.clip_source import FULL_FRAME_MM, open_clip
     from backend.detector import Detector
@@ -55,7 +60,7 @@ def track_command(arguments: argparse.Namespace) -> int:
     path = arguments.video.expanduser()
     if not path.exists():
         raise BadCapture(f"there is no video {path}", do="Check the path")
-    for name in ("focal_mm", "focal_px"):
+    for name in ("focal_mm", "focal_px", "height_m"):
         value = getattr(arguments, name)
         if value is not None and not value > 0:
             raise BadConfig(f"--{name.replace('_', '-')} must be positive", found=str(value))
@@ -64,20 +69,31 @@ def track_command(arguments: argparse.Namespace) -> int:
     focal_px = arguments.focal_px or 0.0
     if arguments.focal_mm:
         focal_px = arguments.focal_mm / FULL_FRAME_MM * max(source.size_px)
-    settings = TrackSettings(
-        subject=arguments.subject, licence=arguments.licence, focal_px=focal_px, size_px=arguments.size
-    )
+    if arguments.height_m and not arguments.body:
+        raise BadConfig("--height-m is for whole persons", do="Give --body as well")
+    common: dict[str, Any] = {
+        "subject": arguments.subject,
+        "licence": arguments.licence,
+        "focal_px": focal_px,
+        "size_px": arguments.size,
+    }
     console = Console(stderr=True)
     python = make_tracker_environment(lambda text: console.print(f"{text} …"))
     with first_interrupt("Stopping; run the same command to go on.") as asked, Progress(console=console) as bar:
-        tasks = {stage: bar.add_task(title, total=None, start=False) for stage, title in STAGES.items()}
+        stages = BODY_STAGES if arguments.body else STAGES
+        tasks = {stage: bar.add_task(title, total=None, start=False) for stage, title in stages.items()}
 
         def tell(stage: str, done: int, of: int) -> None:
             bar.start_task(tasks[stage])
             bar.update(tasks[stage], completed=done, total=of)
 
+        result: TrackResult | BodyTrackResult
         with Detector(python) as detector:
-            result = track_clip(source, output, detector, settings, tell, asked)
+            if arguments.body:
+                chosen = BodyTrackSettings(**common, height_m=arguments.height_m or 0.0)
+                result = track_body(source, output, detector, chosen, tell, asked)
+            else:
+                result = track_clip(source, output, detector, TrackSettings(**common), tell, asked)
     checked, _, _ = check_and_report(str(output), 8, output / TRACKING)
     picture = write_picture(result, checked)
     film_again = [*checked.coverage.missing, *(f.found for f in checked.findings if f.state == "bad")]
@@ -90,7 +106,7 @@ def track_command(arguments: argparse.Namespace) -> int:
     return int(checked.state() == "bad")
 
 
-def write_picture(result: TrackResult, checked: CaptureCheck) -> Path:
+def write_picture(result: TrackResult | BodyTrackResult, checked: CaptureCheck) -> Path:
     """The report's picture: the template drawn over kept pictures, then dropped ones with the reason."""
     from PIL import Image
 
@@ -137,8 +153,13 @@ def _show(report: dict[str, Any], output: Path, picture: Path) -> None:
     if report["cuts_after"]:
         table.add_row("cuts", "after " + ", ".join(map(str, report["cuts_after"][:8])))
     table.add_row("focal length", f"{report['focal_px']:.0f} px ({escape(report['focal_from'])})")
-    table.add_row("head turns", f"{low:.0f} to {high:.0f} degrees sideways")
-    table.add_row("landmarks", f"{report['landmark_residual_mm']} mm from the fitted face (median)")
+    if "height_m" in report:
+        table.add_row("seen from", f"{low:.0f} to {high:.0f} degrees around the person")
+        table.add_row("height", f"{report['height_m']:.2f} m; a video does not tell: give --height-m if you know it")
+        table.add_row("hands", f"left in {report['hands_seen'][0]} pictures, right in {report['hands_seen'][1]}")
+    else:
+        table.add_row("head turns", f"{low:.0f} to {high:.0f} degrees sideways")
+    table.add_row("landmarks", f"{report['landmark_residual_mm']} mm from the fitted template (median)")
     for sentence in report["film_again"]:
         table.add_row("film again", escape(sentence))
     console = Console()

@@ -39,16 +39,24 @@ ROWS = (
 def add_track_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command among the benchmarks."""
     parser = kinds.add_parser("track", help="`capture track` on a video of known truth: errors by head turn, seconds")
-    parser.add_argument("--capture", default="talking_head", help="of one camera, exact (default: %(default)s)")
+    parser.add_argument("--capture", default="", help="exact (default: talking_head)")
     parser.add_argument("--frames", type=int, default=600, help="only so many from the first on (default: all)")
-    parser.add_argument("--step", type=int, default=2, help="every so manieth frame (default: %(default)s)")
+    parser.add_argument("--step", type=int, default=0, help="every so manieth frame (default: 2, with --body 1)")
     parser.add_argument("--focal", choices=("known", "guessed"), default="known", help="tell the lens or not")
     parser.add_argument("--output", type=Path, help="folder for the video, the tracked capture and track.json")
+    parser.add_argument("--body", action="store_true", help="a whole person (default capture: demo_relight, turning)")
+    parser.add_argument("--camera", type=int, default=0, help="with --body: which camera films (default: %(default)s)")
+    parser.add_argument("--height", choices=("known", "unknown"), default="unknown", help="with --body: tell it or not")
     parser.set_defaults(run=benchmark_track)
 
 
 def benchmark_track(arguments: argparse.Namespace) -> int:
     """Make the video, track it, print the table."""
+    arguments.step = arguments.step or (1 if arguments.body else 2)
+    if arguments.body:
+        from backend.body_track_benchmark import benchmark_body_track
+
+        return benchmark_body_track(arguments)
     from avatars.captures.opening import open_capture
     from avatars.tracking.correspondences import embedded_correspondences
     from avatars.tracking.measuring import measure_track
@@ -57,7 +65,7 @@ def benchmark_track(arguments: argparse.Namespace) -> int:
     from backend.tracker_environment import make_tracker_environment
     from backend.tracking_run import TrackSettings, track_clip
 
-    truth = open_capture(arguments.capture)
+    truth = open_capture(arguments.capture or "talking_head")
     if len(truth.cameras) != 1:
         raise BadConfig(
             f"{arguments.capture} is no recording of one camera", found=f"{len(truth.cameras)}", expected="talking_head"

@@ -38,6 +38,8 @@ FEWEST = 10
 MOST_EXAMPLES, EXAMPLE_PX = 6, 256
 USUAL_35MM = 32.0
 """A phone's main camera when it films: 26 mm, less the margin that its steadying cuts off."""
+FILM_FACE = "Film one person's face from the front to half sideways, close and in even light"
+FILM_BODY = "Film one person from head to feet, the camera still, in even light"
 TRACKING, SOURCE, REPORT = "tracking", "source.json", "report.json"
 Tell = Callable[[str, int, int], None]
 
@@ -83,21 +85,21 @@ def track_clip(
     few pictures can be used, BadConfig for a folder that holds something else, Cancelled once `stop` is set.
     """
     work = output / TRACKING
-    _prepare(output, source, settings)
+    prepare_output(output, source, settings)
 
     def check() -> None:
         if stop is not None and stop.is_set():
             raise Cancelled("Tracking was stopped", do="Run the same command to go on")
 
     found = _detected(source, work / "detections", detector, tell, check)
-    focal_px, how, known = _focal(source, settings)
+    focal_px, how, known = focal_of(source, settings)
     where, response = embedded_correspondences()
     body, bust = embedded_template("body"), embedded_template("bust")
     model = LandmarkModel(body, where, identity_modes=settings.identity_modes, response=response)
     centre_px = (source.size_px[0] / 2, source.size_px[1] / 2)
     reasons = before_fit(found, source.size_px)
     usable = np.array([not reason for reason in reasons])
-    _enough(usable.sum(), reasons)
+    enough(usable.sum(), reasons)
     landmarks = np.where(usable[:, None, None], found.landmarks, np.nan).astype(np.float64)
     cuts = find_cuts(found)
     fitter = ClipFitter(
@@ -118,12 +120,22 @@ def track_clip(
     fit = fitter.run(fitting)
     verdict = judge(found, fit, source.size_px)
     rows = verdict.kept
-    _enough(len(rows), verdict.reason)
+    enough(len(rows), verdict.reason)
     crop = choose_crop(found.landmarks[rows], source.size_px, settings.size_px)
-    _cut_out(source, output, crop, found.number[rows], _examples(found, verdict), detector, settings, tell, check)
+    cut_out(
+        source,
+        output,
+        crop,
+        found.number[rows],
+        examples_of(found.number, verdict.reason),
+        detector,
+        settings,
+        tell,
+        check,
+    )
     reference = reference_of(body.template_id, shape=template_shape(model, fit))
     images = [
-        {"file": _picture(int(number)), "camera": 0, "frame": frame, "split": split}
+        {"file": picture_name(int(number)), "camera": 0, "frame": frame, "split": split}
         for frame, (number, split) in enumerate(zip(found.number[rows], splits(len(rows)), strict=True))
     ]
     report = _report(source, found, fit, verdict, cuts, crop, how, settings)
@@ -142,7 +154,7 @@ def track_clip(
     return TrackResult(output, report, found, fit, verdict, model)
 
 
-def _prepare(output: Path, source: ClipSource, settings: TrackSettings) -> None:
+def prepare_output(output: Path, source: ClipSource, settings: TrackSettings) -> None:
     """Make the folder, or go on in one of the same clip."""
     note = output / TRACKING / SOURCE
     if settings.size_px < 64:
@@ -196,7 +208,7 @@ def _detected(
     return Detections.joined(parts)
 
 
-def _focal(source: ClipSource, settings: TrackSettings) -> tuple[float, str, bool]:
+def focal_of(source: ClipSource, settings: TrackSettings) -> tuple[float, str, bool]:
     """Focal length px, where it is from, and whether it is known."""
     longest = max(source.size_px)
     if settings.focal_px > 0:
@@ -207,7 +219,8 @@ def _focal(source: ClipSource, settings: TrackSettings) -> tuple[float, str, boo
     return guess, f"guessed from a phone's usual {USUAL_35MM:g} mm: give --focal-mm if you know it", False
 
 
-def _enough(count: int, reasons: tuple[str, ...]) -> None:
+def enough(count: int, reasons: tuple[str, ...], *, whole_body: bool = False) -> None:
+    """Raise BadCapture with the commonest reasons where too few pictures are left."""
     if count >= FEWEST:
         return
     worst = Counter(reason for reason in reasons if reason).most_common(2)
@@ -215,30 +228,31 @@ def _enough(count: int, reasons: tuple[str, ...]) -> None:
         f"Only {count} of {len(reasons)} pictures can be used",
         found="; ".join(f"{REASONS[name]} in {times}" for name, times in worst),
         expected=f"at least {FEWEST}",
-        do="Film one person's face from the front to half sideways, close and in even light",
+        do=FILM_BODY if whole_body else FILM_FACE,
     )
 
 
-def _picture(number: int) -> str:
+def picture_name(number: int) -> str:
+    """Where a picture is stored in the capture."""
     return f"images/{number:06d}.webp"
 
 
-def _examples(found: Detections, verdict: Verdict) -> dict[int, str]:
+def examples_of(numbers: NDArray[np.int64], reason: tuple[str, ...]) -> dict[int, str]:
     """A few dropped pictures, number in the video -> why: the middle one of the longest of each reason, then others."""
     chosen: dict[int, str] = {}
-    runs = stretches(found.number, verdict.reason, int(found.number[1] - found.number[0]) if len(found) > 1 else 1)
+    runs = stretches(numbers, reason, int(numbers[1] - numbers[0]) if len(numbers) > 1 else 1)
     runs.sort(key=lambda run: -int(str(run["pictures"])))
     first = [run for place, run in enumerate(runs) if run["why"] not in [other["why"] for other in runs[:place]]]
     for run in first + [run for run in runs if run not in first]:
         middle = (int(str(run["from"])) + int(str(run["to"]))) // 2
-        number = int(found.number[np.abs(found.number - middle).argmin()])
+        number = int(numbers[np.abs(numbers - middle).argmin()])
         chosen[number] = str(run["why"])
         if len(chosen) == MOST_EXAMPLES:
             break
     return chosen
 
 
-def _cut_out(
+def cut_out(
     source: ClipSource,
     output: Path,
     crop: Crop,
@@ -248,6 +262,8 @@ def _cut_out(
     settings: TrackSettings,
     tell: Tell,
     check: Callable[[], None],
+    *,
+    whole_body: bool = False,
 ) -> None:
     """Write the kept pictures, cropped and with the person's mask as alpha; those there from the same crop stay."""
     from PIL import Image
@@ -270,12 +286,11 @@ def _cut_out(
         if number not in wanted:
             continue
         check()
-        path = output / _picture(number)
+        path = output / picture_name(number)
         if not path.is_file():
-            box = (crop.left, crop.top, crop.left + crop.side_px, crop.top + crop.side_px)
-            size = (crop.stored_px, crop.stored_px)
-            image = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS, box=box)
-            mask = detector.mask(np.asarray(image))
+            box = (crop.left, crop.top, crop.left + crop.side_px, crop.top + crop.height_px)
+            image = Image.fromarray(picture).resize(crop.stored_size, Image.Resampling.LANCZOS, box=box)
+            mask = detector.mask(np.asarray(image), **({"whole_body": True} if whole_body else {}))
             image.putalpha(Image.fromarray(mask))
             partial = path.with_suffix(".partial")
             try:

@@ -31,6 +31,10 @@ REASONS: Mapping[str, str] = {
     "hand": "a hand before the face",
     "covered": "something before the face",
     "misfit": "the landmarks do not fit a face (the detector went astray)",
+    "no_body": "no person found",
+    "cut_off": "head or feet are outside of the picture",
+    "unsure": "too little of the person is seen",
+    "not_a_pose": "the landmarks do not fit a body (something before it, or the detector went astray)",
 }
 """Why a picture is dropped, in the order they are asked."""
 

@@ -31,16 +31,29 @@ ABOVE, BELOW, BESIDE = 0.75, 1.0, 1.1
 
 @dataclass(frozen=True)
 class Crop:
-    """A square of the video's pictures: its left upper corner and side px, and the side it is stored with."""
+    """A part of the video's pictures: its left upper corner and width px, and the width it is stored with; a square
+    unless tall_px says another height."""
 
     left: int
     top: int
     side_px: int
     stored_px: int
+    tall_px: int = 0
+
+    @property
+    def height_px(self) -> int:
+        """Height in the video's pictures."""
+        return self.tall_px or self.side_px
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Width and height px it is stored with."""
+        return self.stored_px, max(1, round(self.stored_px * self.height_px / self.side_px))
 
     def as_json(self) -> dict[str, int]:
         """JSON form."""
-        return {"left": self.left, "top": self.top, "side_px": self.side_px, "stored_px": self.stored_px}
+        made = {"left": self.left, "top": self.top, "side_px": self.side_px, "stored_px": self.stored_px}
+        return made | ({"tall_px": self.tall_px} if self.tall_px else {})
 
 
 def choose_crop(landmarks: NDArray[np.floating], size_px: tuple[int, int], most_px: int) -> Crop:
@@ -151,15 +164,17 @@ def capture_files(
     images: list[dict[str, Any]],
     about: Mapping[str, Any],
 ) -> dict[str, bytes]:
-    """`capture.json` and `parameters.npz` of a capture (docs/formats.md). focal and centre: px of the video's pictures.
+    """`capture.json` and `parameters.npz` of a capture (docs/formats.md) of a bust or a whole body.
 
-    images: entries of capture.json. about: name, subject, licence, fps, generator.
+    focal and centre: px of the video's pictures. images: entries of capture.json. about: name, subject,
+    licence, fps, generator.
     """
-    scale = crop.stored_px / crop.side_px
+    width, height = crop.stored_size
+    scale, down = width / crop.side_px, height / crop.height_px
     K = np.array(
         [
             [focal_px * scale, 0, (centre_px[0] - crop.left) * scale],
-            [0, focal_px * scale, (centre_px[1] - crop.top) * scale],
+            [0, focal_px * down, (centre_px[1] - crop.top) * down],
             [0, 0, 1],
         ]
     )
@@ -176,15 +191,15 @@ def capture_files(
         "format": "effigy-capture",
         "version": 1,
         "name": about["name"],
-        "kind": "head",
+        "kind": "body" if bust.view == "body" else "head",
         "subject": about["subject"],
         "licence": about["licence"],
         "synthetic": False,
         "template": reference.as_json(),
         "joint_names": list(bust.joint_names),
         "expression_names": list(bust.expression_names),
-        "width_px": crop.stored_px,
-        "height_px": crop.stored_px,
+        "width_px": width,
+        "height_px": height,
         "fps": about["fps"],
         "cameras": [{"name": "video"}],
         "images": images,

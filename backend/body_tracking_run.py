@@ -1,0 +1,186 @@
+"""From a video of a whole person to a capture: detect, fit, judge, cut out, report; stages and resume as for faces."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avatars.captures.capture import SPLITS
+from avatars.files import write_atomically
+from avatars.templates.opening import embedded_template, reference_of
+from avatars.tracking.body_capture import body_motion, body_shape, choose_body_crop
+from avatars.tracking.body_detections import BodyDetections
+from avatars.tracking.body_fitting import BodyFit, BodyFitSettings, BodyFitter
+from avatars.tracking.body_judging import BodyVerdict, before_body_fit, body_cuts, judge_body
+from avatars.tracking.body_landmarks import embedded_body_landmarks
+from avatars.tracking.body_model import BodyModel
+from avatars.tracking.judging import REASONS, stretches
+from avatars.tracking.tracked_capture import capture_files, splits
+from backend.clip_source import ClipSource
+from backend.detector import Detector
+from backend.tracking_run import (
+    CHUNK,
+    REPORT,
+    TRACKING,
+    Tell,
+    TrackSettings,
+    cut_out,
+    enough,
+    examples_of,
+    focal_of,
+    picture_name,
+    prepare_output,
+)
+from shared.errors import BadCapture, Cancelled
+
+DETECTIONS = "bodies"
+
+
+@dataclass(frozen=True)
+class BodyTrackSettings(TrackSettings):
+    """As for faces. shape_modes: how many of the body's shape modes may vary. height_m: of the person, 0 unknown."""
+
+    shape_modes: int = 8
+    height_m: float = 0.0
+    body_fit: BodyFitSettings = field(default_factory=BodyFitSettings)
+
+
+@dataclass(frozen=True, eq=False)
+class BodyTrackResult:
+    """What a run left. detections, fit and verdict are of all pictures of the clip, kept or not."""
+
+    folder: Path
+    report: dict[str, Any]
+    detections: BodyDetections
+    fit: BodyFit
+    verdict: BodyVerdict
+    model: BodyModel
+
+
+def track_body(
+    source: ClipSource,
+    output: Path,
+    detector: Detector,
+    settings: BodyTrackSettings = BodyTrackSettings(),
+    tell: Tell = lambda stage, done, of: None,
+    stop: threading.Event | None = None,
+) -> BodyTrackResult:
+    """Track a clip of one whole person into the capture folder `output`.
+
+    tell hears (stage, done, of). Running again with the same clip goes on where it stopped. Raises BadCapture where too
+    few pictures can be used, BadConfig for a folder that holds something else, Cancelled once `stop` is set.
+    """
+    prepare_output(output, source, settings)
+
+    def check() -> None:
+        if stop is not None and stop.is_set():
+            raise Cancelled("Tracking was stopped", do="Run the same command to go on")
+
+    found = _detected(source, output / TRACKING / DETECTIONS, detector, tell, check)
+    focal_px, how, _ = focal_of(source, settings)
+    body = embedded_template("body")
+    model = BodyModel(body, embedded_body_landmarks(), shape_modes=settings.shape_modes)
+    centre_px = (source.size_px[0] / 2, source.size_px[1] / 2)
+    reasons = before_body_fit(found, source.size_px)
+    used = np.array([not reason for reason in reasons], np.bool_)
+    enough(int(used.sum()), reasons, whole_body=True)
+    cuts = body_cuts(found)
+    chosen = settings.body_fit
+    if settings.height_m > 0:
+        chosen = BodyFitSettings(**{**asdict(chosen), "height_m": settings.height_m})
+    times_s = found.number / (source.fps * source.step)
+    fitter = BodyFitter(model, found, used, centre_px, focal_px, times_s, cuts=cuts, settings=chosen)
+
+    def fitting(share: float) -> None:
+        tell("fit", round(share * len(found)), len(found))
+        check()
+
+    fit = fitter.run(fitting)
+    verdict = judge_body(found, fit, source.size_px)
+    rows = verdict.kept
+    enough(len(rows), verdict.reason, whole_body=True)
+    crop = choose_body_crop(found, rows, source.size_px, settings.size_px)
+    examples = examples_of(found.number, verdict.reason)
+    numbers = found.number[rows]
+    cut_out(source, output, crop, numbers, examples, detector, settings, tell, check, whole_body=True)
+    reference = reference_of(body.template_id, view="body", shape=body_shape(model, fit))
+    images = [
+        {"file": picture_name(int(number)), "camera": 0, "frame": frame, "split": split}
+        for frame, (number, split) in enumerate(zip(numbers, splits(len(rows)), strict=True))
+    ]
+    parts = Counter(splits(len(rows)))
+    report = {
+        "source": source.path.name,
+        "size_px": list(source.size_px),
+        "fps": source.fps,
+        "pictures": len(found),
+        "kept": len(rows),
+        "train": parts[SPLITS[0]],
+        "test": parts[SPLITS[1]],
+        "dropped": dict(Counter(REASONS[reason] for reason in verdict.reason if reason)),
+        "dropped_stretches": stretches(found.number, verdict.reason, source.step),
+        "cuts_after": found.number[:-1][cuts].tolist(),
+        "focal_px": round(fit.focal_px, 1),
+        "focal_from": how,
+        "crop": crop.as_json(),
+        "height_m": round(model.height(fit.shape)[0], 3),
+        "landmark_residual_mm": round(float(np.nanmedian(fit.residual_m[rows]) * 1e3), 2),
+        "hands_seen": [int((found.points[rows, first, 2] > 0).sum()) for first in (33, 54)],
+        "yaw_deg": [round(float(value), 1) for value in np.percentile(verdict.yaw_deg[rows], (0, 100))],
+        "settings": asdict(settings),
+    }
+    about = {
+        "name": settings.name or output.name,
+        "subject": settings.subject or output.name,
+        "licence": settings.licence,
+        "fps": source.fps,
+        "generator": {"name": "effigy-track-body", "version": 1, "source": source.path.name, **asdict(settings)},
+    }
+    motion = body_motion(fit, rows, body, reference)
+    files = capture_files(motion, body, reference, crop, fit.focal_px, centre_px, images, about)
+    for name, content in files.items():  # capture.json last: its presence means a whole capture
+        write_atomically(output / name, content)
+    write_atomically(output / TRACKING / REPORT, json.dumps(report, indent=1).encode())
+    return BodyTrackResult(output, report, found, fit, verdict, model)
+
+
+def _detected(
+    source: ClipSource, folder: Path, detector: Detector, tell: Tell, check: Callable[[], None]
+) -> BodyDetections:
+    """Detections of the whole clip, those of earlier runs read from their files."""
+    folder.mkdir(exist_ok=True)
+    parts = [BodyDetections.read(path) for path in sorted(folder.glob("[0-9]*.npz"))]
+    if (folder / "complete").is_file():
+        return BodyDetections.joined(parts)
+    done = sum(len(part) for part in parts)
+    fresh: list[BodyDetections] = []
+
+    def keep() -> None:
+        parts.append(BodyDetections.joined(fresh))
+        parts[-1].write(folder / f"{len(parts) - 1:05d}.npz")
+        fresh.clear()
+
+    for number, picture in source.pictures_from(done):
+        check()
+        body = detector.body(picture)
+        if body is None:
+            fresh.append(BodyDetections.of_picture(number, picture, None, None, {}))
+        else:
+            fresh.append(BodyDetections.of_picture(number, picture, body.points, body.world, body.hands))
+        done += 1
+        tell("detect", done, max(done, source.pictures))
+        if len(fresh) == CHUNK:
+            keep()
+    if fresh:
+        keep()
+    if not parts:
+        raise BadCapture(f"there is no picture in {source.path.name}")
+    (folder / "complete").touch()
+    return BodyDetections.joined(parts)
