@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from .._shared import errors, messages
 from ..logic.light_maps import NO_MAPS, LightMaps, handed_over
 from ..logic.link import wait_s
-from ..logic.view_maths import ViewCamera, cropped
+from ..logic.view_maths import ViewCamera, cropped, next_pace
 
 RETRY_S = 0.2
 TRY_TIMEOUT_S = 1.0
@@ -172,9 +172,7 @@ class FrameThread:
             return
         now = time.monotonic()
         megapixels = request.width_px * request.height_px / 1e6
-        # Small pictures have a fixed share of work; counted as if they were a twentieth of a megapixel larger.
-        measured = (now - begin) * 1000 / (megapixels + 0.05)
-        self.ms_per_megapixel += 0.3 * (measured - self.ms_per_megapixel)
+        self.ms_per_megapixel = next_pace(self.ms_per_megapixel, (now - begin) * 1000, megapixels)
         self._number += 1
         part, corner = cropped(frame.passes[PASS])
         picture = Picture(wish, part, corner, self._number, frame.render_ms, (now - wanted_s) * 1000)

@@ -14,6 +14,7 @@ import pytest
 
 from blender_addon.logic import view_maths
 from blender_addon.logic.settings import Settings
+from blender_addon.logic.view_maths import SCALES, next_pace
 from blender_addon.services import animation
 from blender_addon.services.backend import new_client
 from blender_addon.viewport import contents, overlay
@@ -190,6 +191,31 @@ def test_only_changes_that_can_be_seen_are_read_again(scene_with_avatar) -> None
         assert read() == before + 1
     finally:
         bpy.app.handlers.depsgraph_update_post.remove(mark)
+
+
+@pytest.mark.parametrize("megabit_per_s", [20.0, 100.0, 1000.0])
+def test_on_a_slow_line_pictures_get_smaller_until_motion_is_smooth(megabit_per_s: float) -> None:
+    """A simulated line: 8 bytes a pixel, 20 ms there and back, a renderer of 100 ms a megapixel; a full HD view."""
+    size, plan, pace = (1920, 1080), Plan(), 150.0
+    for frame in range(40):
+        scale = plan.scale(frame, frame * 0.01, size, pace)
+        assert scale is not None
+        width, height = scaled(size, scale)
+        megapixels = width * height / 1e6
+        taken_ms = 20 + 100 * megapixels + megapixels * 8e6 * 8 / (megabit_per_s * 1e3)
+        pace = next_pace(pace, taken_ms, megapixels)
+    assert taken_ms <= 200  # five pictures a second and more
+    assert scale > SCALES[-1] or megabit_per_s == 20
+    longest_ms, now_s = 0.0, 1.0
+    while scale < 1.0:  # it stands still: sharper and sharper, each picture a few times as long as the last at most
+        now_s += 0.05
+        asked = plan.scale(39, now_s, size, pace)
+        if asked is not None:
+            assert asked > scale
+            scale, before_ms = asked, longest_ms
+            longest_ms = pace * 1920 * 1080 / 1e6 * asked**2
+            assert longest_ms <= max(400.0, 16 * max(before_ms, 100.0))
+    assert now_s < 15
 
 
 def test_small_while_moving_whole_when_still() -> None:
