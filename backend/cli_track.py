@@ -49,12 +49,11 @@ def track_command(arguments: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     from backend.body_tracking_run import BodyTrackSettings, track_body
-    from backend.checking import check_and_report
     from backend.clip_source import FULL_FRAME_MM, open_clip
     from backend.detector import Detector
     from backend.interrupts import first_interrupt
     from backend.tracker_environment import make_tracker_environment
-    from backend.tracking_run import TRACKING, TrackSettings, track_clip
+    from backend.tracking_run import TrackSettings, track_clip
     from shared.errors import BadCapture, BadConfig
 
     path = arguments.video.expanduser()
@@ -65,7 +64,7 @@ def track_command(arguments: argparse.Namespace) -> int:
         if value is not None and not value > 0:
             raise BadConfig(f"--{name.replace('_', '-')} must be positive", found=str(value))
     source = open_clip(path, arguments.step)
-    output = (arguments.output or path.with_name(f"{path.stem}_capture")).expanduser()
+    output = (arguments.output or default_output(path)).expanduser()
     focal_px = arguments.focal_px or 0.0
     if arguments.focal_mm:
         focal_px = arguments.focal_mm / FULL_FRAME_MM * max(source.size_px)
@@ -94,16 +93,30 @@ def track_command(arguments: argparse.Namespace) -> int:
                 result = track_body(source, output, detector, chosen, tell, asked)
             else:
                 result = track_clip(source, output, detector, TrackSettings(**common), tell, asked)
-    checked, _, _ = check_and_report(str(output), 8, output / TRACKING)
-    picture = write_picture(result, checked)
-    film_again = [*checked.coverage.missing, *(f.found for f in checked.findings if f.state == "bad")]
-    report = result.report | {"film_again": film_again, "state": checked.state(), "picture": str(picture)}
-    (output / TRACKING / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    report = complete_report(result)
     if arguments.json:
         print(json.dumps(report, indent=1))
     else:
-        _show(report, output, picture)
-    return int(checked.state() == "bad")
+        _show(report, output, Path(report["picture"]))
+    return int(report["state"] == "bad")
+
+
+def default_output(video: Path) -> Path:
+    """Where the capture of a video goes, where nobody said: beside it."""
+    return video.with_name(f"{video.stem}_capture")
+
+
+def complete_report(result: TrackResult | BodyTrackResult) -> dict[str, Any]:
+    """The report of a tracking with what its check says and its picture, as it is kept in `report.json` then."""
+    from backend.checking import check_and_report
+    from backend.tracking_run import TRACKING
+
+    checked, _, _ = check_and_report(str(result.folder), 8, result.folder / TRACKING)
+    picture = write_picture(result, checked)
+    film_again = [*checked.coverage.missing, *(f.found for f in checked.findings if f.state == "bad")]
+    report = result.report | {"film_again": film_again, "state": checked.state(), "picture": str(picture)}
+    (result.folder / TRACKING / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    return report
 
 
 def write_picture(result: TrackResult | BodyTrackResult, checked: CaptureCheck) -> Path:

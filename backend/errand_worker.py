@@ -18,10 +18,12 @@ from backend.devices import resolve_device, usable_cores, use_cores
 from backend.errands import KINDS
 from backend.home import Home
 from backend.library import Library
+from backend.tracking_errands import drive, track_video
 from backend.worker_link import WorkerLink, join_server, worker_parser
 from shared.desk_messages import Finding, StartCheck, StartExport, StartImport
 from shared.errors import BadAvatar, Cancelled, EffigyError
 from shared.messages import ChangeJob, Failure, JobInfo, JobPreview
+from shared.track_messages import StartDrive, StartTrack
 
 TELL_EVERY_S = 0.2
 IDLE_S = 60.0
@@ -52,6 +54,10 @@ class _Teller:
         while (envelope := self.link.receive(0.0)) is not None:
             if isinstance(envelope.message, ChangeJob):
                 raise Cancelled("Cancelled")
+
+    def picture(self, image: Any) -> None:
+        """A picture [H, W, 3] uint8 of what was found."""
+        self.link.send(JobPreview(self.key, 1, _small(image)))
 
     def done(self, message: str, **more: Any) -> None:
         """The last word."""
@@ -87,6 +93,10 @@ def run_errand(home: Home, asked: Any, teller: _Teller, device: str) -> None:
             _import(home, asked, teller, resolve_device(device))
         case StartExport():
             _export(home, asked, teller, resolve_device(device))
+        case StartTrack():
+            track_video(asked, teller)
+        case StartDrive():
+            drive(asked, teller)
 
 
 def _check(home: Home, asked: StartCheck, teller: _Teller) -> None:
@@ -97,7 +107,7 @@ def _check(home: Home, asked: StartCheck, teller: _Teller) -> None:
     teller.say(what.found)
     folder = home.jobs / asked.key
     checked, _, written = check_and_report(asked.capture, asked.frames, folder, fix=asked.fix)
-    teller.link.send(JobPreview(asked.key, 1, _small(checked.sheet)))
+    teller.picture(checked.sheet)
     findings = [what, *(Finding(item.name, item.state, item.found, item.do) for item in checked.findings)]
     if checked.options() and not written:
         findings.append(Finding("mendable", "ok", "the reading that fits can be written into the folder's options"))

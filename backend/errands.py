@@ -1,4 +1,6 @@
-"""Errands on the server's side: checks of captures, imports and exports, one at a time in a process beside the others.
+"""Errands on the server's side: checks, imports and exports, tracking of videos, and following a face live.
+
+One of a group at a time, in a process beside the others.
 
 The process starts with the first errand and goes some time after the last, since loading torch takes seconds. They
 are jobs of the journal like trainings, but short, so what was asked is kept in memory: one that the server's end cut
@@ -20,9 +22,20 @@ from backend.workers import Worker
 from shared.desk_messages import StartCheck, StartExport, StartImport
 from shared.errors import BadMessage, nearest
 from shared.messages import ChangeJob, Failure, JobInfo, JobPreview
+from shared.track_messages import StartDrive, StartTrack
 
-KINDS: dict[type[Any], str] = {StartCheck: "check", StartImport: "import", StartExport: "export"}
+KINDS: dict[type[Any], str] = {
+    StartCheck: "check",
+    StartImport: "import",
+    StartExport: "export",
+    StartTrack: "track",
+    StartDrive: "drive",
+}
+BESIDE = (("check", "import", "export"), ("track",), ("drive",))
+"""Kinds that take turns; each group has a process of its own, since tracking a film takes minutes."""
 ACTIONS = ("cancel",)
+RESUMED = "track"
+"""The kind that goes on where it stopped when asked to resume: what it was asked is in its record."""
 GONE_GRACE_S = 2.0
 """A worker that was told to cancel and goes on after this time is ended by force."""
 MAX_WAITING = 32
@@ -38,11 +51,21 @@ def errand_name(asked: Any) -> str:
             return f"Check {Path(asked.capture).name or asked.capture}"[:80]
         case StartImport():
             return f"Import {asked.name or Path(asked.source).name}"[:80]
+        case StartTrack():
+            return f"Track {Path(asked.source).name}"[:80] if asked.source else "Install the face tracker"
+        case StartDrive():
+            return f"Follow {'camera ' + asked.source if asked.source.isdecimal() else Path(asked.source).name}"[:80]
     return f"Export {asked.avatar_id} as {asked.format}"[:80]
 
 
+def _told_again(asked: StartTrack) -> dict[str, str]:
+    """What a record must hold for a tracking to go on after the server's end."""
+    names = ("output", "focal_mm", "step", "size_px", "subject", "licence")
+    return {name: str(getattr(asked, name)) for name in names}
+
+
 class Errands(JobTable):
-    """start: makes the worker. send: (worker, message). publish: tells clients."""
+    """start: makes the worker. send: (worker, message). publish: tells clients. kinds: a group of `BESIDE`."""
 
     noun = "errand"
 
@@ -52,14 +75,17 @@ class Errands(JobTable):
         start: Callable[[], Worker],
         send: Callable[[Worker, Any], None],
         publish: Callable[[JobInfo], None],
+        kinds: tuple[str, ...] = BESIDE[0],
     ) -> None:
         super().__init__(journal, send, publish)
-        self._start = start
+        self._start, self.kinds = start, kinds
         self._asked: dict[str, Any] = {}
         self._idle = True  # whether the worker, if there is one, waits for work
         for record in list(journal.records.values()):
-            if record.kind in KINDS.values() and record.state not in ENDED:
-                text = "The backend ended before it was done; ask for it again"
+            if record.kind in kinds and record.state not in ENDED:
+                text = "The backend ended before it was done; " + (
+                    "resume it" if record.kind == RESUMED else "ask for it again"
+                )
                 self._put(replace(record, state="failed", message=text))
 
     # --- what clients ask -------------------------------------------------------------------------------------------
@@ -74,13 +100,14 @@ class Errands(JobTable):
         """Queue an errand. Raises BadMessage where too many wait."""
         if len(self._asked) >= MAX_WAITING:
             raise BadMessage("Too many errands are waiting", found=str(len(self._asked)), do="Ask again later")
-        what = {StartCheck: "capture", StartImport: "source", StartExport: "output"}[type(asked)]
+        what = {StartCheck: "capture", StartExport: "output"}.get(type(asked), "source")
         record = JobRecord(
             new_job_id(),
             asked.key,
             errand_name(asked),
             str(getattr(asked, what)),
             "",
+            _told_again(asked) if KINDS[type(asked)] == RESUMED else {},
             created=now_text(),
             kind=KINDS[type(asked)],
         )
@@ -90,8 +117,10 @@ class Errands(JobTable):
         return self.info(record.job_id)
 
     def change(self, asked: ChangeJob) -> JobInfo:
-        """Cancel one. Asking for what is already so is no error. Raises NotFound, BadMessage."""
+        """Cancel one, or resume a tracking. Asking for what is already so is no error. Raises NotFound, BadMessage."""
         record = self._record(asked.job_id)
+        if asked.action == "resume" and record.kind == RESUMED:
+            return self._resume(record)
         if asked.action not in ACTIONS:
             raise BadMessage(f"There is no action {asked.action!r} for it{nearest(asked.action, ACTIONS)}")
         if record.state not in ENDED:
@@ -100,6 +129,24 @@ class Errands(JobTable):
             if record.job_id == self._running and self.worker is not None:
                 self._told_end_at_s = time.monotonic()
                 self._send(self.worker, ChangeJob(record.job_id, "cancel"))
+        return self.info(record.job_id)
+
+    def _resume(self, record: JobRecord) -> JobInfo:
+        if record.state in ("failed", "cancelled") and record.job_id != self._running:
+            told = record.overrides
+            self._asked[record.job_id] = StartTrack(
+                record.key,
+                record.capture,
+                told["output"],
+                float(told["focal_mm"]),
+                int(told["step"]),
+                int(told["size_px"]),
+                told["subject"],
+                told["licence"],
+            )
+            self._live.pop(record.job_id, None)
+            self._put(replace(record, state="queued", message=""))
+            self.tick()
         return self.info(record.job_id)
 
     # --- what the worker says ----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from backend.errand_groups import ErrandGroups
 from backend.errands import Errands
 from backend.jobs import ENDED, QUEUED_KINDS
 from backend.leases import Holder, Leases
@@ -21,7 +22,7 @@ class JobDesk:
         self,
         jobs: TrainingJobs,
         online: OnlineJobs,
-        errands: Errands,
+        errands: ErrandGroups,
         leases: Leases,
         folders: Path,
         trash: Trash,
@@ -35,7 +36,7 @@ class JobDesk:
         record = self.jobs.journal.records.get(job_id)
         if record is None or record.kind in QUEUED_KINDS:
             return self.jobs
-        return self.online if record.kind == "online" else self.errands
+        return self.online if record.kind == "online" else self.errands.of(record.kind)
 
     def info(self, job_id: str) -> JobInfo:
         """One job as it is now. Raises NotFound."""

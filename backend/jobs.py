@@ -28,7 +28,7 @@ COMPACT_ABOVE_LINES = 2_000
 
 @dataclass(frozen=True)
 class JobRecord:
-    """A job as it is kept. kind: 'train', 'edit', 'online', 'check', 'import' or 'export'.
+    """A job as it is kept. kind: 'train', 'edit', 'online', 'check', 'import', 'export', 'track' or 'drive'.
 
     crashes: restarts of its worker since it was last started by hand. rank: smaller ones of the queue begin earlier.
     """
@@ -52,6 +52,7 @@ class JobRecord:
 
     def info(self) -> JobInfo:
         """What clients are told."""
+        trains = self.kind == "train"
         return JobInfo(
             job_id=self.job_id,
             kind=self.kind,
@@ -63,8 +64,8 @@ class JobRecord:
             created=self.created,
             report_folder=self.report_folder,
             avatar_id=self.avatar_id,
-            capture=self.capture if self.kind == "train" else "",
-            preset=self.preset if self.kind == "train" else "",
+            capture=self.overrides.get("output", "") if self.kind == "track" else self.capture if trains else "",
+            preset=self.preset if trains else "",
         )
 
     def ended(self, told: JobInfo) -> JobRecord:

@@ -37,7 +37,7 @@ from shared.track_messages import TrackBegins, TrackEnds, TrackFrame
 STORED_PX, MOVE_SHARE = 384, 1.25
 """Side of the pictures that are pushed; how much wider they are than the faces of the calm look need."""
 WAITING, LOOK_S = 2, 0.25
-PUSHED_QUEUE, PUSHED_BYTES, END_WAIT_MS = 2, 16 << 20, 10_000
+PUSHED_QUEUE, PUSHED_BYTES, END_POLL_MS, END_WAIT_MS = 2, 16 << 20, 1000, 10_000
 TRACKED_JOINTS = (
     "neck",
     "head",
@@ -283,7 +283,7 @@ class Pusher:
 
     def close(self) -> None:
         """Say that it ends, to whoever listens."""
-        if self.sent and self._socket.poll(END_WAIT_MS, zmq.POLLOUT):
+        if self.sent and self._socket.poll(END_POLL_MS, zmq.POLLOUT):
             self._send(TrackEnds())
         self._context.destroy(linger=END_WAIT_MS)
 

@@ -21,7 +21,8 @@ import zmq
 from backend.addresses import bind_private
 from backend.checks import check_pose_request, check_render_request
 from backend.doorkeeper import Doorkeeper, Peer
-from backend.errands import Errands
+from backend.errand_groups import ErrandGroups
+from backend.errands import KINDS
 from backend.flood_guard import LIMIT_BYTES, FloodGuard, give_memory_back
 from backend.frames import Asked
 from backend.front_desk import QUESTIONS, FrontDesk
@@ -38,11 +39,12 @@ from backend.online_jobs import LiveDesk, OnlineJobs
 from backend.online_run import LIVE
 from backend.render_desk import RenderDesk
 from backend.server_sockets import ServerSockets, told_by
+from backend.tracker_environment import TRACKER_MISSING, tracker_python
 from backend.training_jobs import TrainingJobs
 from backend.trash import Trash
 from backend.workers import Worker, start_renderer
 from shared import __version__, messages, wire
-from shared.desk_messages import GetJobCurve, GetStatus, StartCheck, StartExport, StartImport, Status
+from shared.desk_messages import GetJobCurve, GetStatus, Status
 from shared.edit_messages import ListEditors, StartEdit
 from shared.errors import BadAvatar, BadMessage, EffigyError
 from shared.machine import machine_token
@@ -51,7 +53,7 @@ from shared.sockets import CONTROL_QUEUE, REPLY_BYTES, make_socket, send_to
 
 TICK_MS = 50
 LAST_CHECKPOINT_S = 5.0
-CAPABILITIES = ("render", "train", "edit", "online", "library", "environment", "check", "import", "export")
+CAPABILITIES = ("render", "train", "edit", "online", "library", "environment", "check", "import", "export", "track")
 """What its clients may offer; those of methods still to come are not among them, and their panels say so."""
 LISTED_JOBS = 200
 BURST = 32
@@ -119,7 +121,7 @@ class Server:
             self._tell_worker,
             self._publish,
         )
-        self.errands = Errands(journal, self._start_errands, self._tell_worker, self._publish)
+        self.errands = ErrandGroups(journal, self._start_errands, self._tell_worker, self._publish)
         self.trash = Trash(settings.home.trash)
         self.job_desk = JobDesk(
             self.jobs, self.online, self.errands, self.door.leases, settings.home.jobs, self.trash, self._publish
@@ -220,7 +222,7 @@ class Server:
                 return self.job_desk.keeper(message.job_id).curve(message.job_id)
             case GetStatus():
                 return self._status()
-            case StartCheck() | StartImport() | StartExport():
+            case _ if type(message) in KINDS:
                 known = self.jobs.journal.by_key(message.key)
                 if known is None:
                     return self.job_desk.begun(self.errands.start(message), asked.holder)
@@ -277,6 +279,7 @@ class Server:
             time.monotonic() - self._started_s,
             str(self.settings.home.root),
             {**self.door.refused, **({"unknown_key": self.gate.refused} if self.gate and self.gate.refused else {})},
+            "" if tracker_python() is not None else TRACKER_MISSING,
         )
 
     def _welcome(self) -> Welcome:
@@ -325,7 +328,7 @@ class Server:
     # --- workers ----------------------------------------------------------------------------------------------------
     def _from_worker(self, identity: bytes, parts: Sequence[wire.Part]) -> None:
         header = wire.open_header(parts, wire.FROM_SERVER)
-        tables: tuple[JobTable, ...] = (self.jobs, self.online, self.errands)
+        tables: tuple[JobTable, ...] = (self.jobs, self.online, *self.errands)
         if header.name == "Hello":
             hello = wire.read_message(header, parts)
             if self.desk.worker is not None and hmac.compare_digest(hello.key, self.desk.worker.secret):
@@ -362,8 +365,8 @@ class Server:
         loading, self._renderer = self._renderer, None
         return start_renderer(self.settings.home, self.settings.device, self._workers_address, loading)
 
-    def _start_errands(self) -> Worker:
-        return self._start("backend.errand_worker", "errands", self.settings.home.logs / "errands.log")
+    def _start_errands(self, name: str) -> Worker:
+        return self._start("backend.errand_worker", name, self.settings.home.logs / f"{name}.log")
 
     def _start_job(self, module: str, record: JobRecord) -> Worker:
         folder = self.settings.home.jobs / record.job_id

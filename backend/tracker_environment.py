@@ -32,6 +32,7 @@ OTHERS = (
 PYTHONS = ((3, 11), (3, 12), (3, 10))
 STAMP = ".effigy-stamp"
 OVERRIDE = "EFFIGY_TRACKER_PYTHON"
+TRACKER_MISSING = "The face tracker is not installed yet (about 100 MB, once)"
 Tell = Callable[[str], None]
 
 

@@ -25,7 +25,8 @@ class Status:
 
     memory: of the device that renders (a GPU's own, else the machine's), 0 of 0 while it starts. renders_waiting and
     jobs_waiting: what queues for it; jobs_running: trainings, live trainings and errands under way. refused: messages
-    that were refused since the start, by the code of the reason.
+    that were refused since the start, by the code of the reason. tracker: why faces cannot be tracked yet, empty where
+    they can.
     """
 
     device: str
@@ -38,6 +39,7 @@ class Status:
     up_s: float
     data_folder: str
     refused: dict[str, int] = field(default_factory=dict)
+    tracker: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ from .render_messages import (
     RenderRequest,
     Superseded,
 )
-from .track_messages import TrackBegins, TrackEnds, TrackFrame
+from .track_messages import TRACK_MESSAGES
 from .types import ProxyMesh, Rig
 
 __all__ = [  # what is defined elsewhere and used from here; the rest of this page needs no list
@@ -44,7 +44,7 @@ __all__ = [  # what is defined elsewhere and used from here; the rest of this pa
     "Superseded",
 ]
 
-PROTOCOL_VERSION = 11
+PROTOCOL_VERSION = 12
 Array = NDArray[Any]
 
 
@@ -233,12 +233,12 @@ class PresetList:
 
 @dataclass(frozen=True, eq=False)
 class JobInfo:
-    """State of a job. kind: train, edit, online, check, import or export. state: queued, running, paused, done, failed
-    or cancelled; removed where it is listed no more.
+    """State of a job. kind: train, edit, online, check, import, export, track or drive. state: queued, running, paused,
+    done, failed or cancelled; removed where it is listed no more.
 
     avatar_id: what came of it; while a live training runs or is paused, the avatar that can be rendered meanwhile.
     report_folder: of a training its report, of an export what was written. place: in the queue, from 1; 0 out of it.
-    capture, preset: what a training was asked to train from and how.
+    capture, preset: what a training was asked to train from and how; capture also: what a tracking makes.
     owner: who may change it while they are there, empty: anyone. stalled_s: seconds without a step, where that is long.
     """
 
@@ -346,9 +346,7 @@ MESSAGES: dict[str, type[Any]] = {
         Superseded,
         GetMotion,
         MotionReply,
-        TrackBegins,
-        TrackFrame,
-        TrackEnds,
+        *TRACK_MESSAGES,
         JobEvent,
         *DESK_MESSAGES,
         *EDIT_MESSAGES,

@@ -1,4 +1,4 @@
-"""What a tracker pushes to a live training (PUSH to its PULL socket); nothing of it is answered. Part of `messages`."""
+"""Tracking of videos and cameras. What a tracker pushes (PUSH to a PULL socket) is not answered. Part of `messages`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,39 @@ from typing import Any
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class StartTrack:
+    """Ask to make a capture of a video (a file or a folder of pictures on the backend's machine); answered by its
+    JobInfo.
+
+    output: the capture folder to make. focal_mm: the lens in mm of a 36 mm wide picture, 0 for what the file says.
+    step: every so manieth picture. size_px: longest side stored. An empty source makes the tracker's environment only.
+    """
+
+    key: str
+    source: str
+    output: str
+    focal_mm: float = 0.0
+    step: int = 1
+    size_px: int = 512
+    subject: str = ""
+    licence: str = "not stated"
+
+
+@dataclass(frozen=True, eq=False)
+class StartDrive:
+    """Ask to follow a face live and push its poses, as TrackBegins, TrackFrame without a picture ([0, 0, 4]) and
+    TrackEnds, to a PULL socket at `address` on the backend's machine; answered by its JobInfo.
+
+    source: a camera's number (0 is the first) or a video file, played at its own speed.
+    """
+
+    key: str
+    source: str
+    address: str
+    focal_mm: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,3 +85,7 @@ class TrackFrame:
 @dataclass(frozen=True, eq=False)
 class TrackEnds:
     """The tracker has no more frames."""
+
+
+TRACK_MESSAGES = (TrackBegins, TrackFrame, TrackEnds, StartTrack, StartDrive)
+"""In the order `shared.messages` lists them."""

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import zmq
 
+from avatars.captures.opening import open_capture
 from avatars.formats.motions import read_motion
 from avatars.online.config import load_online_config
 from avatars.online.push import PushSource
@@ -18,12 +20,19 @@ from avatars.templates.opening import embedded_template
 from avatars.templates.rig import rig_of
 from avatars.tracking.live import LiveSettings
 from backend.cli import main
+from backend.launcher import running_server
 from backend.live_pictures import Camera, VideoAtItsSpeed, open_live
 from backend.live_source import TrackerSource
 from backend.live_tracking import TRACKED_JOINTS, LiveFrame, LiveTracker, Pusher
 from backend.tracker_environment import OVERRIDE
 from backend.video import VideoFile
-from shared.errors import BadCapture, WorkerFailed
+from shared import wire
+from shared.client import BackendClient
+from shared.desk_messages import GetStatus
+from shared.errors import BadCapture, NotAllowed, WorkerFailed
+from shared.messages import ChangeJob, GetJobPreview
+from shared.track_messages import StartDrive, StartTrack, TrackBegins, TrackFrame
+from tests.jobs import job_when
 from tests.stand_in_tracker import Faces, mask_of, stand_in_python
 
 QUICK = LiveSettings(start_s=0.4, start_frames=8)
@@ -201,3 +210,43 @@ def test_a_video_plays_at_its_own_speed(video: Path) -> None:
         assert time.monotonic() - began >= (PICTURES - 1) / FPS
     finally:
         clip.close()
+
+
+def test_the_server_tracks_and_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A capture of a video as a job that can be stopped and goes on, and poses of a camera pushed to a client."""
+    monkeypatch.setenv(OVERRIDE, str(stand_in_python(tmp_path)))
+    video = grey_video(tmp_path / "talk.mp4", 30)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    taken = context.socket(zmq.PULL)
+    port = taken.bind_to_random_port("tcp://127.0.0.1")
+    home = tmp_path / "home"
+    with running_server(home=home, device="cpu", key="") as running, BackendClient(running.address, name="t") as client:
+        assert client.request(GetStatus()).tracker == ""
+        tracked = client.request(StartTrack("t1", str(video), str(tmp_path / "out"), 32.0, size_px=64, subject="Ada"))
+        assert (tracked.kind, tracked.name, tracked.capture) == ("track", "Track talk.mp4", str(tmp_path / "out"))
+        assert client.request(StartTrack("t1", str(video), str(tmp_path / "out"))).job_id == tracked.job_id
+        client.request(ChangeJob(tracked.job_id, "cancel"))
+        with pytest.raises(NotAllowed):
+            client.request(StartDrive("d0", "0", "tcp://10.0.0.1:5000"))
+        driven = client.request(StartDrive("d1", "0", f"tcp://127.0.0.1:{port}", 32.0))
+        assert taken.poll(60_000)
+        begins = wire.decode(taken.recv_multipart()).message
+        assert isinstance(begins, TrackBegins)
+        assert begins.joint_names == TRACKED_JOINTS
+        assert taken.poll(60_000)
+        frame = wire.decode(taken.recv_multipart()).message
+        assert isinstance(frame, TrackFrame)
+        assert frame.image.size == 0
+        assert client.request(ChangeJob(driven.job_id, "cancel")).state == "cancelled"
+        job_when(client, tracked.job_id, lambda job: job.state == "cancelled")
+        until = time.monotonic() + 10
+        while client.request(ChangeJob(tracked.job_id, "resume")).state == "cancelled":
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        done = job_when(client, tracked.job_id, lambda job: job.state in ("done", "failed"))
+        assert done.state == "done", done.message
+        assert done.message == "30 of 30 pictures kept"
+        assert any(finding.name == "film again" for finding in done.findings)
+        assert client.request(GetJobPreview(tracked.job_id)).image.size
+        assert open_capture(Path(done.capture)).subject == "Ada"
+    context.destroy(linger=0)

@@ -11,6 +11,7 @@ from shared import desk_messages as d
 from shared import edit_messages as e
 from shared import lamps
 from shared import messages as m
+from shared import track_messages as t
 from shared.types import ProxyMesh, Rig
 
 
@@ -132,8 +133,8 @@ def samples() -> dict[str, Any]:
             25.0,
             ("It lacks a neck.",),
         ),
-        m.TrackBegins("Anna", "effigy_human", "", "bust", "man", np.zeros(0, np.float32), ("head",), ("jawOpen",)),
-        m.TrackFrame(
+        t.TrackBegins("Anna", "effigy_human", "", "bust", "man", np.zeros(0, np.float32), ("head",), ("jawOpen",)),
+        t.TrackFrame(
             9,
             0.36,
             np.full((2, 3, 4), 7, np.uint8),
@@ -144,10 +145,12 @@ def samples() -> dict[str, Any]:
             np.full(1, 0.5, np.float32),
             np.zeros((0, 3), np.float32),
         ),
-        m.TrackEnds(),
+        t.TrackEnds(),
+        t.StartTrack("k6", "/films/talk.mp4", "/films/talk_capture", 26.0, 2, 256, "Ada", "CC0-1.0"),
+        t.StartDrive("k7", "0", "tcp://127.0.0.1:47622", 26.0),
         m.JobEvent(7, job),
         d.GetStatus(),
-        d.Status("cpu", "numba", 2**31, 2**33, 1, 2, 1, 12.5, "/data", {"bad_message": 3}),
+        d.Status("cpu", "numba", 2**31, 2**33, 1, 2, 1, 12.5, "/data", {"bad_message": 3}, "not installed"),
         d.Memory(2**31, 2**33),
         d.GetLog("j1"),
         d.LogText("a line\nanother"),
