@@ -20,10 +20,13 @@ if (Path(__file__).parent / "shared").is_dir():
         mesh_asset,
         messages,
         motions,
+        performance,
         private_files,
         rotations,
         template,
+        track_messages,
         types,
+        wire,
     )
 else:
     from shared import (
@@ -35,10 +38,13 @@ else:
         mesh_asset,
         messages,
         motions,
+        performance,
         private_files,
         rotations,
         template,
+        track_messages,
         types,
+        wire,
     )
 
 __all__ = [
@@ -50,11 +56,14 @@ __all__ = [
     "mesh_asset",
     "messages",
     "motions",
+    "performance",
     "private_files",
     "rotations",
     "shared_module",
     "template",
+    "track_messages",
     "types",
+    "wire",
 ]
 
 

@@ -12,10 +12,12 @@ from .services import (
     log_text,
     native_splats,
     panel_properties,
+    performing,
     pictures,
     preferences,
     properties,
     synthesis,
+    tracking,
 )
 from .ui import classes
 from .viewport import overlay
@@ -33,6 +35,8 @@ PARTS = (
     batch,
     connection,
     auto_check,
+    tracking,
+    performing,
     synthesis,
     overlay,
     pictures,

@@ -250,7 +250,9 @@ class Link:
         for job in self._state.jobs:
             known = self._state.previews.get(job.job_id)
             over = job.state not in ("running", "paused")
-            if (over and (job.kind != "check" or job.state != "done")) or (known and (over or known.step >= job.step)):
+            if (over and (job.kind not in ("check", "track") or job.state != "done")) or (
+                known and (over or known.step >= job.step)
+            ):
                 continue
             preview = self._quietly(client, messages.GetJobPreview(job.job_id))
             if preview is not None and preview.image.size:

@@ -36,14 +36,23 @@ class CurveWriter:
         self._place = self._channels()
         self._known = {(curve.data_path, curve.array_index): curve for curve in self._place.fcurves}
 
-    def put(self, data_path: str, index: int, group: str, start: int, values: NDArray[Any]) -> None:
-        """One key a frame from `start` on; a curve that does not move gets a single key."""
+    def put(
+        self,
+        data_path: str,
+        index: int,
+        group: str,
+        start: int,
+        values: NDArray[Any],
+        rows: NDArray[np.int64] | None = None,
+    ) -> None:
+        """One key a frame from `start` on, or only those of `rows`; a curve that does not move gets a single key."""
         if len(values) > 1 and np.ptp(values) < 1e-7:
             last = start + len(values) - 1
             frames, values = np.array([start], np.float64), np.asarray(values[:1])
         else:
             last = start + len(values) - 1
-            frames = np.arange(start, last + 1, dtype=np.float64)
+            kept = np.arange(len(values)) if rows is None else rows
+            frames, values = start + kept.astype(np.float64), np.asarray(values)[kept]
         curve = self._known.get((data_path, index))
         if curve is None:
             curve = self._place.fcurves.new(data_path, index=index)

@@ -8,7 +8,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from .._shared import rotations
+from .._shared import performance, rotations
 from ..logic import rig_layout
 from ..logic.motion_fit import FittedMotion
 from . import rig_ik
@@ -19,8 +19,11 @@ from .rig_override import unlock_expressions
 Step = tuple[int, int]
 
 
-def key_motion(armature_object: Any, fitted: FittedMotion, start: int) -> Iterator[Step]:
+def key_motion(armature_object: Any, fitted: FittedMotion, start: int, tolerance: float = 0.0) -> Iterator[Step]:
     """Key a motion from a frame on, in place of keys in its range; yields (done, of) and may be closed at any time.
+
+    tolerance: keys are left out where straight lines between the others are as near as this, in rad and in weights;
+    0 keys every frame.
 
     Only joints and expressions that the motion knows get keys. IK controls give way, so that the bones move as keyed.
     """
@@ -41,8 +44,9 @@ def key_motion(armature_object: Any, fitted: FittedMotion, start: int) -> Iterat
         for name in fitted.joints:
             index = rig.joint_names.index(name)
             path = f'pose.bones["{bpy.utils.escape_identifier(name)}"]'
+            rows = performance.needed_frames(quaternions[:, index], tolerance / 2)  # half the angle is in them
             for axis in range(4):
-                body.put(f"{path}.rotation_quaternion", axis, name, start, quaternions[:, index, axis])
+                body.put(f"{path}.rotation_quaternion", axis, name, start, quaternions[:, index, axis], rows)
             if rig.parents[index] < 0 and fitted.travels:
                 for axis in range(3):
                     body.put(f"{path}.location", axis, name, start, locations[:, axis])
@@ -51,7 +55,8 @@ def key_motion(armature_object: Any, fitted: FittedMotion, start: int) -> Iterat
         for name in fitted.expressions:
             if face is not None and name in keys.key_blocks:
                 path = f'key_blocks["{bpy.utils.escape_identifier(name)}"].value'
-                face.put(path, 0, "", start, motion.expressions[:, rig.expression_names.index(name)])
+                values = motion.expressions[:, rig.expression_names.index(name)]
+                face.put(path, 0, "", start, values, performance.needed_frames(values[:, None], tolerance))
             done += 1
             yield done, total
     except GeneratorExit:

@@ -30,6 +30,8 @@ class EffigyWindow(bpy.types.PropertyGroup):
     trash_open: BoolProperty(name="Trash", description="Show what was thrown away", default=False)
     check_job: StringProperty(description="The newest check of the chosen capture")
     check_of: StringProperty(description="The capture it looked at")
+    track_job: StringProperty(description="The newest tracking of a video")
+    live_job: StringProperty(description="The live training that was begun from a camera")
     edit_problem: StringProperty(description="Why the last edit could not begin")
     edit_known: StringProperty(description="What would have been understood")
     wipe: BoolProperty(name="Before and After", description="Compare two versions in the 3D views", update=_wipe_moved)
@@ -238,13 +240,47 @@ class EffigyEdit(bpy.types.PropertyGroup):
     iterations: IntProperty(name="Steps", description="0 takes the backend's own number", default=0, min=0, max=1000000)
 
 
-CLASSES = (EffigyWindow, EffigyRelight, EffigyAvatarLight, EffigyExport, EffigyEdit)
+class EffigyLive(bpy.types.PropertyGroup):
+    """On a Scene: the face that is followed live."""
+
+    source: StringProperty(
+        name="Source",
+        description="Number of a camera of the backend's machine (0 is the first), or a video file, played at its own "
+        "speed",
+        default="0",
+        subtype="FILE_PATH",
+    )
+    purpose: EnumProperty(
+        name="For",
+        items=[
+            ("DRIVE", "Drive Avatar", "The selected avatar acts along; its performance can be recorded as keys"),
+            ("TRAIN", "Train Avatar", "A new avatar learns while you talk, and appears in the views meanwhile"),
+        ],
+    )
+    focal_mm: FloatProperty(
+        name="Lens (mm)", description="Of a 36 mm wide picture; 0 where it is not known", default=0, min=0, max=500
+    )
+    soften_s: FloatProperty(
+        name="Soften (s)", description="Recorded curves are smoothed over about this long", default=0, min=0, max=1
+    )
+    tolerance: FloatProperty(
+        name="Fewer Keys",
+        description="How far curves may move from what was recorded, so that keys can be left out; 0 keys every frame",
+        default=0,
+        min=0,
+        max=0.2,
+        precision=3,
+    )
+
+
+CLASSES = (EffigyWindow, EffigyRelight, EffigyAvatarLight, EffigyExport, EffigyEdit, EffigyLive)
 PLACES = (
     (bpy.types.WindowManager, "effigy_panels", EffigyWindow),
     (bpy.types.Scene, "effigy_relight", EffigyRelight),
     (bpy.types.Object, "effigy_light", EffigyAvatarLight),
     (bpy.types.Scene, "effigy_export", EffigyExport),
     (bpy.types.Scene, "effigy_edit", EffigyEdit),
+    (bpy.types.Scene, "effigy_live", EffigyLive),
 )
 
 

@@ -1,4 +1,4 @@
-"""Files dropped into a 3D view: avatars, HDRIs and motions go to the operator that takes them.
+"""Files dropped into a 3D view: videos, avatars, HDRIs and motions go to the operator that takes them.
 
 Blender runs `bl_import_operator` with `filepath`; where two handlers fit a file, it asks which is meant.
 """
@@ -20,6 +20,7 @@ class _Dropped:
 
 
 HANDLERS = (
+    ("video", "Track the person in it (Effigy)", "effigy.track_video", ".mp4;.mov;.mkv;.webm;.avi;.m4v;.mpg;.mpeg"),
     ("avatar", "Effigy avatar", "effigy.import_avatar", ".avatar;.ply;.json"),
     ("hdri", "Light Effigy avatars", "effigy.open_hdri", ".exr;.hdr"),
     ("motion", "Motion for the Effigy avatar", "effigy.import_motion", ".npz;.frame;.bvh;.fbx;.glb;.gltf"),

@@ -11,13 +11,21 @@ from ..logic import curve_image
 from ..logic.link import UNFINISHED, LinkState
 from ..logic.remedies import job_remedies
 from ..services.connection import CONNECTION
+from ..services.performing import PERFORMING
 from ..services.pictures import PICTURES, folded
 from ..services.synthesis import SYNTHESIS
 from ..services.training import chosen_capture
 from .drawing import duration, numbers, wrapped
+from .panels_track import draw_live, draw_track
 from .parts import sidebar_part
 
 SHOWN_JOBS = 8
+RESUMED_FROM = {
+    "online": ("paused",),
+    "train": ("paused", "failed", "cancelled"),
+    "edit": ("paused", "failed", "cancelled"),
+    "track": ("failed", "cancelled"),
+}
 STATE_ICONS = {
     "queued": "TIME",
     "running": "PLAY",
@@ -36,10 +44,12 @@ class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
         """Draw the form for a new training and the newest jobs."""
         layout, state = self.layout, CONNECTION.state
         self._draw_capture(context, state)
+        draw_track(layout, context, state)
         self._draw_settings(context, state)
         row = layout.row(align=True)
         row.operator("effigy.start_training", text="Train", icon="PLAY")
         row.operator("effigy.start_live", icon="REC")
+        draw_live(layout, context, state)
         self._draw_synthesis(context)
         for job in state.jobs[:SHOWN_JOBS] if state is not None else ():
             self._draw_job(context, state, job)
@@ -109,8 +119,8 @@ class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
             wrapped(box, context, child.state.message, icon="ERROR" if child.state.status == "failed" else "NONE")
 
     def _draw_job(self, context: Any, state: LinkState, job: messages.JobInfo) -> None:
-        if job.job_id == context.window_manager.effigy_panels.check_job:
-            return  # it stands beside its capture
+        if job.job_id in shown_elsewhere(context):
+            return
         box = self.layout.box()
         row = box.row(align=True)
         place = f", no. {job.place}" if job.place else ""
@@ -148,7 +158,7 @@ class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
             ("up", "TRIA_UP", ("queued",) if job.place > 1 else ()),
             ("down", "TRIA_DOWN", ("queued",) if 0 < job.place < last_place else ()),
             ("pause", "PAUSE", ("queued", "running") if trains else ()),
-            ("resume", "PLAY", ("paused",) if live else ("paused", "failed", "cancelled") if trains else ()),
+            ("resume", "PLAY", RESUMED_FROM.get(job.kind, ())),
             ("save", "FILE_TICK", ("running", "paused") if live else ()),
             ("stop", "SNAP_FACE", ("running", "paused") if live else ()),
             ("cancel", "X", UNFINISHED),
@@ -184,6 +194,12 @@ class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
                     else f"{name} {first:.4g} to {last:.4g}"
                 )
                 column.label(text=f"{text} (steps {curve.steps[0]} to {curve.steps[-1]})")
+
+
+def shown_elsewhere(context: Any) -> tuple[str, ...]:
+    """Jobs that stand beside what they are of: the check of the capture, the tracking, the face that is followed."""
+    window = context.window_manager.effigy_panels
+    return window.check_job, window.track_job, PERFORMING.job_id
 
 
 CLASSES = (EFFIGY_PT_train,)
