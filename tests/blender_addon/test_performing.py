@@ -199,7 +199,9 @@ def test_why_nothing_can_be_tracked_is_said() -> None:
     state = LinkState("tcp://127.0.0.1:1", status="connected", welcome=welcome)
     assert "update" in why_not(state)
     able = messages.Welcome(1, "1", "e", "", "", "cpu", "numba", ("track",))
-    health = desk_messages.Status("cpu", "numba", 0, 0, 0, 0, 0, 1.0, "/data", "The face tracker is not installed yet")
+    health = desk_messages.Status(
+        "cpu", "numba", 0, 0, 0, 0, 0, 1.0, "/data", tracker="The face tracker is not installed yet"
+    )
     missing = LinkState("tcp://127.0.0.1:1", status="connected", welcome=able, health=health)
     assert "not installed" in why_not(missing)
     ready = desk_messages.Status("cpu", "numba", 0, 0, 0, 0, 0, 1.0, "/data")
@@ -214,7 +216,7 @@ def test_the_panel_shows_reasons_progress_and_buttons(addon) -> None:
         "tcp://127.0.0.1:1",
         status="connected",
         welcome=able,
-        health=desk_messages.Status(*status, "The face tracker is not installed yet (about 100 MB, once)"),
+        health=desk_messages.Status(*status, tracker="The face tracker is not installed yet (about 100 MB, once)"),
     )
     layout = Layout()
     draw_track(layout, context, missing)
