@@ -18,19 +18,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avatars.files import sha256_of, write_atomically, write_folder_atomically
+from avatars.files import check_seal, sha256_of, write_atomically, write_folder_atomically, write_seal
 from avatars.templates.opening import TemplateReference
 from shared.edit_messages import EditNote
 from shared.errors import BadAvatar, EffigyError
 from shared.messages import AvatarSummary
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from avatars.avatar import Avatar
 
 FORMAT, VERSION = "effigy-avatar", 1
 DESCRIPTION, WEIGHTS, PREVIEW = "avatar.json", "weights.safetensors", "preview.png"
 LABEL, MAX_LABEL_BYTES = "label.json", 4096
 MAX_DESCRIPTION_BYTES, MAX_WEIGHTS_BYTES, MAX_PREVIEW_BYTES = 16 << 20, 8 << 30, 64 << 20
+UNFIT = (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 LIMITS = {WEIGHTS: MAX_WEIGHTS_BYTES, PREVIEW: MAX_PREVIEW_BYTES}
 
 
@@ -95,6 +98,7 @@ def save_avatar(folder: Path, avatar: Avatar, about: About, preview: NDArray[np.
             name: {"sha256": sha256_of(target / name), "bytes": (target / name).stat().st_size} for name in LIMITS
         }
         (target / DESCRIPTION).write_text(json.dumps(document, indent=1), encoding="utf-8")
+        write_seal(target / DESCRIPTION)
 
     write_folder_atomically(folder, fill)
     return avatar_digest(folder)
@@ -145,34 +149,56 @@ def read_description(folder: Path) -> dict[str, Any]:
             raise _damaged(folder, f"{name} has {path.stat().st_size} bytes instead of {entry.get('bytes')}")
         if path.stat().st_size > limit:
             raise BadAvatar(f"{name} of avatar {folder.name} is too large", expected=f"at most {limit} bytes")
+    try:
+        check_seal(folder / DESCRIPTION)
+    except (ValueError, OSError) as error:
+        raise _damaged(folder, str(error)) from error
     return document
 
 
 def load_avatar(folder: Path, device: str = "cpu") -> Avatar:
     """Read an avatar. Raises BadAvatar for one that is missing, damaged, or made for another template or version."""
-    import torch
+    folder = Path(folder)
+    document = read_description(folder)
+    _check_digest(folder, WEIGHTS, document)
+    return loaded_parts(folder.name, document, weights_of(folder / WEIGHTS, folder.name), device)
+
+
+def weights_of(path: Path, name: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file of the avatar called `name`, on the CPU. Raises BadAvatar."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    try:
+        return load_file(str(path))
+    except (SafetensorError, *UNFIT) as error:
+        raise BadAvatar(
+            f"avatar {name} is damaged",
+            found=f"{path.name} cannot be read: {str(error)[:120]}",
+            do="Copy it again from where it is intact, or train it again",
+        ) from error
+
+
+def loaded_parts(name: str, document: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str) -> Avatar:
+    """The avatar that a description and tensors make, whoever put them together. Raises BadAvatar."""
+    import torch
+
     from avatars.methods import find_method
 
-    folder = Path(folder)
-    document = read_description(folder)
     method = find_method(document["method"])
-    _check_digest(folder, WEIGHTS, document)
     try:
-        tensors = load_file(str(folder / WEIGHTS))
         reference = TemplateReference.from_json(document["template"])
         with torch.no_grad():
             return method.load(reference, document["model"], tensors, device)
-    except SafetensorError as error:
-        raise _damaged(folder, f"{WEIGHTS} cannot be read: {error}") from error
     except BadAvatar:
         raise
     except EffigyError as error:
         raise BadAvatar(
-            f"avatar {folder.name} does not fit: {error.what}", found=error.found, expected=error.expected, do=error.do
+            f"avatar {name} does not fit: {error.what}", found=error.found, expected=error.expected, do=error.do
         ) from error
+    except UNFIT as error:  # tensors and numbers that agree with their digests and not with each other
+        reason = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
+        raise BadAvatar(f"avatar {name} holds parts that do not fit each other", found=reason) from error
 
 
 def describe_avatar(folder: Path) -> AvatarSummary:
@@ -258,7 +284,7 @@ def load_preview(folder: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(folder / PREVIEW) as image:
             return np.asarray(image.convert("RGBA"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, *UNFIT, Image.DecompressionBombError) as error:
         raise _damaged(folder, f"{PREVIEW} cannot be read") from error
 
 

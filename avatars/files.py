@@ -11,11 +11,33 @@ from pathlib import Path
 
 from shared.errors import EnvironmentFailed
 
+MAX_SEAL_BYTES = 4096
+
 
 def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_seal(path: Path) -> None:
+    """Put a file's digest beside it as NAME.sha256, in the form `sha256sum -c` checks. Raises OSError."""
+    _seal(path).write_text(f"{sha256_of(path)}  {path.name}\n", encoding="utf-8")
+
+
+def check_seal(path: Path) -> None:
+    """Compare a file with the digest beside it; files of earlier versions have none. Raises ValueError, OSError."""
+    seal = _seal(path)
+    if not seal.exists():
+        return
+    with seal.open("rb") as stream:
+        found = stream.read(MAX_SEAL_BYTES)
+    if found != f"{sha256_of(path)}  {path.name}\n".encode():
+        raise ValueError(f"{path.name} is not what was written: {seal.name} says another digest")
+
+
+def _seal(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
 
 
 def sync_file(path: Path) -> None:

@@ -63,6 +63,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "log": "backend.cli_library:add_log",
         "benchmark": "backend.cli_checks:add_benchmark",
         "doctor": "backend.cli_checks:add_doctor",
+        "fuzz": "backend.cli_fuzz:add_fuzz",
         "demo": "backend.cli_demo:add_demo",
     }
 )

@@ -200,6 +200,7 @@ def _from_poses(value: NDArray[Any], name: str, notes: list[str]) -> tuple[Float
 def _from_parts(arrays: Mapping[str, NDArray[Any]], name: str, notes: list[str]) -> tuple[Float64, int]:
     body = next(arrays[key] for key in _PARTS["body"][0] if key in arrays)
     count = body.shape[0] if body.ndim > 1 else 1
+    _rows(body, name, "the body", count, 63)  # before anything is made of that length
     rotations, width = np.zeros((count, 55, 3)), 0
     for part, (names, (first, last)) in _PARTS.items():
         value = next((arrays[key] for key in names if key in arrays and arrays[key].size), None)
@@ -228,8 +229,10 @@ def _rows(value: NDArray[Any], name: str, what: str, count: int, width: int) -> 
 def _numbers(value: NDArray[Any], name: str, what: str) -> Float64:
     if value.dtype.kind not in "fiu":
         raise BadCapture(f"{what} of {name} is no array of numbers", found=str(value.dtype))
+    if value.ndim == 0 or not len(value):
+        raise BadCapture(f"{what} of {name} is empty", found=str(list(value.shape)))
     numbers = value.astype(np.float64)
-    bad = ~(np.abs(numbers.reshape(len(numbers) if numbers.ndim else 1, -1)) < LARGEST).all(axis=1)
+    bad = ~(np.abs(numbers.reshape(len(numbers), -1)) < LARGEST).all(axis=1)
     if bad.any():
         raise BadCapture(f"{what} of {name} holds values that are not finite", found=f"frame {int(np.argmax(bad))}")
     return numbers

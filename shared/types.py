@@ -7,6 +7,7 @@ are read. Arrays are made read-only on construction, so a value can be shared be
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -28,7 +29,10 @@ def frozen_array(value: Any, dtype: Any, shape: tuple[int | None, ...], name: st
 
     An array that was made by this function is taken as it is.
     """
-    array = np.ascontiguousarray(value, dtype=dtype)
+    try:
+        array = np.ascontiguousarray(value, dtype=dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise EffigyError(f"{name} is no array of numbers", found=str(error)[:80]) from error
     fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
     if not fits:
         wanted = "[" + ", ".join("*" if n is None else str(n) for n in shape) + "]"
@@ -146,6 +150,8 @@ class Motion:
         count = len(self.rotations)
         _freeze(self, "translations", np.float32, (count, 3))
         _freeze(self, "expressions", np.float32, (count, None))
+        if not math.isfinite(self.fps):
+            raise EffigyError("Motion.fps is not finite", found=str(self.fps))
 
     def __len__(self) -> int:
         return len(self.rotations)

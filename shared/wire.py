@@ -32,6 +32,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
 """Array types that may be sent, little-endian on the wire."""
 MAX_DIMENSIONS = 5
 MAX_INTEGER = 2**63 - 1
+MAX_LENGTH = 2**31 - 1
+"""Of an array along one axis, also where another axis is empty and it costs no bytes."""
 HEADER_KEYS = {"effigy", "name", "id", "epoch", "body", "arrays"}
 Part = bytes | memoryview
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
@@ -118,7 +120,7 @@ def open_header(parts: Sequence[Part], limits: Limits) -> Header:
         )
     name, request_id, epoch = header["name"], header["id"], header["epoch"]
     if type(name) is not str or name not in MESSAGES:
-        known = nearest(name, MESSAGES) if isinstance(name, str) else ""
+        known = nearest(name[:40], MESSAGES) if isinstance(name, str) else ""
         raise BadMessage(f"A message has an unknown name{known}", found=repr(name)[:80])
     if type(request_id) is not int or not 0 <= request_id <= MAX_INTEGER:
         raise BadMessage("A message's request id is not a natural number", found=repr(request_id)[:80])
@@ -202,7 +204,7 @@ def _declared(listed: Any, sizes: Sequence[int]) -> tuple[tuple[np.dtype[Any], t
             raise BadMessage(
                 f"Array {index} has a dtype that may not be sent", found=name[:40], expected=_listed(DTYPES)
             )
-        if len(shape) > MAX_DIMENSIONS or not all(type(n) is int and 0 <= n <= MAX_INTEGER for n in shape):
+        if len(shape) > MAX_DIMENSIONS or not all(type(n) is int and 0 <= n <= MAX_LENGTH for n in shape):
             raise BadMessage(f"Array {index} has an impossible shape", found=repr(shape)[:80])
         if math.prod(shape) * DTYPES[name].itemsize != size:
             raise BadMessage(

@@ -9,6 +9,7 @@ The file is a pickle inside an .npy; it is read as data only. Source: bodies pag
 from __future__ import annotations
 
 import io
+import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -86,7 +87,7 @@ def pickled_npy(path: Path, max_bytes: int = MAX_PARAMETER_BYTES, max_operations
         version = np.lib.format.read_magic(stream)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = header(stream)
-    except (ValueError, EOFError, SyntaxError) as error:
+    except (ValueError, EOFError, SyntaxError, TypeError, RuntimeError, MemoryError, tokenize.TokenError) as error:
         raise BadCapture(f"{where} is no .npy file", found=str(error)[:100], do="Copy the file again") from error
     if not dtype.hasobject or shape != ():
         raise BadCapture(f"{where} holds another kind of array", found=f"{list(shape)} {dtype}", expected="one object")

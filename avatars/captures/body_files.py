@@ -122,7 +122,10 @@ def calibration_json(path: Path) -> tuple[FileCamera, ...]:
 def calibration_csv(path: Path) -> tuple[FileCamera, ...]:
     """Cameras of ActorsHQ in their order; sizes are those the rows say. Raises BadCapture."""
     text = small_file(path, MAX_CALIBRATION_BYTES).decode("utf-8", "replace")
-    rows = list(csv.DictReader(io.StringIO(text), skipinitialspace=True))
+    try:
+        rows = list(csv.DictReader(io.StringIO(text), skipinitialspace=True))
+    except csv.Error as error:
+        raise BadCapture(f"{path.name} is no list of cameras", found=str(error)[:100]) from error
     cameras = []
     for number, row in enumerate(rows, 2):
         lacking = [column for column in ACTORSHQ_COLUMNS if row.get(column) in (None, "")]

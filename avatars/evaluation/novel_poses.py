@@ -61,7 +61,7 @@ def read_novel_poses(name_or_path: str, rig: Rig, reference: TemplateReference, 
     if not path.is_file():
         raise BadCapture(f"there is no motion {name_or_path!r}", expected=EXPECTED, do="Check the path")
     if path.suffix.lower() == ".pkl":
-        motion, kind = _pickled(path)
+        motion, kind = pickled_motion(path)
     else:
         if path.suffix.lower() != ".npz":
             raise BadCapture(f"{path.name} is no motion that can be read here", expected=EXPECTED)
@@ -128,7 +128,8 @@ def _file_in(folder: Path) -> Path:
     return found[0]
 
 
-def _pickled(path: Path) -> tuple[SmplMotion, str]:
+def pickled_motion(path: Path) -> tuple[SmplMotion, str]:
+    """The motion in a pickle, of which nothing is run, and what it is called. Raises BadCapture."""
     content = read_pickle(path, error_class=BadCapture, max_bytes=MAX_PICKLE_BYTES, max_operations=MAX_OPERATIONS)
     if not isinstance(content, Mapping) or not content:
         raise BadCapture(f"{path.name} is no motion", found=type(content).__name__, expected=EXPECTED)

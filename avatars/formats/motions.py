@@ -28,7 +28,10 @@ def read_motion(path: Path, rig: Rig) -> Motion:
     missing = [name for name in ("rotations", "translations", "expressions") if name not in arrays]
     if missing:
         raise EffigyError(f"{path.name} is no motion", found="no " + ", ".join(missing))
-    fps = float(arrays["fps"].reshape(-1)[0]) if arrays.get("fps", np.zeros(0)).size else 25.0
+    rate = arrays.get("fps", np.zeros(0))
+    if rate.dtype.kind not in "fiu":
+        raise EffigyError(f"{path.name} has a frame rate that is no number", found=str(rate.dtype))
+    fps = float(rate.reshape(-1)[0]) if rate.size else 25.0
     motion = Motion(arrays["rotations"], arrays["translations"], arrays["expressions"], fps)
     found = (motion.rotations.shape[1], motion.expressions.shape[1])
     wanted = (len(rig.joint_names), len(rig.expression_names))

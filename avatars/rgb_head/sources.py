@@ -83,7 +83,10 @@ def images_of_camera(capture: Capture, camera: str) -> tuple[int, ...]:
 
 
 def _ours(name: str, arrays: Arrays, rig: Rig) -> Source:
-    fps = float(np.ravel(arrays["fps"])[0]) if arrays.get("fps", np.zeros(0)).size else DEFAULT_FPS
+    rate = arrays.get("fps", np.zeros(0))
+    if rate.dtype.kind not in "fiu":
+        raise BadCapture(f"{name} has a frame rate that is no number", found=str(rate.dtype))
+    fps = float(np.ravel(rate)[0]) if rate.size else DEFAULT_FPS
     joints = _names(arrays, "joint_names") or rig.joint_names
     expressions = _names(arrays, "expression_names") or rig.expression_names
     motion = Motion(*(_finite(name, key, arrays[key]) for key in OURS), fps)
@@ -109,6 +112,8 @@ def _flame(name: str, arrays: Arrays) -> Source:
     for key, value in values.items():
         if value.ndim != 2 or len(value) != frames or frames == 0:
             raise BadCapture(f"{key} of {name} does not fit", found=str(list(value.shape)), expected=f"[{frames}, N]")
+    if "translation" in values and values["translation"].shape[1] != 3:
+        raise BadCapture(f"translation of {name} does not fit", found=str(list(values["translation"].shape)))
     notes, names, turns = [], [], []
     for key, joints in FLAME_JOINTS.items():
         if key in values:
@@ -133,7 +138,7 @@ def _names(arrays: Arrays, key: str) -> tuple[str, ...]:
 
 def _finite(name: str, key: str, value: NDArray[np.generic]) -> NDArray[np.float64]:
     """The array as numbers. Raises BadCapture naming the first frame that is not finite."""
-    if value.dtype.kind not in "fiu" or value.ndim < 2:
+    if value.dtype.kind not in "fiu" or value.ndim < 2 or not len(value):
         raise BadCapture(f"{key} of {name} does not fit", found=f"{list(value.shape)} {value.dtype}")
     numbers = value.astype(np.float64)
     bad = ~np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)

@@ -47,7 +47,7 @@ def read_clothed_template(
     body_weights: NDArray[np.floating],
 ) -> ClothedTemplate:
     """The mesh in a .ply with weights from a body in the big pose: [V, 3] m, [G, 3], [V, J]. Raises BadTemplate."""
-    vertices, triangles = _mesh(path)
+    vertices, triangles = read_mesh_ply(path)
     vertices = vertices @ MODEL_FROM_SMPL.T
     height = float(np.ptp(np.asarray(body_vertices)[np.unique(body_triangles), 2]))
     away = float(
@@ -73,7 +73,15 @@ def on_the_body(
     return found, found.distance_m < NEAR_SHARE * height / 2
 
 
-def _mesh(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+DAMAGE = (
+    *(ValueError, LookupError, TypeError, AttributeError, NameError, EOFError),
+    *(MemoryError, ArithmeticError, RuntimeError, SyntaxError, OSError),
+)
+"""What trimesh has raised for damaged files."""
+
+
+def read_mesh_ply(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Vertices [V, 3] and triangles [F, 3] of a PLY file as its axes are. Raises BadTemplate."""
     import trimesh  # half a second
 
     try:
@@ -86,7 +94,7 @@ def _mesh(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     try:
         mesh = trimesh.load(io.BytesIO(content), file_type="ply", process=False)
         vertices, triangles = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError, MemoryError) as error:
+    except DAMAGE as error:
         raise BadTemplate(f"{path.name} is no mesh in PLY", found=str(error)[:120], do="Copy the file again") from error
     if not len(triangles) or len(vertices) > MOST_VERTICES or not np.isfinite(vertices).all():
         raise BadTemplate(

@@ -19,6 +19,7 @@ from avatars.text_edit.config import EditConfig
 from avatars.text_edit.editors.vocabulary import PART_OF, REGION_NAMES
 from avatars.text_edit.surface import REGIONS, Surface
 from shared.errors import BadConfig, nearest
+from shared.npz import read_npy, read_npz
 
 FREE_SHARE = 0.2
 """A Gaussian that shows this much of what it would cover alone steps freely: skin seen from ahead has this median."""
@@ -68,13 +69,13 @@ def read_weights(path: Path) -> NDArray[np.float32]:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise BadConfig(f"{path.name} is too large for a weight of each vertex", expected=f"{MAX_FILE_BYTES} bytes")
-        found = np.load(path, allow_pickle=False)
-        if not isinstance(found, np.ndarray):
-            names = list(found.files)
-            if len(names) != 1:
-                raise BadConfig(f"{path.name} holds several arrays", found=", ".join(names), expected="one")
-            found = found[names[0]]
-        return np.asarray(found, np.float32).reshape(-1)
+        content = path.read_bytes()
+        if content.startswith(b"PK"):
+            found = read_npz(content, path.name, BadConfig, max_unpacked_bytes=MAX_FILE_BYTES)
+            if len(found) != 1:
+                raise BadConfig(f"{path.name} holds several arrays", found=", ".join(found), expected="one")
+            return np.asarray(next(iter(found.values())), np.float32).reshape(-1)
+        return np.asarray(read_npy(content, path.name, BadConfig), np.float32).reshape(-1)
     except (OSError, ValueError, TypeError) as error:
         raise BadConfig(
             f"the painted weights in {path} cannot be read", found=str(error), expected="a .npy or .npz file"

@@ -13,11 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from avatars.files import sha256_of, write_folder_atomically
+from avatars.files import check_seal, sha256_of, write_folder_atomically, write_seal
 from shared.errors import EnvironmentFailed
 
 TENSORS, NOTES = "state.safetensors", "state.json"
 KEPT = 2
+MAX_NOTES_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, images: int) -> Path:
         save_file(contiguous, str(place / TENSORS))
         notes = dict(checkpoint.notes) | {"sha256": sha256_of(place / TENSORS)}
         (place / NOTES).write_text(json.dumps(notes, indent=1), encoding="utf-8")
+        write_seal(place / NOTES)
 
     write_folder_atomically(target, fill)
     for old in checkpoints(folder)[:-KEPT]:
@@ -55,11 +57,14 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
     problems = []
     for path in reversed(found):
         try:
+            if (path / NOTES).stat().st_size > MAX_NOTES_BYTES:
+                raise ValueError(f"{NOTES} is too large")
+            check_seal(path / NOTES)
             notes = json.loads((path / NOTES).read_text(encoding="utf-8"))
             if sha256_of(path / TENSORS) != notes["sha256"]:
                 raise ValueError("its digest is another")
             return Checkpoint(load_file(str(path / TENSORS)), notes)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
             problems.append(f"{path.name}: {error}")
     if problems:
         raise EnvironmentFailed(

@@ -22,6 +22,7 @@ from shared.errors import BadConfig, nearest
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
 TEACHER, EDIT = "relit_teacher", "text_edit"
+MAX_FILE_BYTES, MAX_DEPTH, MAX_REFERENCES = 1 << 20, 32, 20
 YAML_LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """PyYAML's safe loader, in C where it was built so: ten times as fast, and every list of presets reads all files."""
 
@@ -273,9 +274,23 @@ def check_config(config: TrainConfig) -> None:
 def read_settings(path: Path) -> dict[str, Any]:
     """The names and values of a YAML file. Raises BadConfig."""
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=YAML_LOADER)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadConfig(f"{path.name} cannot be read", found=str(error).replace("\n", " ")) from error
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ValueError(f"it is larger than {MAX_FILE_BYTES} bytes")
+        text = path.read_text(encoding="utf-8")
+        _check_shape(text)
+        values = yaml.load(text, Loader=YAML_LOADER)
+    except (OSError, ValueError, OverflowError, RecursionError, AttributeError, yaml.YAMLError) as error:
+        raise BadConfig(f"{path.name} cannot be read", found=str(error).replace("\n", " ")[:300]) from error
     if not isinstance(values, dict):
         raise BadConfig(f"{path.name} holds no settings", expected="names and values")
     return values
+
+
+def _check_shape(text: str) -> None:
+    """Nesting and references that no settings have would cost a parser its stack or its memory. Raises ValueError."""
+    depth = references = 0
+    for event in yaml.parse(text, Loader=YAML_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        references += isinstance(event, yaml.AliasEvent)
+        if depth > MAX_DEPTH or references > MAX_REFERENCES:
+            raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels or refers to itself too often")

@@ -206,7 +206,7 @@ def _arrays(path: Path, only: frozenset[str]) -> dict[str, NDArray[Any]]:
 
 
 def _numbers(value: NDArray[Any], name: str, what: str) -> Floats:
-    if value.dtype.kind not in "fiu" or value.ndim == 0:
+    if value.dtype.kind not in "fiu" or value.ndim == 0 or not len(value):
         raise errors.BadCapture(f"{what} of {name} is no array of numbers", found=str(value.dtype))
     numbers = value.astype(np.float64)
     bad = ~np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)

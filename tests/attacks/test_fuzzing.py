@@ -1,0 +1,79 @@
+"""Every parser against a few hundred damaged inputs, the same ones each time; longer runs: `python -m backend fuzz`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from backend.fuzzing.parsers import PARSERS
+from backend.fuzzing.runner import Parser, Row, bounded_memory, fuzz
+from backend.fuzzing.sweeps import sweep
+from backend.fuzzing.wire_samples import messages, read_parts
+from shared.errors import BadMessage, EffigyError, VersionMismatch
+from shared.messages import MESSAGES, PROTOCOL_VERSION
+
+CASES = {"avatar": 30, "avatar_parts": 30, "capture": 25, "wire": 1000}
+USUAL_CASES = 60
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_damaged_input_is_read_or_refused_in_a_sentence(name: str) -> None:
+    most = CASES.get(name, USUAL_CASES)
+    with bounded_memory():
+        row = fuzz(PARSERS[name], seed=1, more=lambda count: count < most)
+    assert row.cases == most
+    assert not row.crashes, "\n".join(row.crashes)
+    if name != "journal":  # which leaves damaged lines out
+        assert row.refused > most / 10
+
+
+def test_a_parser_that_crashes_or_overlooks_damage_is_found() -> None:
+    def careless(files: object) -> None:
+        {}["missing"]
+
+    def once(parse: object, sealed: bool = False) -> Row:
+        return fuzz(Parser("x", lambda: ({"x": b"1234"},), parse=parse, sealed=sealed), 0, lambda n: n < 20)  # type: ignore[arg-type]
+
+    with pytest.raises(KeyError):  # a sample must be valid
+        once(careless)
+    assert "ValueError" in once(lambda files: int(files["x"])).crashes[0]  # type: ignore[index]
+    assert "not noticed" in once(lambda files: None, sealed=True).crashes[0]
+    assert not once(lambda files: None).crashes
+
+
+@pytest.mark.parametrize("name", ["avatar", "checkpoint"])
+def test_a_cut_or_a_flipped_bit_is_noticed(name: str) -> None:
+    for one in sweep(PARSERS[name], cuts=12, flips=20):
+        assert not one.missed, f"{one.file}: {one.missed}"
+
+
+def test_most_messages_have_a_sample() -> None:
+    assert len(messages()) > len(MESSAGES) * 0.7
+
+
+@settings(max_examples=200, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.binary(max_size=64), min_size=0, max_size=5))
+def test_random_parts_are_no_message(parts: list[bytes]) -> None:
+    with pytest.raises((BadMessage, VersionMismatch)):
+        read_parts({str(index): part for index, part in enumerate(parts)})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(sorted(MESSAGES)), JSON, st.lists(st.tuples(st.text(max_size=8), JSON), max_size=3))
+def test_any_json_in_a_header_is_read_or_refused(name: str, body: object, arrays: list[tuple[str, object]]) -> None:
+    header = {"effigy": PROTOCOL_VERSION, "name": name, "id": 1, "epoch": "", "body": body, "arrays": arrays}
+    try:
+        read_parts({"0": json.dumps(header).encode(), **{str(index + 1): b"" for index in range(len(arrays))}})
+    except EffigyError:
+        return
+    assert isinstance(body, dict)
