@@ -33,7 +33,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 MAX_DIMENSIONS = 5
 MAX_INTEGER = 2**63 - 1
 MAX_LENGTH = 2**31 - 1
-"""Of an array along one axis, also where another axis is empty and it costs no bytes."""
+"""Of an empty array along its other axes: it costs no bytes, and what is made to fit it would."""
 HEADER_KEYS = {"effigy", "name", "id", "epoch", "body", "arrays"}
 Part = bytes | memoryview
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
@@ -204,12 +204,14 @@ def _declared(listed: Any, sizes: Sequence[int]) -> tuple[tuple[np.dtype[Any], t
             raise BadMessage(
                 f"Array {index} has a dtype that may not be sent", found=name[:40], expected=_listed(DTYPES)
             )
-        if len(shape) > MAX_DIMENSIONS or not all(type(n) is int and 0 <= n <= MAX_LENGTH for n in shape):
+        if len(shape) > MAX_DIMENSIONS or not all(type(n) is int and 0 <= n <= MAX_INTEGER for n in shape):
             raise BadMessage(f"Array {index} has an impossible shape", found=repr(shape)[:80])
         if math.prod(shape) * DTYPES[name].itemsize != size:
             raise BadMessage(
                 f"Array {index} is not as long as it says", found=f"{size} bytes", expected=f"{name} {shape}"[:80]
             )
+        if size == 0 and math.prod(max(1, n) for n in shape) > MAX_LENGTH:
+            raise BadMessage(f"Array {index} is empty and claims to be long", found=repr(shape)[:80])
         arrays.append((DTYPES[name], tuple(shape)))
     return tuple(arrays)
 

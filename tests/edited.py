@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from avatars.avatar_folder import DESCRIPTION, About, avatar_digest, load_avatar, save_avatar
+from avatars.files import write_seal
 from tests.tiny import front_camera, render_head, still_motion, straight_uint8
 
 
@@ -31,4 +32,5 @@ def green_version(parent: Path, name: str = "tiny_green", prompt: str = "green s
         "made": document["created"],
     }
     path.write_text(json.dumps(document), encoding="utf-8")
+    write_seal(path)
     return folder

@@ -13,7 +13,7 @@ import torch
 
 from avatars.avatar import Avatar
 from avatars.avatar_folder import About, avatar_digest, describe_avatar, load_avatar, load_preview, save_avatar
-from avatars.files import sha256_of, write_folder_atomically
+from avatars.files import sha256_of, write_folder_atomically, write_seal
 from avatars.rgb_head.avatar import RgbHeadAvatar
 from shared.errors import BadAvatar, EnvironmentFailed
 from tests.tiny import moving, tiny_avatar, tiny_head
@@ -33,6 +33,7 @@ def edit(folder: Path, change: Callable[[dict], None]) -> None:
     document = json.loads((folder / "avatar.json").read_text())
     change(document)
     (folder / "avatar.json").write_text(json.dumps(document))
+    write_seal(folder / "avatar.json")
 
 
 def test_a_saved_avatar_comes_back_bit_for_bit(saved: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from avatars.avatar_facts import avatar_facts, coverage
 from avatars.avatar_folder import LABEL, avatar_digest, describe_avatar, load_avatar
+from avatars.files import write_seal
 from backend.cli import main
 from backend.launcher import RunningServer
 from backend.library import Library
@@ -117,6 +118,7 @@ def test_facts_tell_quality_coverage_licence_and_consent(places: tuple[Library, 
     }
     document["consent"], document["provenance"] = "given", {"subject": "anna", "synthetic": True, "files": [1, 2]}
     (folder / "avatar.json").write_text(json.dumps(document))
+    write_seal(folder / "avatar.json")
     facts = avatar_facts(folder)
     assert facts["Held-out quality"] == "PSNR 31.3 dB, SSIM 0.957, FLIP 0.081"
     assert facts["Gaussians"] == "15,000"

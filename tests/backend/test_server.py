@@ -17,6 +17,7 @@ import psutil
 import pytest
 import zmq
 
+from avatars.files import write_seal
 from backend.launcher import RunningServer, start_server
 from shared import messages as m
 from shared import wire
@@ -161,6 +162,8 @@ def test_damaged_avatars_say_so_and_do_not_hide_the_others(server: RunningServer
     document = json.loads(text)
     document["template"]["digest"] = "00" * 32
     (library / "other.avatar" / "avatar.json").write_text(json.dumps(document))
+    for name in ("odd", "other"):
+        write_seal(library / f"{name}.avatar" / "avatar.json")
     (library / "empty.avatar").mkdir()
     try:
         listed = {item.avatar_id: item.problem for item in client.request(m.ListAvatars()).avatars}
@@ -189,6 +192,7 @@ def test_weights_that_changed_under_the_same_size_are_found_by_the_worker(
     (library / "flipped.avatar" / "avatar.json").write_text(
         (library / "tiny.avatar" / "avatar.json").read_text().replace('"name": "tiny"', '"name": "flipped"')
     )
+    write_seal(library / "flipped.avatar" / "avatar.json")
     try:
         with pytest.raises(BadAvatar, match="not the file that was saved"):
             client.request(m.GetAvatar("flipped"), timeout_s=TIMEOUT_S)
