@@ -18,6 +18,7 @@ from backend.cli_edit_benchmark import add_edit_benchmark
 from backend.cli_live import add_live_benchmark
 from backend.cli_online import add_online_benchmark
 from backend.cli_quality import add_quality
+from backend.cli_refine_benchmark import add_refine_benchmark
 from backend.cli_relit_benchmark import add_relight_benchmark
 from backend.cli_surface_benchmark import add_surface_benchmark
 from backend.cli_teacher import add_teacher_benchmark
@@ -54,6 +55,7 @@ def add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     add_teacher_benchmark(kinds)
     add_edit_benchmark(kinds)
     add_track_benchmark(kinds)
+    add_refine_benchmark(kinds)
     add_live_benchmark(kinds)
     add_surface_benchmark(kinds)
     wire = kinds.add_parser("wire", help="time per 1080p frame between the render worker and a client on this machine")

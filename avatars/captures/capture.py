@@ -59,6 +59,8 @@ class Capture:
     ground-truth normals; light_rotation_rad: how far the pictures' light files are turned about +z.
     clothed_template: a mesh of the dressed person in the canonical pose (template.ply), where the recording has one.
     true_surfaces: the file with the person's true surfaces in some frames, where the recording has one.
+    tracked: the motion is an estimate from the pictures, with its errors. confidence: [F] in 0..1, how far the tracker
+    trusts each frame, where it says so.
     """
 
     name: str
@@ -87,6 +89,8 @@ class Capture:
     world_from_file: NDArray[np.float64] | None = None
     clothed_template: Path | None = None
     true_surfaces: Path | None = None
+    tracked: bool = False
+    confidence: NDArray[np.float32] | None = None
 
     def split(self, name: str) -> tuple[int, ...]:
         """Indices of the images of 'train', 'test' or 'val'."""

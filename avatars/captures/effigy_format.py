@@ -100,6 +100,8 @@ def _assemble(folder: Path, document: Mapping[str, Any], reference: TemplateRefe
         environment=_environment(folder),
         provenance={"capture": str(document["name"]), "generator": document.get("generator", {})},
         true_surfaces=folder / SURFACES if (folder / SURFACES).is_file() else None,
+        tracked=bool(document.get("tracked", False)),
+        confidence=_confidence(folder, parameters),
     )
 
 
@@ -116,6 +118,17 @@ def _image(folder: Path, entry: Mapping[str, Any]) -> CaptureImage:
         aovs={str(name): _inside(folder, value) for name, value in truth.items()},
         light=None if light is None else _inside(folder, light),
     )
+
+
+def _confidence(folder: Path, parameters: Mapping[str, NDArray[Any]]) -> NDArray[np.float32] | None:
+    """The tracker's trust in each frame, where it is stored. Raises BadCapture."""
+    found = parameters.get("confidence")
+    if found is None:
+        return None
+    _count(folder, "confidence", found, 0, len(parameters["translations"]), "translations")
+    if found.ndim != 1 or not ((found >= 0) & (found <= 1)).all():
+        raise BadCapture(f"confidence of capture {folder.name} is not in 0 to 1", do="Track it again")
+    return found.astype(np.float32)
 
 
 def _inside(folder: Path, name: Any) -> Path:

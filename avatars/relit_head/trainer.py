@@ -29,6 +29,7 @@ from avatars.rgb_head.trainer import FAINT, RgbHeadTrainer
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch, Pictures
 from avatars.training.image_loss import blend_terms, image_terms
+from avatars.training.refine import track_terms
 from avatars.training.trainer import RatedParameter
 
 DARKEST_SHADE = 0.08
@@ -105,7 +106,7 @@ class RelitHeadTrainer:
         """All tensors to train, with their rates; colours are albedo."""
         rates, all_rates = self.wanted.rates, self.config.rates
         total = all_rates.others_until or self.config.schedule.images
-        found = list(self.objective.parameters())
+        found = list(self.base.parameters())
         for name in ("roughness", "metallic", "tilt"):
             rate = getattr(rates, name)
             found.append(RatedParameter(name, getattr(self.model, name), rate, rate * all_rates.others_final, total))
@@ -121,22 +122,29 @@ class RelitHeadTrainer:
             if frame not in self.normals or self.device.type != "cpu":
                 self.normals[frame] = self.model.smooth(self.base.vertices[frame : frame + 1])
             found.append(self.normals[frame])
-        if self.device.type != "cpu":
+        if self.device.type != "cpu" or self.base.refinement is not None:  # refined poses change
             self.normals.clear()
         return torch.cat(found)
 
     def losses(self, batch: Batch, at: float) -> dict[str, Tensor]:
         """The picture's terms, an RGB head's own, and what holds materials and light."""
-        theta = self.base.theta[batch.frames]
+        batch = self.base.seen(batch)
+        theta, correction = self.base.corrected(batch, at)
         surface = self.base.surface(batch.frames)
-        placed, weights = self.objective.placed(self.objective.jittered(theta, at), surface, at)
+        driven = correction is not None and correction.points is not None
+        placed, weights = self.objective.placed(self.objective.jittered(theta, at), surface, at, driven=driven)
+        if correction is not None:
+            placed = correction.carried(placed, batch.cameras)
         frames = self.model.frames(surface, self.base.vertices[batch.frames])
-        posed = self.model.dressed(placed, theta, frames, self._smooth(batch.frames))
+        posed = self.model.dressed(placed, theta.detach(), frames, self._smooth(batch.frames))
         image = lit_picture(posed, batch.cameras, self.light.groups(batch.images, len(batch.frames)))
-        shown = image.features + (1 - image.alpha)[..., None] * batch.backgrounds[:, None, None]
-        terms = image_terms(shown, image.alpha, batch.target(), batch.alpha(), self.config.losses, at)
+        shown, alpha = image.features + (1 - image.alpha)[..., None] * batch.backgrounds[:, None, None], image.alpha
+        if correction is not None:
+            shown, alpha = correction.weighed(shown, alpha)
+        terms = image_terms(shown, alpha, batch.target(), batch.alpha(), self.config.losses, at)
         deltas = (self.model.head.position_deltas, self.model.head.rotation_deltas, self.model.head.colour_deltas)
         terms |= blend_terms(weights, deltas, self.config.losses) | self.objective.regularisers(weights)
+        terms |= track_terms(correction, batch)
         return terms | self._held(weights) | self.light.terms(self.wanted.losses)
 
     def _held(self, weights: Tensor | None) -> dict[str, Tensor]:
@@ -165,8 +173,11 @@ class RelitHeadTrainer:
 
     def after_step(self, batch: Batch, at: float) -> None:
         """First albedo for Gaussians seen for the first time: what they show over the light that falls on them."""
+        if self.base.refinement is not None:
+            self.base.refinement.centre()
         if self.objective.colours_settled or not self.config.schedule.colour_from_images:
             return
+        batch = self.base.seen(batch)
         surface = self.base.surface(batch.frames)
         shade = self._shade(batch.frames, batch.images)
         theta = self.base.theta[batch.frames]
@@ -192,6 +203,7 @@ class RelitHeadTrainer:
 
     def render(self, batch: Batch) -> Rasterised:
         """The model in the batch's poses and cameras as the avatar will look, without background or gradients."""
+        batch = self.base.seen(batch)
         with torch.no_grad():
             theta, surface = self.base.theta[batch.frames], self.base.surface(batch.frames)
             placed = self.model.head.place(surface, self.model.head.weights(theta), hide_unseen=True)
@@ -209,6 +221,7 @@ class RelitHeadTrainer:
 
     def finish(self) -> RelitHeadAvatar:
         """The avatar without Gaussians that no image has shown or that faded; its unseen back guessed if wanted."""
+        self.base.retable()
         base, begun = self.base, self.base.beginning
         head, rows = self.model.head, torch.arange(len(self.model), device=self.device)
         if begun is not None:

@@ -17,6 +17,7 @@ from avatars.rgb_head.model import SH0, RgbHead, Surface
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch
 from avatars.training.image_loss import blend_terms, image_terms
+from avatars.training.refine import Correction
 from avatars.training.trainer import RatedParameter
 
 SEEN_WEIGHT = 0.1
@@ -91,16 +92,26 @@ class HeadObjective:
         drawn = torch.randn(theta.shape, generator=self.generator, device=theta.device)
         return theta + noise * self.model.driving_range.sigma * drawn
 
-    def placed(self, theta: Tensor, surface: Surface, at: float) -> tuple[PosedGaussians, Tensor | None]:
-        """Posed Gaussians with gradients, and ψ [B, K] once blendshapes have joined."""
-        if self.graphed is not None and isinstance(surface, FaceRows):
+    def placed(
+        self, theta: Tensor, surface: Surface, at: float, *, driven: bool = False
+    ) -> tuple[PosedGaussians, Tensor | None]:
+        """Posed Gaussians with gradients, and ψ [B, K] once blendshapes have joined. driven: θ gets a gradient, too."""
+        if self.graphed is not None and isinstance(surface, FaceRows) and not driven:
             return self.graphed(theta, surface, blended=at >= self.config.schedule.deltas_from)
         weights = self.weights(theta, at)
         return self.model.place(surface, weights, hide_unseen=False), weights
 
-    def losses(self, theta: Tensor, surface: Surface, batch: Batch, at: float) -> dict[str, Tensor]:
-        """L1, structural similarity, coverage, and the terms that keep Gaussians where unseen poses need them."""
-        posed, weights = self.placed(self.jittered(theta, at), surface, at)
+    def losses(
+        self, theta: Tensor, surface: Surface, batch: Batch, at: float, correction: Correction | None = None
+    ) -> dict[str, Tensor]:
+        """L1, structural similarity, coverage, and the terms that keep Gaussians where unseen poses need them.
+
+        correction: of a track's errors, where θ comes from one.
+        """
+        driven = correction is not None and correction.points is not None
+        posed, weights = self.placed(self.jittered(theta, at), surface, at, driven=driven)
+        if correction is not None:
+            posed = correction.carried(posed, batch.cameras)
         drawn = rasterise(
             posed,
             batch.cameras,
@@ -109,7 +120,10 @@ class HeadObjective:
             depth=False,
             finite=isinstance(surface, FaceRows),  # those have been checked
         )
-        terms = image_terms(drawn.features, drawn.alpha, batch.target(), batch.alpha(), self.config.losses, at)
+        features, alpha = drawn.features, drawn.alpha
+        if correction is not None:
+            features, alpha = correction.weighed(features, alpha)
+        terms = image_terms(features, alpha, batch.target(), batch.alpha(), self.config.losses, at)
         deltas = (self.model.position_deltas, self.model.rotation_deltas, self.model.colour_deltas)
         return terms | blend_terms(weights, deltas, self.config.losses) | self.regularisers(weights)
 

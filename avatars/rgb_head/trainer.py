@@ -22,6 +22,7 @@ from avatars.rgb_head.model import RgbHead, Surface
 from avatars.rgb_head.objective import HeadObjective
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch, Pictures
+from avatars.training.refine import Correction, TrackRefinement, is_refined, pixel_weights, track_terms
 from avatars.training.trainer import RatedParameter
 
 FAINT = 0.004
@@ -79,6 +80,9 @@ class RgbHeadTrainer:
             self.beginning, self.pictures = Beginning(self.model, torch.nonzero(found)[:, 0], weights), pictures
             self.model = self.model.kept(found)
         self.surfaces: dict[int, Anchors] = {}
+        self.refinement = (
+            TrackRefinement(config.refine, capture, self.device) if is_refined(config.refine, capture) else None
+        )
         self.objective = HeadObjective(config, self.model, record=record)
 
     def surface(self, frames: Tensor) -> Surface:
@@ -101,11 +105,52 @@ class RgbHeadTrainer:
 
     def parameters(self) -> tuple[RatedParameter, ...]:
         """All tensors to train, with their rates."""
-        return self.objective.parameters()
+        if self.refinement is None:
+            return self.objective.parameters()
+        plan = self.config.schedule
+        return (*self.objective.parameters(), *self.refinement.parameters_for(plan.images, plan.batch))
+
+    def seen(self, batch: Batch) -> Batch:
+        """The batch through its cameras as they have been refined."""
+        return batch if self.refinement is None else replace(batch, cameras=self.refinement.cameras(batch.cameras))
+
+    def corrected(self, batch: Batch, at: float) -> tuple[Tensor, Correction | None]:
+        """θ [B, D] of a batch and what is known of its track's errors; poses on the way are kept in the tables."""
+        track, frames = self.refinement, batch.frames
+        if track is None:
+            return self.theta[frames], None
+        wanted = self.config.refine
+        weights = pixel_weights(batch.alpha(), track.trust[frames], wanted.edge_px, wanted.edge_weight)
+        if at < wanted.start * self.config.schedule.images:
+            return self.theta[frames], Correction(track, weights, None)
+        pose = track.of(frames)
+        theta, vertices = self.model.theta(*pose), self.model.head.posed_vertices(*pose)
+        self._keep(frames, theta, vertices)
+        binding = self.model.binding
+        points = (vertices[:, binding.triangles[binding.face]] * binding.barycentrics[:, :, None]).sum(2)
+        return theta, Correction(track, weights, points)
+
+    def _keep(self, frames: Tensor, theta: Tensor, vertices: Tensor) -> None:
+        self.theta[frames], self.vertices[frames] = theta.detach(), vertices.detach()
+        if self.surfaces:
+            for frame in frames.tolist():
+                self.surfaces.pop(frame, None)
+
+    def retable(self) -> None:
+        """Pose every frame anew with what has been refined so far."""
+        if self.refinement is None:
+            return
+        with torch.no_grad():
+            for frame in torch.arange(len(self.theta), device=self.device).split(8):
+                pose = self.refinement.of(frame)
+                self._keep(frame, self.model.theta(*pose), self.model.head.posed_vertices(*pose))
 
     def losses(self, batch: Batch, at: float) -> dict[str, Tensor]:
         """Named terms of a batch, already weighted."""
-        return self.objective.losses(self.theta[batch.frames], self.surface(batch.frames), batch, at)
+        batch = self.seen(batch)
+        theta, correction = self.corrected(batch, at)
+        terms = self.objective.losses(theta, self.surface(batch.frames), batch, at, correction)
+        return terms | track_terms(correction, batch)
 
     def prepared(self, pictures: Pictures, images: tuple[int, ...]) -> Pictures:
         """Heads fill their pictures: as they are."""
@@ -113,11 +158,13 @@ class RgbHeadTrainer:
 
     def after_step(self, batch: Batch, at: float) -> None:
         """First colours for Gaussians seen for the first time."""
-        self.objective.first_colours(self.theta[batch.frames], self.surface(batch.frames), batch, at)
+        self.objective.first_colours(self.theta[batch.frames], self.surface(batch.frames), self.seen(batch), at)
+        if self.refinement is not None:
+            self.refinement.centre()
 
     def render(self, batch: Batch) -> Rasterised:
         """The model in the batch's poses and cameras as the avatar will look, without background or gradients."""
-        return self.objective.render(self.theta[batch.frames], self.surface(batch.frames), batch)
+        return self.objective.render(self.theta[batch.frames], self.surface(batch.frames), self.seen(batch))
 
     def state(self) -> Mapping[str, Tensor]:
         """Which Gaussians were seen, and for how many steps none was new."""
@@ -127,12 +174,14 @@ class RgbHeadTrainer:
         """Inverse of `state`."""
         self.model.seen.copy_(state["seen"].bool())
         self.objective.quiet_steps = state["quiet_steps"].reshape(()).to(self.device)
+        self.retable()
 
     def finish(self) -> RgbHeadAvatar:
         """The avatar without Gaussians that no image has shown or that faded; its unseen back guessed if wanted.
 
         From then on `render` shows it as it will be stored.
         """
+        self.retable()
         model = self.model
         if self.beginning is not None and self.pictures is not None and self.config.model.fill_unseen:
             model = filled(model, self.theta, self.vertices, self.pictures, self.beginning)

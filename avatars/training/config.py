@@ -16,6 +16,7 @@ from avatars.relit_head.settings import RelitHeadConfig, check_relit_head
 from avatars.rgb_head.initial import RgbHeadConfig
 from avatars.surface_body.settings import SurfaceConfig, check_surface
 from avatars.text_edit.config import EditConfig, check_edit_config
+from avatars.training.refine_settings import DataConfig, RefineConfig, check_refine
 from avatars.training.rgbavatar_yaml import OriginalConfig, is_original, read_original
 from avatars.training.typed import from_mapping, with_overrides
 from shared.errors import BadConfig, nearest
@@ -141,7 +142,8 @@ class TrainConfig:
     model, rates: of heads; body: of bodies, with rates and losses of their own beside `losses`;
     relit: of relightable people, likewise; relit_head: of relightable heads, beside model, rates and losses;
     teacher: of implicit teachers of people, with everything of their own; edit: of edits of avatars, likewise;
-    surface: of signed-distance bodies, likewise.
+    surface: of signed-distance bodies, likewise. refine: what is learned of the errors of a tracked capture; data: what
+    is changed of a capture beforehand.
     """
 
     description: str = ""
@@ -163,6 +165,8 @@ class TrainConfig:
     schedule: Schedule = field(default_factory=Schedule)
     rates: Rates = field(default_factory=Rates)
     losses: LossWeights = field(default_factory=LossWeights)
+    refine: RefineConfig = field(default_factory=RefineConfig)
+    data: DataConfig = field(default_factory=DataConfig)
     reporting: Reporting = field(default_factory=Reporting)
 
 
@@ -265,6 +269,7 @@ def check_config(config: TrainConfig) -> None:
         check_surface(config.surface)
     if config.method == EDIT:
         check_edit_config(config.edit)
+    check_refine(config.refine, config.data)
     if config.model.initial_opacity >= 1:
         raise BadConfig(
             "model.initial_opacity is too large", found=str(config.model.initial_opacity), expected="below 1"

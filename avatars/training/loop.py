@@ -18,6 +18,7 @@ from torch import Tensor
 
 from avatars.captures.capture import Capture
 from avatars.methods import find_method, find_trainer
+from avatars.training.changed_data import as_wanted
 from avatars.training.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from avatars.training.config import EDIT, TrainConfig
 from avatars.training.data import Pictures, load_pictures
@@ -55,7 +56,8 @@ def train(
         compile_kernels()  # once on a machine; before the clock of schedule.max_seconds starts
     log = TensorBoardLog(Path(output) / LOG_FOLDER) if config.reporting.tensorboard else None
     on_event = teeing(on_event, log) if log is not None else on_event
-    run = Run(config, trained_on(capture, config.split), Path(output), device, on_event)
+    wanted_capture = as_wanted(capture, config.data)
+    run = Run(config, trained_on(wanted_capture, config.split), Path(output), device, on_event)
     state = run.go(wanted)
     facts = run.facts()
     avatar_folder, report_folder = run.output / f"{name}.avatar", run.output / REPORT

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from avatars.captures.capture import Capture
+from avatars.training.changed_data import as_wanted
 from avatars.training.config import TrainConfig, load_config
 from avatars.training.evaluation import BEST_PSNR_DB, EVALUATION_BATCH, METRICS, as_uint8, metric_names, over_white
 from avatars.training.loop import Run
@@ -82,7 +83,7 @@ def contend(
     stop_s: not 0: training ends then, however far the schedule is. Raises what training raises.
     """
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(config, capture, Path(folder), device, lambda event: None)
+        run = Run(config, as_wanted(capture, config.data), Path(folder), device, lambda event: None)
     run.prepare()
     standings: list[Standing] = []
     waiting = sorted(marks_s)

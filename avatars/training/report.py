@@ -19,8 +19,10 @@ from avatars.captures.capture import Capture
 from avatars.files import write_folder_atomically
 from avatars.rendering.cameras import CameraBatch
 from avatars.rendering.rasterise import rasterise
+from avatars.training.changed_data import write_refined
 from avatars.training.evaluation import measure, metric_names, picture
 from avatars.training.figures import contact_sheet, coverage_figure, loss_figure, psnr_figure
+from avatars.training.refit import fit_frames, refinement_of
 from avatars.training.views import coverage, frontal_image, notable_images, view_angles_deg
 
 if TYPE_CHECKING:
@@ -42,10 +44,14 @@ def write_results(
     capture, held_out = run.capture, run.held_out_images
     per_image = measure(run.trainer, run.held_out, range(len(held_out)), metric_names(run.held_out))
     means = {key: round(float(values.mean()), 4) for key, values in per_image.items()}
+    refined, per_image_fitted = fitted(run)
+    everything = per_image | per_image_fitted
+    labels_db = everything.get("psnr_db_fitted", per_image["psnr_db"])
     train_deg = view_angles_deg(capture, capture.split("train"))
     test_deg = view_angles_deg(capture, held_out)
     metrics: dict[str, Any] = {
         **means,
+        **refined,
         **other_held_out(run),
         **facts,
         "gaussians": int(avatar.description()["gaussians"]),
@@ -54,13 +60,16 @@ def write_results(
         "size_px": list(capture.train_size(run.config.size_px)),
         "coverage": {"train": coverage(train_deg), "test": coverage(test_deg)},
         "held_out": [
-            {"file": capture.images[index].file.name} | {key: round(float(v[row]), 4) for key, v in per_image.items()}
+            {"file": capture.images[index].file.name} | {key: round(float(v[row]), 4) for key, v in everything.items()}
             for row, index in enumerate(held_out)
         ],
         "curve": [{"images": i, "seconds": round(s, 1), "psnr_db": round(db, 3)} for i, s, db in run.curves.psnr],
     }
 
     def fill(target: Path) -> None:
+        track = refinement_of(run.trainer)
+        if track is not None:
+            write_refined(target, capture, track)
         (target / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
         loss_figure(target / "loss.png", run.curves)
         psnr_figure(target / "psnr.png", run.curves)
@@ -69,7 +78,7 @@ def write_results(
         for index, what in notable_images(capture, held_out, SHEET_COLUMNS):
             row = held_out.index(index)
             model, truth = picture(run.trainer, run.held_out, row)
-            columns.append((f"{what}  {per_image['psnr_db'][row]:.1f} dB".strip(), truth, model))
+            columns.append((f"{what}  {labels_db[row]:.1f} dB".strip(), truth, model))
         contact_sheet(target / "contact_sheet.png", columns)
 
     report_folder.parent.mkdir(parents=True, exist_ok=True)
@@ -86,6 +95,22 @@ def write_results(
     )
     save_avatar(avatar_folder, avatar, about, front_preview(avatar, capture, run.device))
     return metrics
+
+
+def fitted(run: Run) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
+    """Of a run that refines its track: how much was changed, and held-out figures, means and each picture's, once the
+    same changes have been fitted to held-out pictures with the avatar frozen (…_fitted). Empty for others."""
+    track, wanted = refinement_of(run.trainer), run.config.refine
+    if track is None:
+        return {}, {}
+    found: dict[str, Any] = {"refined": track.size()}
+    if not wanted.test_steps:
+        return found, {}
+    run.tell("Fitting the track of held-out frames")
+    fit_frames(run.trainer, run.held_out, run.config.schedule.images, wanted.test_steps)  # type: ignore[arg-type]
+    values = measure(run.trainer, run.held_out, range(len(run.held_out)), metric_names(run.held_out))
+    named = {f"{key}_fitted": value for key, value in values.items()}
+    return found | {key: round(float(value.mean()), 4) for key, value in named.items()}, named
 
 
 def other_held_out(run: Run) -> dict[str, float]:
