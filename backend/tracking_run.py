@@ -19,7 +19,7 @@ from avatars.templates.opening import embedded_template, reference_of
 from avatars.tracking.correspondences import embedded_correspondences
 from avatars.tracking.detections import NO_HANDS, Detections
 from avatars.tracking.fitting import ClipFit, ClipFitter, FitSettings
-from avatars.tracking.judging import REASONS, Verdict, before_fit, find_cuts, judge, stretches
+from avatars.tracking.judging import REASONS, Verdict, before_fit, confidence, find_cuts, judge, stretches
 from avatars.tracking.landmark_model import LandmarkModel
 from avatars.tracking.tracked_capture import (
     Crop,
@@ -147,7 +147,8 @@ def track_clip(
         "generator": {"name": "effigy-track", "version": 1, "source": source.path.name, **report["settings"]},
     }
     motion = tracked_motion(fit, rows, bust, reference)
-    files = capture_files(motion, bust, reference, crop, fit.focal_px, centre_px, images, about)
+    trust = confidence(fit.residual_m[rows], verdict.yaw_deg[rows])
+    files = capture_files(motion, bust, reference, crop, fit.focal_px, centre_px, images, about, trust)
     for name, content in files.items():  # capture.json last: its presence means a whole capture
         write_atomically(output / name, content)
     write_atomically(work / REPORT, json.dumps(report, indent=1).encode())

@@ -15,6 +15,7 @@ from avatars.tracking.detections import Detections
 from avatars.tracking.fitting import ClipFit
 
 WIDEST_YAW_DEG = 50.0
+SURE_YAW_DEG = 25.0
 SECOND_FACE = 0.35
 BLURRED_SHARE = 0.25
 CUT_LEVEL, CUT_TIMES = 20.0, 6.0
@@ -124,6 +125,18 @@ def judge(found: Detections, fit: ClipFit, size_px: tuple[int, int]) -> Verdict:
         elif not fit.residual_m[row] < max(FAR_RESIDUAL_M, RESIDUAL_TIMES * usual):
             reasons[row] = "misfit"
     return Verdict(tuple(reasons), yaw, pitch)
+
+
+def confidence(residual_m: NDArray[np.float64], yaw_deg: NDArray[np.float64]) -> NDArray[np.float32]:
+    """[F] in 0..1 of kept frames: how far to trust them. residual_m: of the landmarks; yaw_deg: turn of the head.
+
+    1 for the usual residual or less, falling with its square beyond; far sides of turned heads are guessed.
+    """
+    usual = np.nanmedian(residual_m) if len(residual_m) else 1.0
+    beyond = np.clip(np.nan_to_num(residual_m, nan=np.inf) / max(usual, 1e-9) - 1, 0, 10)
+    sideways = np.clip((np.abs(yaw_deg) - SURE_YAW_DEG) / (WIDEST_YAW_DEG - SURE_YAW_DEG), 0, 1)
+    found: NDArray[np.float32] = ((1 - 0.7 * sideways) / (1 + 2 * beyond**2)).astype(np.float32)
+    return found
 
 
 def stretches(numbers: NDArray[np.int64], reason: tuple[str, ...], step: int) -> list[dict[str, object]]:

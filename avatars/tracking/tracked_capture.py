@@ -163,11 +163,12 @@ def capture_files(
     centre_px: tuple[float, float],
     images: list[dict[str, Any]],
     about: Mapping[str, Any],
+    confidence: NDArray[np.float32] | None = None,
 ) -> dict[str, bytes]:
     """`capture.json` and `parameters.npz` of a capture (docs/formats.md) of a bust or a whole body.
 
     focal and centre: px of the video's pictures. images: entries of capture.json. about: name, subject,
-    licence, fps, generator.
+    licence, fps, generator. confidence: [F] in 0..1, None where the tracker does not say.
     """
     width, height = crop.stored_size
     scale, down = width / crop.side_px, height / crop.height_px
@@ -186,6 +187,7 @@ def capture_files(
         expressions=motion.expressions,
         K=K[None],
         world_from_camera=motion.world_from_camera[None],
+        **({} if confidence is None else {"confidence": np.asarray(confidence, np.float32)}),
     )
     document = {
         "format": "effigy-capture",
@@ -195,6 +197,7 @@ def capture_files(
         "subject": about["subject"],
         "licence": about["licence"],
         "synthetic": False,
+        "tracked": True,
         "template": reference.as_json(),
         "joint_names": list(bust.joint_names),
         "expression_names": list(bust.expression_names),

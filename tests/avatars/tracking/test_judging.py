@@ -9,7 +9,7 @@ import pytest
 
 from avatars.tracking.detections import Detections
 from avatars.tracking.fitting import ClipFit
-from avatars.tracking.judging import REASONS, before_fit, find_cuts, judge, stretches
+from avatars.tracking.judging import REASONS, before_fit, confidence, find_cuts, judge, stretches
 from avatars.tracking.landmark_model import FrameState
 from avatars.tracking.tracked_capture import choose_crop, splits
 from shared.errors import BadCapture
@@ -123,3 +123,11 @@ def test_splits_hold_out_stretches() -> None:
     assert many.count("test") == 50
     assert many[90:100] == ("test",) * 10
     assert many[100] == "train"
+
+
+def test_frames_of_large_residual_or_turn_are_trusted_less() -> None:
+    residual_m = np.array([0.002, 0.002, 0.004, np.nan, 0.001])
+    found = confidence(residual_m, np.array([0.0, 50.0, 0.0, 0.0, -20.0]))
+    np.testing.assert_allclose(found[[0, 1, 4]], [1, 0.3, 1], atol=1e-6)
+    assert 0 < found[3] < found[2] < 0.5
+    assert confidence(np.zeros(0), np.zeros(0)).shape == (0,)

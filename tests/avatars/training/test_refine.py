@@ -181,7 +181,7 @@ def test_a_run_keeps_its_changes_over_a_pause_and_leaves_them_behind(capture: Ca
     few = {"schedule.images": "16", "schedule.sizes_px": "[32, 32]", "refine.start": "0.25", "refine.test_steps": "1"}
     few |= {"schedule.deltas_from": "4", "reporting.curve_points": "0", "model.target_gaussians": "200"}
 
-    def run(output: Path, wanted=lambda: "", **more: str):  # noqa: ANN202
+    def run(output: Path, wanted=lambda: "", **more: str):
         config = load_config(
             "tiny", few | {"refine.mode": "always"} | {k.replace("__", "."): v for k, v in more.items()}
         )
