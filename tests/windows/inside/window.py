@@ -170,7 +170,7 @@ class Window:
         `effigy.connect` or `training.name`. The mouse is moved down the sidebar until Blender names it."""
         region = self.region("UI")
         manager, seen = bpy.context.window_manager, []
-        for across in (0.45, 0.8, 0.93, 0.2):
+        for across in (0.45, 0.8, 0.93, 0.2, 0.74):
             x = int(region.x + region.width * across)
             for y in range(region.y + region.height - 12, region.y + 8, -9):
                 self.send("MOUSEMOVE", "NOTHING", x, y)
