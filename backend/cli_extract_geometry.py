@@ -85,7 +85,7 @@ def extract_geometry(arguments: argparse.Namespace) -> int:
     else:
         _posed(arguments, folder, avatar, model, None if marched else found, output)
     if arguments.texture is not None or arguments.rig:
-        _rigged(arguments, avatar, found, output, folder.stem)
+        _rigged(arguments, avatar, model, found, output, folder.stem)
     print(output)
     return 0
 
@@ -164,13 +164,14 @@ def _posed(
     print(f"{len(frames)} frames posed, seen by view {view}")
 
 
-def _rigged(arguments: argparse.Namespace, avatar: Any, found: FieldMesh, output: Path, name: str) -> None:
+def _rigged(arguments: argparse.Namespace, avatar: Any, model: Any, found: FieldMesh, output: Path, name: str) -> None:
     from avatars.surface.asset import MeshSettings, check_mesh_settings, make_mesh, save_mesh
     from avatars.surface.sources import with_surface
+    from avatars.surface_body.inference import field_normals
 
     settings = MeshSettings(arguments.faces, arguments.texture or 1024)
     check_mesh_settings(settings)
-    source = with_surface(avatar.mesh_source(), found.vertices, found.faces)
+    source = with_surface(avatar.mesh_source(field_normals(model)), found.vertices, found.faces)
     asset, textures = make_mesh(source, settings, name)
     save_mesh(output / "mesh", asset, textures)
     print(f"mesh/: {len(asset.mesh.faces)} faces, textures of {asset.provenance['texture_px']} px")

@@ -29,6 +29,13 @@ def add_mesh(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--texture", type=int, default=0, metavar="PX", help="side of the textures (default: 2048, 1024 of Gaussians)"
     )
+    parser.add_argument(
+        "--normals",
+        choices=("mesh", "field"),
+        default="mesh",
+        help="of a signed-distance body, painted over its mesh: the trained mesh's own, where the export is lighter "
+        "than it (default), or those of the distance field it was made of. A teacher's are always its field's",
+    )
     parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.set_defaults(run=mesh_command)
@@ -51,6 +58,7 @@ def mesh_command(arguments: argparse.Namespace) -> int:
             settings,
             prepare_device(arguments.device),
             lambda what, done, of: bar.update(task, description=what, completed=done, total=of),
+            field_normals=arguments.normals == "field",
         )
     kinds, px = ", ".join(asset.textures), asset.provenance["texture_px"]
     print(f"{len(asset.mesh.faces)} faces, {len(asset.mesh.vertices)} vertices, {kinds} at {px} px")

@@ -30,11 +30,18 @@ def mesh_place(text: str, home: Path | None) -> Path:
 
 
 def write_mesh(
-    folder: Path, output: Path, settings: Any, device: str, tell: Tell = lambda what, done, of: None
+    folder: Path,
+    output: Path,
+    settings: Any,
+    device: str,
+    tell: Tell = lambda what, done, of: None,
+    *,
+    field_normals: bool = False,
 ) -> MeshAsset:
     """Make the mesh of the avatar or teacher in `folder` and write it to `output`; another mesh there is replaced.
 
-    settings: a MeshSettings. Raises BadConfig, BadAvatar, BadTemplate, EnvironmentFailed.
+    settings: a MeshSettings. field_normals: paint those of the distance field it was made of.
+    Raises BadConfig, BadAvatar, BadTemplate, EnvironmentFailed.
     """
     from avatars.surface.asset import check_mesh_settings, make_mesh, save_mesh
     from avatars.surface.sources import avatar_source, teacher_source
@@ -54,7 +61,8 @@ def write_mesh(
         from avatars.avatar_folder import avatar_digest, load_avatar, read_description, shown_name
 
         document = read_description(folder)
-        source, digest = avatar_source(load_avatar(folder, device)), avatar_digest(folder)
+        avatar, digest = load_avatar(folder, device), avatar_digest(folder)
+        source = _with_field_normals(avatar, device) if field_normals else avatar_source(avatar)
         name, licence = shown_name(folder, document), str(document.get("licence", ""))
         avatar_id = folder.name.removesuffix(SUFFIX)
     provenance = json.loads(json.dumps({"licence": licence, "made_of": folder.name}))
@@ -62,3 +70,9 @@ def write_mesh(
     tell("Writing", 0, 1)
     save_mesh(output, asset, textures)
     return asset
+
+
+def _with_field_normals(avatar: Any, device: str) -> Any:
+    from avatars.surface_body.inference import field_normals, field_of
+
+    return avatar.mesh_source(field_normals(field_of(avatar, device)))

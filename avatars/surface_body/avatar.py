@@ -18,7 +18,7 @@ from avatars.relit_body.person import Person
 from avatars.rgb_head.storage import take_tensor
 from avatars.surface.sources import MeshSource, gaussian_look
 from avatars.surface.unwrap import decimated
-from avatars.surface_body.export import Colours, followed_by, solid_colours, surface_source
+from avatars.surface_body.export import Colours, Finer, followed_by, solid_colours, surface_source
 from avatars.surface_body.faces import PARAMETERS, FaceGaussians, on_faces
 from avatars.surface_body.mesh_state import MeshState, blended
 from avatars.surface_body.posing import PosedMesh, RecordedPose, posed_gaussians, posed_surface
@@ -114,9 +114,9 @@ class SurfaceAvatar:
         rest = (normal @ (back @ goals[..., None]).sum(0))[..., 0]
         return rest, ours[0, ..., :3]
 
-    def mesh_source(self) -> MeshSource:
-        """The trained mesh, its texture and its trained weights, for export."""
-        return surface_source(self.person, self.mesh, self.rig(), self.rest_pose, self._colours())
+    def mesh_source(self, finer: Finer | None = None) -> MeshSource:
+        """The trained mesh, its texture and its trained weights, for export. finer: whose normals are painted on it."""
+        return surface_source(self.person, self.mesh, self.rig(), self.rest_pose, self._colours(), finer)
 
     def _colours(self) -> Colours:
         """Colours of places on the mesh: of its texture, or of Gaussians that say more than it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ from shared.errors import BadAvatar
 
 Floats = NDArray[np.float64]
 POINTS_AT_ONCE = 1 << 17
+STEPS_TO_SURFACE, FARTHEST_M, ON_IT_M = 3, 0.01, 0.002
 
 
 def field_of(avatar: Avatar, device: str) -> SurfaceModel:
@@ -100,6 +102,40 @@ def followed_at(model: SurfaceModel, places: Tensor) -> tuple[NDArray[np.int64],
         skin = [eight_of(joints, weights) for weights, joints in sorted_by]
         joints, weights = (torch.cat([pair[k] for pair in skin]) for k in (0, 1))
     return joints.cpu().long().numpy(), weights.cpu().float().numpy()
+
+
+def field_normals(model: SurfaceModel) -> Callable[[Floats, Floats], Floats]:
+    """(points [P, 3] m canonical, a mesh's normals [P, 3] there) -> normals [P, 3] of the field's surface beside them.
+
+    Points go down the slope to the surface, at most FARTHEST_M; where that leads away, the mesh's own normals stay.
+    """
+
+    def normals(points: Floats, outwards: Floats) -> Floats:
+        parts = [
+            np.asarray(points, np.float32)[at : at + POINTS_AT_ONCE] for at in range(0, len(points), POINTS_AT_ONCE)
+        ]
+        own = np.concatenate([_surface_normals(model, part) for part in parts]) if parts else np.zeros((0, 3))
+        towards = (own * outwards).sum(1, keepdims=True)
+        found: Floats = np.where(towards > 0, own, outwards)
+        return found
+
+    return normals
+
+
+def _surface_normals(model: SurfaceModel, points: NDArray[np.float32]) -> Floats:
+    start = places = torch.from_numpy(points).to(model.device)
+    with torch.no_grad():
+        model.field.begin()
+        for _ in range(STEPS_TO_SURFACE):
+            geometry = model.field.geometry(places, None)
+            steep = geometry.gradient.square().sum(-1, keepdim=True).clamp_min(0.25)
+            moved = places - geometry.distance_m[:, None] * geometry.gradient / steep
+            places = torch.where((moved - start).norm(dim=-1, keepdim=True) < FARTHEST_M, moved, places)
+        geometry = model.field.geometry(places, None)
+        close = geometry.distance_m.abs()[:, None] < ON_IT_M
+        along = torch.nn.functional.normalize(geometry.gradient, dim=-1, eps=1e-6)
+        found: Floats = torch.where(close, along, torch.zeros_like(along)).cpu().double().numpy()
+    return found
 
 
 def _seen_straight_on(model: SurfaceModel, places: Tensor) -> Tensor:

@@ -177,6 +177,12 @@ def test_extracted_frames_have_the_originals_keys(
     assert main(rigged) == 0
     assert (tmp_path / "rigged" / "canonical.obj").is_file()
     assert (tmp_path / "rigged" / "mesh" / "colour.png").is_file()
+    painted = ["mesh", str(avatar), "--faces", "600", "--texture", "64", "--normals", "field", "--device", "cpu"]
+    assert main([*painted, "--output", str(tmp_path / "painted")]) == 0
+    for folder in (tmp_path / "rigged" / "mesh", tmp_path / "painted"):
+        lean = np.asarray(Image.open(folder / "normal.png")).astype(np.float64) / 127.5 - 1
+        assert lean[..., 2].mean() > 0.85, "the field's normals face as the mesh does"
+        assert np.abs(lean[..., :2]).mean() > 0.05, "and are finer than it"
     for more, match in (
         (["--resolution", "4"], "--resolution is out of range"),
         (["--mode", "odp"], "belong together"),

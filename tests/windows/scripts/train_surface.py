@@ -1,6 +1,6 @@
 """A signed-distance body, trained from the Train panel: name typed, Train clicked, watched, added by its job's button.
 
-    python -m tests.windows run tests/windows/scripts/train_surface.py -- NAME
+python -m tests.windows run tests/windows/scripts/train_surface.py -- NAME
 """
 
 import math
