@@ -37,6 +37,8 @@ BLENDER_LIBRARIES = [
     *("libxkbcommon0", "libsm6", "libice6", "libgl1", "libegl1"),
 ]
 WINDOWED_BLENDERS = ("4.3", "5.2")
+# Whole runs take as many processes as there are cores, four at most; files stay together (tests/conftest.py says how).
+SIDE_BY_SIDE = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadgroup", "--no-loadscope-reorder")
 BLENDER_PROBE = "import bpy; print(bpy.app.version_string)"
 
 
@@ -288,7 +290,7 @@ def test(arguments: argparse.Namespace, extra: list[str]) -> int:
     if not extra:
         meanwhile.join()
     environment = {**os.environ, "EFFIGY_BACKEND_PYTHON": str(python), "EFFIGY_BLENDER_COMMAND": "\n".join(blender)}
-    pytest = ["-m", "pytest", *extra]
+    pytest = ["-m", "pytest", *(extra or SIDE_BY_SIDE)]
     print("\nEffigy: shared, avatars, backend, end to end, windowed Blenders", flush=True)
     first = run([python, *pytest, "tests", "--ignore=tests/blender_addon"], env=environment)
     print("\nEffigy: the add-on, inside Blender", flush=True)

@@ -1,4 +1,8 @@
-"""Fixtures of every room: FLAME files are written once a run, since they take a second each."""
+"""Fixtures of every room: FLAME files are written once a process, since they take a second each.
+
+`install.py test` runs several processes side by side (pytest-xdist): the tests of a file stay together, for they share
+what their fixtures make, and so do all that open windows, for they share a backend and an installed extension.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,17 @@ if TYPE_CHECKING:
 def pytest_configure() -> None:
     """As the backend's processes: torch's threads wait asleep. Spinning, they starve each other on a busy machine."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files as groups, the windowed ones as one; those first, since they take longest."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    windows = Path(__file__).parent / "windows"
+    for item in items:
+        group = "windows" if windows in item.path.parents else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: windows not in item.path.parents)
 
 
 @pytest.fixture(scope="session")
