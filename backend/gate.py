@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 
 import zmq
-from zmq.utils import z85
 
 from backend.key_ring import KeyRing
 from backend.lockout import Lockout, address_of
@@ -48,7 +47,7 @@ class Gate:
         address = address_of(peer.decode("ascii", "replace"))
         if domain != DOMAIN or mechanism != b"CURVE" or len(key) != 32 or self.lockout.left_s(address):
             return ""
-        public = z85.encode(key).decode("ascii")
+        public = key.hex()
         try:
             name = self.ring.name_of(public)
         except EffigyError as error:  # a damaged list lets nobody in

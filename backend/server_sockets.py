@@ -97,7 +97,7 @@ class ServerSockets:
         socket = make_socket(self._context, kind, queue=queue, max_part_bytes=longest)
         if self._pair is not None:
             socket.setsockopt(zmq.CURVE_SERVER, 1)
-            socket.setsockopt(zmq.CURVE_SECRETKEY, self._pair.secret.encode())
+            socket.setsockopt(zmq.CURVE_SECRETKEY, bytes.fromhex(self._pair.secret))
             socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
         return socket
 

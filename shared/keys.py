@@ -1,13 +1,14 @@
 """Key pairs for the encrypted connection (CURVE), and the files they live in, which only their owner can read.
 
-A key is 40 letters (Z85). The secret one of a pair never leaves its file: not into logs, messages, avatars or .blend
-files, nor into the `repr` of what holds it. A connection file holds what a client needs to find a backend.
+A key is 64 letters 0-9 and a-f, which no shell or chat takes for something else. The secret one of a pair never leaves
+its file: not into logs, messages, avatars or .blend files, nor into the `repr` of what holds it. A connection file holds
+what a client needs to find a backend.
 """
 
 from __future__ import annotations
 
 import contextlib
-import struct
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from zmq.utils import z85
 from .errors import BadConfig, EnvironmentFailed
 from .private_files import keys_folder, read_private, write_private
 
-KEY_LETTERS = 40
 CONNECTION_VERSION = 1
+_KEY = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -51,18 +52,14 @@ def make_pair() -> Pair:
     if not zmq.has("curve"):
         raise EnvironmentFailed("This ZeroMQ cannot encrypt", do="Install pyzmq from PyPI, which can")
     public, secret = zmq.curve_keypair()
-    return Pair(public.decode("ascii"), secret.decode("ascii"))
+    return Pair(z85.decode(public).hex(), z85.decode(secret).hex())
 
 
 def check_key(text: str, whose: str = "The key") -> str:
-    """A public key without the space around it. Raises BadConfig where it is none."""
-    key = text.strip()
-    try:
-        good = len(key) == KEY_LETTERS and len(z85.decode(key.encode("ascii"))) == 32
-    except (KeyError, ValueError, struct.error):
-        good = False
-    if not good:
-        raise BadConfig(f"{whose} is not a key", found=f"{len(key)} letters", expected=f"{KEY_LETTERS} letters (Z85)")
+    """A key without the space around it. Raises BadConfig where it is none."""
+    key = text.strip().lower()
+    if not _KEY.fullmatch(key):
+        raise BadConfig(f"{whose} is not a key", found=f"{len(key)} letters", expected="64 letters 0-9 and a-f")
     return key
 
 
@@ -80,7 +77,7 @@ def pair_in(path: Path) -> Pair:
     stored = read_private(path)
     try:
         pair = Pair(check_key(str(stored["public"])), check_key(str(stored["secret"])))
-        if zmq.curve_public(pair.secret.encode()).decode() != pair.public:
+        if z85.decode(zmq.curve_public(z85.encode(bytes.fromhex(pair.secret)))).hex() != pair.public:
             raise BadConfig("The two keys are not of one pair")
     except (KeyError, TypeError, BadConfig) as error:
         raise BadConfig(

@@ -68,9 +68,9 @@ def make_socket(
 def connect(socket: zmq.Socket[bytes], address: str, login: Login | None) -> None:
     """Connect a client's socket, encrypted where there is a login. Raises Unreachable for what is no address."""
     if login is not None:
-        socket.setsockopt(zmq.CURVE_SERVERKEY, login.server_key.encode())
-        socket.setsockopt(zmq.CURVE_PUBLICKEY, login.own.public.encode())
-        socket.setsockopt(zmq.CURVE_SECRETKEY, login.own.secret.encode())
+        socket.setsockopt(zmq.CURVE_SERVERKEY, bytes.fromhex(login.server_key))
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, bytes.fromhex(login.own.public))
+        socket.setsockopt(zmq.CURVE_SECRETKEY, bytes.fromhex(login.own.secret))
     socket.setsockopt(zmq.IPV6, int("[" in address))
     try:
         socket.connect(address)
