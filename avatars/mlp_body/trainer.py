@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from avatars.mlp_body.pictures import body_pictures
 from avatars.rendering.rasterise import Rasterised
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch, Pictures
+from avatars.training.refine import TrackRefinement, is_refined
 from avatars.training.trainer import RatedParameter
 
 KEPT_BYTES, BYTES_PER_PLACE = 1 << 30, 76
@@ -66,6 +68,9 @@ class MlpBodyTrainer:
         if config.body.refine_pose_from >= 0:
             self.turn_shift = nn.Parameter(torch.zeros_like(self.rotations))
             self.place_shift = nn.Parameter(torch.zeros_like(self.translations))
+        self.refinement: TrackRefinement | None = None
+        if is_refined(config.refine, capture):  # cameras stay: a body is filmed by many, or its size is not known
+            self.refinement = TrackRefinement(replace(config.refine, focal=0.0), capture, self.device)
         self.exposure: nn.Parameter | None = None
         if config.body.exposure:
             straight = torch.eye(3, 4, device=self.device).expand(len(capture.cameras), -1, -1)
@@ -87,10 +92,14 @@ class MlpBodyTrainer:
         for name, parameter in (("turn_shift", self.turn_shift), ("place_shift", self.place_shift)):
             if parameter is not None:
                 found += (RatedParameter(name, parameter, rate, rate * self.config.body.rates.final, total),)
+        if self.refinement is not None:
+            found += self.refinement.parameters_for(total, self.config.schedule.batch)
         return found
 
     def _skinning(self, frames: Tensor, *, refined: bool) -> Tensor:
         """Joints' matrices [U, J, 3, 4] of frames [U]."""
+        if refined and self.refinement is not None:
+            return self.model.canonical.skeleton.skinning(*self.refinement.of(frames))
         if not refined or self.turn_shift is None or self.place_shift is None:
             return self.skinning[frames]
         turned = self.rotations[frames] + self.turn_shift[frames]
@@ -99,7 +108,7 @@ class MlpBodyTrainer:
 
     def _drive(self, frames: Tensor, *, refined: bool) -> Drive:
         """The poses of frames [U]."""
-        if self.device.type == "cpu" and self.turn_shift is None:
+        if self.device.type == "cpu" and self.turn_shift is None and self.refinement is None:
             return Drive(self.theta[frames], self._kept(frames))
         skinning = self._skinning(frames, refined=refined)
         return Drive(self.theta[frames], self.model.placed_by(skinning, self.expressions[frames]))
@@ -127,6 +136,8 @@ class MlpBodyTrainer:
             views = 1
         rows = torch.arange(len(batch.frames), device=self.device) // views
         refined = 0 <= self.config.body.refine_pose_from <= at
+        if self.refinement is not None:
+            refined = at >= self.config.refine.start * self.config.schedule.images
         frames = batch.frames[::views]
         if self.graphed is not None:
             drive = (self.theta[frames], self._skinning(frames, refined=refined), self.expressions[frames])
@@ -137,6 +148,8 @@ class MlpBodyTrainer:
         terms = self.objective.losses(expressed, controls, rows, batch, at)
         if refined and self.config.body.losses.pose > 0 and self.turn_shift is not None:
             terms["pose"] = self.config.body.losses.pose * self.turn_shift[frames].square().mean()
+        if refined and self.refinement is not None:
+            terms["track"] = self.refinement.penalty(frames)
         return terms
 
     def prepared(self, pictures: Pictures, images: tuple[int, ...]) -> Pictures:
@@ -148,6 +161,8 @@ class MlpBodyTrainer:
 
         Else all maps and all the person's colours could drift against each other, and the avatar would look wrong.
         """
+        if self.refinement is not None:
+            self.refinement.centre()
         if self.exposure is not None:
             with torch.no_grad():
                 mean = self.exposure[self.lenses].mean(0)
@@ -159,6 +174,9 @@ class MlpBodyTrainer:
             drive = self._drive(batch.frames, refined=True)
             expressed, _ = self.model(drive, active=True, view_dependent=self.model.view_dependent)
             return draw(expressed, torch.arange(len(batch.frames), device=self.device), batch)
+
+    def retable(self) -> None:
+        """Nothing: poses are made anew each time where they are refined."""
 
     def state(self) -> Mapping[str, Tensor]:
         """Nothing: all that changes is in the parameters."""

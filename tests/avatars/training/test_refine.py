@@ -12,12 +12,14 @@ import torch
 from avatars.captures.capture import Capture
 from avatars.captures.opening import open_capture
 from avatars.captures.tracking_noise import correlated, edges_moved, with_tracking_noise
+from avatars.mlp_body.trainer import MlpBodyTrainer
 from avatars.rendering.cameras import CameraBatch
 from avatars.rgb_head.objective import HeadObjective
 from avatars.rgb_head.trainer import RgbHeadTrainer
 from avatars.training.changed_data import with_parameters
 from avatars.training.config import load_config
 from avatars.training.data import load_pictures
+from avatars.training.evaluation import white_batch
 from avatars.training.loop import train
 from avatars.training.refine import TrackRefinement, is_refined, pixel_weights, weighed
 from avatars.training.refine_settings import RefineConfig
@@ -25,6 +27,7 @@ from avatars.training.refit import fit_frames
 from shared.errors import BadConfig
 from shared.types import Motion
 from tests.tiny import tiny_capture, tiny_head
+from tests.tiny_body import tiny_body_capture
 
 CPU = torch.device("cpu")
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -203,3 +206,22 @@ def test_a_run_keeps_its_changes_over_a_pause_and_leaves_them_behind(capture: Ca
     short = Motion(motion.rotations[:2], motion.translations[:2], motion.expressions[:2], 25.0)
     with pytest.raises(BadConfig, match="not refined from"):
         with_parameters(replace(capture, motion=short), whole.report_folder / "refined.npz")
+
+
+def test_bodies_refine_their_poses_and_fit_held_out_ones(tmp_path: Path) -> None:
+    body = open_capture(tiny_body_capture(tmp_path / "body", size=48, frames=3, cameras=2))
+    config = load_config("mlp_body_tiny")
+    assert MlpBodyTrainer(config, body, "cpu").refinement is None
+    trainer = MlpBodyTrainer(config, replace(body, tracked=True), "cpu")
+    track, end = trainer.refinement, config.schedule.images
+    assert track is not None
+    assert {"refine.changes", "refine.zoom"} <= {entry.name for entry in trainer.parameters()}
+    pictures = load_pictures(body, body.split("test"), 48, CPU)
+    assert "track" not in trainer.losses(white_batch(pictures, [0]), 0)
+    frames = pictures.frames.unique()
+    fit_frames(trainer, pictures, end, 1)
+    changed = track.changes.detach().abs().amax(1) > 0
+    assert changed[frames].all()
+    assert int(changed.sum()) == len(frames)
+    other = track.changes.detach()[frames][:, -len(body.expression_names) - 3 : -len(body.expression_names)]
+    assert (other.abs() > 0).all()  # the whole body's place, too
