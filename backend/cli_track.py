@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from avatars.captures.check import CaptureCheck
     from backend.body_tracking_run import BodyTrackResult
     from backend.tracking_run import TrackResult
+    from shared.template import TemplateArrays
 
-PICTURE = "report.png"
+PICTURE, FLAME = "report.png", "flame"
 STAGES = {"detect": "Finding the face", "fit": "Fitting the head", "cut out": "Cutting the person out"}
 BODY_STAGES = {"detect": "Finding the body", "fit": "Fitting the body", "cut out": "Cutting the person out"}
 
@@ -32,6 +33,13 @@ def add_track(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--output", type=Path, help="capture folder to make (default: beside the video, its name)")
     parser.add_argument("--body", action="store_true", help="a whole person who turns or walks, from head to feet")
     parser.add_argument("--height-m", type=float, help="with --body: how tall the person is (a video does not tell)")
+    parser.add_argument(
+        "--flame",
+        metavar="TEMPLATE",
+        default="",
+        help="also write OUTPUT/flame with FLAME's parameters, as GaussianAvatars reads them; TEMPLATE: your installed "
+        "FLAME 2023 (effigy template list)",
+    )
     lens = parser.add_mutually_exclusive_group()
     lens.add_argument("--focal-mm", type=float, help="lens in mm of a 36 mm wide picture (26: a phone's main camera)")
     lens.add_argument("--focal-px", type=float, help="focal length in px of the video's pictures")
@@ -68,6 +76,7 @@ def track_command(arguments: argparse.Namespace) -> int:
     focal_px = arguments.focal_px or 0.0
     if arguments.focal_mm:
         focal_px = arguments.focal_mm / FULL_FRAME_MM * max(source.size_px)
+    flame = flame_template(arguments.flame, body=arguments.body) if arguments.flame else None
     if arguments.height_m and not arguments.body:
         raise BadConfig("--height-m is for whole persons", do="Give --body as well")
     common: dict[str, Any] = {
@@ -93,6 +102,8 @@ def track_command(arguments: argparse.Namespace) -> int:
                 result = track_body(source, output, detector, chosen, tell, asked)
             else:
                 result = track_clip(source, output, detector, TrackSettings(**common), tell, asked)
+    if flame is not None:
+        result.report["flame"] = write_flame(output, flame)
     report = complete_report(result)
     if arguments.json:
         print(json.dumps(report, indent=1))
@@ -117,6 +128,39 @@ def complete_report(result: TrackResult | BodyTrackResult) -> dict[str, Any]:
     report = result.report | {"film_again": film_again, "state": checked.state(), "picture": str(picture)}
     (result.folder / TRACKING / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     return report
+
+
+def flame_template(name: str, *, body: bool) -> TemplateArrays:
+    """The user's FLAME, asked for before the work begins. Raises BadConfig, BadTemplate."""
+    from avatars.templates.installed import installed_arrays
+    from shared.errors import BadConfig
+
+    if body:
+        raise BadConfig("--flame is for heads", do="Leave --body or --flame out")
+    if not name.startswith("flame2023"):
+        raise BadConfig(
+            f"--flame cannot write for {name!r}",
+            expected="an installed FLAME 2023, which GaussianAvatars' folders are of",
+            do="effigy template add flame2023.pkl --uv head_template_mesh.obj --teeth gaussian_avatars",
+        )
+    return installed_arrays(name)
+
+
+def write_flame(capture_folder: Path, flame: TemplateArrays) -> dict[str, Any]:
+    """FLAME's parameters of a tracked head, in its folder `flame`; what the report says of them."""
+    from avatars.captures.opening import open_capture
+    from avatars.tracking.flame_folder import write_flame_folder
+    from avatars.tracking.flame_output import fit_flame
+
+    capture = open_capture(capture_folder)
+    fit = fit_flame(capture, flame)
+    write_flame_folder(capture, fit.params, capture_folder / FLAME)
+    return {
+        "folder": FLAME,
+        "template": flame.template_id,
+        "neutral_mm": round(fit.neutral_mm, 2),
+        "apart_mm": round(float(fit.apart_mm.mean()), 2),
+    }
 
 
 def write_picture(result: TrackResult | BodyTrackResult, checked: CaptureCheck) -> Path:
@@ -173,6 +217,10 @@ def _show(report: dict[str, Any], output: Path, picture: Path) -> None:
     else:
         table.add_row("head turns", f"{low:.0f} to {high:.0f} degrees sideways")
     table.add_row("landmarks", f"{report['landmark_residual_mm']} mm from the fitted template (median)")
+    if "flame" in report:
+        table.add_row(
+            "FLAME", f"in {report['flame']['folder']}/, {report['flame']['apart_mm']} mm from the template's face"
+        )
     for sentence in report["film_again"]:
         table.add_row("film again", escape(sentence))
     console = Console()
