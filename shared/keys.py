@@ -1,8 +1,8 @@
 """Key pairs for the encrypted connection (CURVE), and the files they live in, which only their owner can read.
 
 A key is 64 letters 0-9 and a-f, which no shell or chat takes for something else. The secret one of a pair never leaves
-its file: not into logs, messages, avatars or .blend files, nor into the `repr` of what holds it. A connection file holds
-what a client needs to find a backend.
+its file: not into logs, messages, avatars or .blend files, nor into the `repr` of what holds it. A connection file
+holds what a client needs to find a backend.
 """
 
 from __future__ import annotations
