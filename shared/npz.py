@@ -19,6 +19,7 @@ from .errors import EffigyError
 
 MAX_UNPACKED_BYTES = 512 << 20
 MAX_ARRAYS = 4096
+MAX_CODE_POINT = 0x10FFFF
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError, SyntaxError),
     *(ValueError, TypeError, LookupError, ArithmeticError, EOFError, OSError, MemoryError),
@@ -84,4 +85,8 @@ def _read_array(stream: IO[bytes], size: int) -> NDArray[Any]:
         raise ValueError(f"an array of shape {shape}")
     payload.seek(0)
     array: NDArray[Any] = np.lib.format.read_array(payload, allow_pickle=False)
+    if dtype.kind == "U" and array.size and dtype.itemsize:  # Python ends in a SystemError for such a character
+        codes = np.ascontiguousarray(array).reshape(-1).view(np.dtype("u4").newbyteorder(dtype.byteorder))
+        if codes.max() > MAX_CODE_POINT:
+            raise ValueError("a text holds what is no character")
     return array

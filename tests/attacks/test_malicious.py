@@ -120,6 +120,12 @@ FILES: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object], str]]
     "npz bomb": ("x.npz", lambda: claims_to_unpack_to(2**31 - 1), _npz, "too much"),
     "npz of thousands of arrays": ("x.npz", lambda: archive(**{f"a{i}": b"" for i in range(4100)}), _npz, "too many"),
     "npz with a pickle": ("x.npz", lambda: archive(a=declared("()", "|O", pickle.dumps(1))), _npz, "damaged"),
+    "npz with a text of no characters": (
+        "x.npz",
+        lambda: archive(names=declared("(1,)", "<U1", b"\xff\xff\xff\x7f")),
+        _npz,
+        "no character",
+    ),
     "painted weights bomb": (
         "x.npz",
         lambda: claims_to_unpack_to(2**31 - 1),
