@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +45,11 @@ def add_track_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentParse
     parser.add_argument("--frames", type=int, default=600, help="only so many from the first on (default: all)")
     parser.add_argument("--step", type=int, default=0, help="every so manieth frame (default: 2, with --body 1)")
     parser.add_argument("--focal", choices=("known", "guessed"), default="known", help="tell the lens or not")
-    parser.add_argument("--output", type=Path, help="folder for the video, the tracked capture and track.json")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder for the video, `capture`, its pictures with true parameters (`exact`), track.json",
+    )
     parser.add_argument("--body", action="store_true", help="a whole person (default capture: demo_relight, turning)")
     parser.add_argument("--camera", type=int, default=0, help="with --body: which camera films (default: %(default)s)")
     parser.add_argument("--height", choices=("known", "unknown"), default="unknown", help="with --body: tell it or not")
@@ -103,9 +109,35 @@ def benchmark_track(arguments: argparse.Namespace) -> int:
         report["dropped"] = result.report["dropped"]
         report["focal_px"] = result.report["focal_px"]
         if arguments.output:
+            write_exact_twin(folder / "capture", folder / "exact", truth, [other for _, other in pairs])
             (folder / "track.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     _show(console, report, len(images))
     return 0
+
+
+def write_exact_twin(tracked: Path, target: Path, truth: Capture, images: Sequence[int]) -> None:
+    """A capture of the same pictures and masks as `tracked` (whole ones, not cropped), with the true parameters.
+
+    images: of `truth`, in the order of the tracked frames.
+    """
+    document = json.loads((tracked / "capture.json").read_text(encoding="utf-8"))
+    document |= {"template": truth.template.as_json(), "tracked": False, "name": target.name}
+    frames, camera = [truth.images[index].frame for index in images], truth.cameras[0]
+    factor = document["width_px"] / camera.width_px
+    K = camera.K.copy()
+    K[:2] *= factor
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(tracked / "images", target / "images", dirs_exist_ok=True)
+    motion = truth.motion
+    np.savez_compressed(
+        target / "parameters.npz",
+        rotations=motion.rotations[frames],
+        translations=motion.translations[frames],
+        expressions=motion.expressions[frames],
+        K=K[None],
+        world_from_camera=camera.world_from_camera[None],
+    )
+    (target / "capture.json").write_text(json.dumps(document), encoding="utf-8")
 
 
 def film(truth: Capture, images: list[int], path: Path, fps: float) -> None:

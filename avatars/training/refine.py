@@ -26,6 +26,8 @@ from shared.types import Motion
 
 FINGERS = ("index", "middle", "ring", "pinky", "thumb", "hand", "toe")
 LAST_SHARE = 0.1
+FASTEST = 0.02
+"""Tracker errors a step, however short the schedule: faster ones are torn about by single pictures."""
 Arrays = NDArray[np.float32]
 
 
@@ -139,8 +141,8 @@ class TrackRefinement(nn.Module):
         seen = max(images / max(len(self.trained), 1), 1.0)
         between = max(len(self.trained) / batch, 1.0)
         mean = sum(log_linear(1.0, LAST_SHARE, share / 20) for share in range(20)) / 20
-        rate = self.config.travel / (seen * between**0.5 * mean)
-        lens = self.config.travel / (max(images / batch, 1.0) * mean)
+        rate = min(self.config.travel / (seen * between**0.5 * mean), FASTEST)
+        lens = min(self.config.travel / (max(images / batch, 1.0) * mean), FASTEST)
         return (
             RatedParameter("refine.changes", self.changes, rate, rate * LAST_SHARE, end),
             RatedParameter("refine.zoom", self.zoom, lens, lens * LAST_SHARE, end),

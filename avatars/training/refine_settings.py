@@ -14,7 +14,7 @@ class RefineConfig:
 
     mode: 'auto' for captures that say they are tracked, 'always', 'never'. start: share of the schedule after which it
     begins, when colours are there. travel: how many tracker errors a number could move if every picture pulled the same
-    way; it falls to a tenth over the run. head_deg (shared by neck and head), jaw_deg, gaze_deg, joint_deg (other
+    way; the rate falls to a tenth over the run. head_deg (shared by neck and head), jaw_deg, gaze_deg, joint_deg (other
     joints of bodies, not fingers), place_m, action, focal (a share): the tracker's error of each kind, 0 leaves it as
     it is. ridge: weight of the mean square of what was changed, in tracker errors; smooth: of its steps from frame to
     frame. confidence: weigh pictures by the tracker's confidence. edge_px, edge_weight: pixels so near the mask's edge
@@ -24,7 +24,7 @@ class RefineConfig:
 
     mode: Literal["auto", "always", "never"] = "auto"
     start: float = 0.1
-    travel: float = 4.0
+    travel: float = 3.0
     head_deg: float = 2.0
     jaw_deg: float = 1.5
     gaze_deg: float = 6.0
