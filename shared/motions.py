@@ -143,6 +143,9 @@ def smpl_motion(arrays: Mapping[str, NDArray[Any]], name: str) -> SmplMotion:
     if "expression" in arrays and arrays["expression"].size:
         expressions = _rows(arrays["expression"], name, "expression", count, arrays["expression"].shape[-1])
     rate = next((arrays[key] for key in _RATES if key in arrays and arrays[key].size), None)
+    for what, value in (("the frame rate", rate), ("betas", arrays.get("betas"))):
+        if value is not None and value.dtype.kind not in "fiu":
+            raise BadCapture(f"{what} of {name} is no number", found=str(value.dtype))
     fps = None if rate is None else float(np.asarray(rate, np.float64).reshape(-1)[0])
     if fps is not None and not 0.1 <= fps <= 10000:
         raise BadCapture(f"{name} has an impossible frame rate", found=f"{fps:g}", expected="frames per second")
