@@ -27,9 +27,10 @@ SPLITS = ("train", "test")
 class CaptureImage:
     """One picture: its file, and which camera saw which frame.
 
-    split: 'train', 'test' (held out) or 'val' (a camera kept back). mask: a one-channel file that replaces the alpha of
-    `file`, None where the picture brings its own; also_mask: a second one, what either covers is covered. parameters:
-    the file this frame's template parameters came from. aovs: ground truth beside the picture, 'albedo', 'normal',
+    split: 'train', 'test' (held out), 'val' (a camera kept back) or 'more' (held out, and counted in no figure).
+    mask: a one-channel file that replaces the alpha of `file`, None where the picture brings its own; also_mask: a
+    second one, what either covers is covered. parameters: the file this frame's template parameters came from. aovs:
+    ground truth beside the picture, 'albedo', 'normal',
     'roughness' or 'metallic' -> file. light: the environment file it was lit by, where the picture has its own.
     """
 
@@ -183,7 +184,7 @@ def check_counts(capture: Capture, *, files: bool = True) -> None:
                 found=f"camera {image.camera}, frame {image.frame}",
                 expected=f"below {len(capture.cameras)} and {frames}",
             )
-        if image.split not in (*SPLITS, "val"):
+        if image.split not in (*SPLITS, "val", "more"):
             raise BadCapture(
                 f"image {image.file.name} has an unknown split {image.split!r}", expected="train, test or val"
             )

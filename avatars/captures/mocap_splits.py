@@ -14,7 +14,9 @@ from shared.errors import BadCapture
 Range = tuple[int, int]
 
 EVERY = 30
-"""Held-out cameras are looked at in every so manieth frame."""
+"""Held-out cameras are looked at in every so manieth frame (NeuralBody's protocol)."""
+DRAWN_EVERY = 50
+"""HF-Avatar draws unseen poses in every so manieth frame; those beside the protocol's are read, too, for `infer`."""
 ZJU_CAMERAS = (0, 6, 12, 18)
 ONE_CAMERA_IN = 4
 ZJU: Mapping[str, tuple[Range, Range]] = MappingProxyType(
@@ -44,7 +46,8 @@ MONOCAP: Mapping[str, tuple[Range, tuple[int, ...], tuple[int, ...]]] = MappingP
 class ViewSplit:
     """Training pictures are train_cameras x train_frames. test_frames: poses held out, () for the training poses.
 
-    Held-out cameras are looked at every `every` frames: 'test' in test_frames, 'val' in those of training.
+    Held-out cameras are looked at every `every` frames: 'test' in test_frames, 'val' in those of training. 'more' are
+    pictures of test_frames in the steps of HF-Avatar, which no figure of the protocol counts.
     """
 
     train_cameras: tuple[int, ...]
@@ -63,10 +66,12 @@ class ViewSplit:
             for camera in self.test_cameras:
                 if camera not in self.train_cameras:
                     yield frame, camera, seen
-        for frame in range(*(self.test_frames or (0, 0)))[:: self.every]:
-            if not self.train_frames[0] <= frame < self.train_frames[1]:
+        for at, frame in enumerate(range(*(self.test_frames or (0, 0)))):
+            counted = at % self.every == 0
+            drawn = counted or at % DRAWN_EVERY == 0
+            if drawn and not self.train_frames[0] <= frame < self.train_frames[1]:
                 for camera in self.test_cameras:
-                    yield frame, camera, "test"
+                    yield frame, camera, "test" if counted else "more"
 
 
 def view_split(kind: str, folder: Path, frames: int, cameras: int, chosen: SplitChoice) -> tuple[ViewSplit, str]:

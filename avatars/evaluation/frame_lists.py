@@ -13,7 +13,7 @@ from types import MappingProxyType
 from avatars.captures.capture import Capture
 from shared.errors import BadConfig
 
-NVS_EVERY, UNSEEN_EVERY = 2, 50
+NVS_EVERY, UNSEEN_EVERY, LEAST = 2, 50, 4
 MODES = ("val", "test", "nvs", "unseen", "odp")
 PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"val": ("nvs", "unseen"), "nvs": ("nvs",), "unseen": ("unseen",), "test": ("odp",), "odp": ("odp",)}
@@ -53,14 +53,16 @@ def frames_of(capture: Capture, part: str) -> tuple[int, ...]:
     trained = capture.training_frames()
     if part == "nvs":
         return trained
-    return tuple(sorted({image.frame for image in capture.images if image.split == "test"} - set(trained)))
+    held_out = {image.frame for image in capture.images if image.split in ("test", "more")}
+    return tuple(sorted(held_out - set(trained)))
 
 
 def frame_views(capture: Capture, mode: str, novel_view: int = -1, every: int = 0) -> tuple[FrameView, ...]:
     """What a mode draws of a capture, in order: frame by frame, its views within. Empty for 'test' and 'odp'.
 
-    every: take each n-th frame; 0 for the original's steps, 2 in nvs and 50 in unseen, where the capture is long enough
-    that they leave at least four frames, else all frames. Raises BadConfig for a mode or a view that is not there.
+    every: take each n-th frame; 0 for the original's steps, 2 in nvs and 50 of the recording's in unseen, where the
+    capture is long enough that they leave at least four frames, else all frames. Raises BadConfig for a mode or a view
+    that is not there.
     """
     check_mode(mode)
     if every < 0:
@@ -71,14 +73,22 @@ def frame_views(capture: Capture, mode: str, novel_view: int = -1, every: int = 
         if part == "odp":
             continue
         frames, views = frames_of(capture, part), views_of(capture, part, novel_view)
-        for frame in frames[:: every or step(len(frames), NVS_EVERY if part == "nvs" else UNSEEN_EVERY)]:
+        for frame in frames[::every] if every else usual_frames(frames, part):
             found += [FrameView(part, frame, view, recorded.get((frame, view))) for view in views]
     return tuple(found)
 
 
+def usual_frames(frames: tuple[int, ...], part: str) -> tuple[int, ...]:
+    """Those of a part that the original draws: in unseen poses by their numbers, for some may not be read at all."""
+    if part == "nvs":
+        return frames[:: step(len(frames), NVS_EVERY)]
+    numbered = tuple(frame for frame in frames if (frame - frames[0]) % UNSEEN_EVERY == 0)
+    return numbered if len(numbered) >= LEAST else frames
+
+
 def step(frames: int, usual: int) -> int:
-    """The usual step through so many frames, or 1 where it would leave fewer than four."""
-    return usual if frames >= 4 * usual else 1
+    """The usual step through so many frames, or 1 where it would leave fewer than LEAST."""
+    return usual if frames >= LEAST * usual else 1
 
 
 def check_mode(mode: str) -> None:

@@ -17,6 +17,7 @@ from avatars.captures.mocap_splits import view_split
 from avatars.captures.opening import layout_of, open_capture
 from avatars.captures.options import SplitChoice, amend_options
 from avatars.captures.units import check_distances
+from avatars.evaluation.frame_lists import usual_frames
 from shared.errors import BadCapture
 from tests.avatars.captures.test_body_layouts import in_camera, posed, share_inside
 from tests.body_set_files import write_thuman4
@@ -101,10 +102,14 @@ def test_published_cameras_and_frames() -> None:
     assert {camera for _, camera, name in wanted if name == "train"} == {0, 6, 12, 18}
     assert sorted({frame for frame, _, name in wanted if name == "test"})[:2] == [300, 330]
     assert max(frame for frame, _, _ in wanted) < 617
+    unseen = tuple(sorted({frame for frame, _, name in wanted if name in ("test", "more")}))
+    assert usual_frames(unseen, "unseen") == (300, 350, 400, 450, 500, 550, 600), "HF-Avatar's steps"
+    assert {frame for frame, _, name in wanted if name == "more"} == {350, 400, 500, 550}
+    assert usual_frames((5, 29, 33), "unseen") == (5, 29, 33), "a short capture is drawn whole"
     split, _ = view_split("monocap", Path("olek_images0812"), 300, 60, SplitChoice())
     assert (split.train_cameras, split.test_cameras[-1], split.train_frames) == ((44,), 49, (0, 201))
     split, _ = view_split("zju", Path("CoreView_390"), 1171, 23, SplitChoice())
-    assert {name for frame, _, name in split.wanted() if frame < 700} == {"test"}
+    assert {name for frame, _, name in split.wanted() if frame < 700} == {"test", "more"}
     with pytest.raises(BadCapture, match=r"split\.train_cameras"):
         view_split("zju", Path("x"), 10, 4, SplitChoice(train_cameras=(7,)))
 
