@@ -28,6 +28,16 @@ def stand_in_python(folder: Path) -> Path:
     return path
 
 
+def grey_video(path: Path, pictures: int) -> Path:
+    """A video, 25 pictures a second, in which the stand-in sees a face."""
+    from backend.video import VideoFile
+
+    with VideoFile(path, 25.0) as made:
+        for _ in range(pictures):
+            made.add(np.full((120, 160, 3), 90, np.uint8))
+    return path
+
+
 def state_of(
     picture: int, actions: int, names: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -21,6 +21,8 @@ class AskingOperator:
     """
 
     ask_timeout_s = 30.0
+    _ticket: Any = None
+    _timer: Any = None
 
     def message(self, context: Any) -> Any:
         """The message to send. May raise EffigyError."""
@@ -62,9 +64,10 @@ class AskingOperator:
         return {"FINISHED"}
 
     def cancel(self, context: Any) -> None:
-        """Blender ends the operator, for example because a file is opened."""
-        self._ticket.cancel()
-        self._end(context)
+        """Blender ends the operator, for example because a file is opened; or its dialog was closed, nothing asked."""
+        if self._ticket is not None:
+            self._ticket.cancel()
+            self._end(context)
 
     def _end(self, context: Any) -> None:
         context.window_manager.event_timer_remove(self._timer)

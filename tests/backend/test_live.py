@@ -25,7 +25,6 @@ from backend.live_pictures import Camera, VideoAtItsSpeed, open_live
 from backend.live_source import TrackerSource
 from backend.live_tracking import TRACKED_JOINTS, LiveFrame, LiveTracker, Pusher
 from backend.tracker_environment import OVERRIDE
-from backend.video import VideoFile
 from shared import wire
 from shared.client import BackendClient
 from shared.desk_messages import GetStatus
@@ -33,7 +32,7 @@ from shared.errors import BadCapture, NotAllowed, WorkerFailed
 from shared.messages import ChangeJob, GetJobPreview
 from shared.track_messages import StartDrive, StartTrack, TrackBegins, TrackFrame
 from tests.jobs import job_when
-from tests.stand_in_tracker import Faces, mask_of, stand_in_python
+from tests.stand_in_tracker import Faces, grey_video, mask_of, stand_in_python
 
 QUICK = LiveSettings(start_s=0.4, start_frames=8)
 FPS, PICTURES = 25.0, 40
@@ -71,13 +70,6 @@ class Pictures:
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return grey_video(tmp_path_factory.mktemp("clip") / "talk.mp4", PICTURES)
-
-
-def grey_video(path: Path, pictures: int) -> Path:
-    with VideoFile(path, FPS) as made:
-        for _ in range(pictures):
-            made.add(np.full((120, 160, 3), 90, np.uint8))
-    return path
 
 
 def test_followed_pictures_arrive_in_a_live_training(tmp_path: Path) -> None:

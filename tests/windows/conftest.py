@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from backend.tracker_environment import OVERRIDE
 from blender_addon import build
+from tests.stand_in_tracker import grey_video, stand_in_python
 from tests.windows import debian
 from tests.windows.session import WindowedBlender, build_extension, running_backend
 
@@ -88,7 +90,8 @@ def workday(
     shutil.copytree(user, folder / "user")
     blender = WindowedBlender(version, folder)
     shutil.copytree(library / "library" / "tiny.avatar", folder / "out" / "Dropped.avatar")
-    scripts = [SCRIPTS / f"{name}.py" for name in ("panels", "edit", "animate", "drops", "sidebar")]
+    grey_video(folder / "out" / "Talk.mp4", 14)
+    scripts = [SCRIPTS / f"{name}.py" for name in ("panels", "edit", "animate", "drops", "live", "sidebar")]
     words = ("tiny", str(folder / "out"))
     return Workday(blender, blender.run(scripts[0], *words, then=scripts[1:], address=backend, timeout_s=480))
 
@@ -106,6 +109,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def backend(library: Path) -> Iterator[str]:
-    """The address of one backend for all tests that only use it."""
+    """The address of one backend for all tests that only use it; its tracker is a stand-in."""
+    os.environ[OVERRIDE] = str(stand_in_python(library))
     with running_backend(library) as address:
         yield address

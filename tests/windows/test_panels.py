@@ -57,11 +57,21 @@ def test_motions_are_stopped_keyed_and_undone(workday: Workday) -> None:
 
 def test_files_dragged_from_outside_go_where_they_belong(workday: Workday) -> None:
     found = workday.found["drops"]
-    assert found["fits"] == {name: [True, False] for name in ("avatar", "hdri", "motion")}, "onto 3D views only"
+    assert found["fits"] == {name: [True, False] for name in ("avatar", "hdri", "motion", "video")}, (
+        "onto 3D views only"
+    )
     assert found["complaints"] == ["", "", ""], "Blender took part in the drag"
     assert found["keys"] == 5
     assert found["world"] == ["sky.exr"]
     assert found["faults"] == []
+
+
+def test_a_face_drives_the_avatar_and_a_dropped_video_is_tracked(workday: Workday) -> None:
+    found = workday.found["live"]
+    assert found["faults"] == []
+    assert found["complaint"] == ""
+    assert found["keys"] >= 15
+    assert found["bones"] == ["head", "jaw", "left_eye", "neck", "right_eye"]
 
 
 def test_an_avatar_is_added_with_the_mouse_and_a_name_is_typed(workday: Workday, backend: str) -> None:

@@ -25,6 +25,15 @@ def drop(w, path):
     return drag.stderr.read().strip()
 
 
+def outside_of(w):
+    """The folder of results under the name that it has outside, where the backend is."""
+    outside = Path(w.arguments[1])
+    if not outside.exists():
+        outside.parent.mkdir(parents=True, exist_ok=True)
+        outside.symlink_to(w.out)
+    return outside
+
+
 def fits(w, name, area):
     """Whether a file handler takes drops onto an editor."""
     with bpy.context.temp_override(window=w.window, screen=w.window.screen, area=w.area(area)):
@@ -46,7 +55,7 @@ def main(w):
         bpy.ops.effigy.add_avatar(avatar_id=w.arguments[0])
     yield from w.wait_for(lambda: any(item.type == "ARMATURE" for item in bpy.data.objects), "the avatar", 60)
     avatar = next(item for item in bpy.data.objects if item.type == "ARMATURE")
-    names = ("avatar", "hdri", "motion")
+    names = ("avatar", "hdri", "motion", "video")
     w.results["fits"] = {name: [fits(w, name, "VIEW_3D"), fits(w, name, "OUTLINER")] for name in names}
     w.results["complaints"] = complaints = []
 
@@ -70,10 +79,7 @@ def main(w):
     w.results["world"] = images_of_world()
 
     # an avatar's folder, under the name that it has outside
-    outside, before = Path(w.arguments[1]), {row.avatar_id for row in connection.state.avatars}
-    if not outside.exists():
-        outside.parent.mkdir(parents=True, exist_ok=True)
-        outside.symlink_to(w.out)
+    outside, before = outside_of(w), {row.avatar_id for row in connection.state.avatars}
     complaints.append((yield from drop(w, outside / "Dropped.avatar")))
     w.grab("drop_avatar")
     yield from w.press("RET")
