@@ -12,6 +12,7 @@ from ..services.tracking import job_of, why_not
 from .drawing import wrapped
 
 ICONS = {"ok": "CHECKMARK", "doubtful": "QUESTION", "bad": "ERROR"}
+MOST_DOUBTS = 5
 
 
 def draw_track(layout: Any, context: Any, state: LinkState | None) -> None:
@@ -48,12 +49,14 @@ def _draw_job(box: Any, context: Any, state: LinkState, job: Any) -> None:
         )
     else:
         wrapped(box, context, job.message or job.state.capitalize())
-    for finding in job.findings:
-        if finding.state != "ok":
-            wrapped(box, context, f"{finding.name.capitalize()}: {finding.found}", icon=ICONS[finding.state])
     preview = state.previews.get(job.job_id)
     if preview is not None:
         box.template_icon(PICTURES.icon(f"job {job.job_id}", preview.step, folded(preview.image)), scale=9)
+    doubts = [finding for finding in job.findings if finding.state != "ok"]
+    for finding in doubts[:MOST_DOUBTS]:
+        wrapped(box, context, f"{finding.name.capitalize()}: {finding.found}", icon=ICONS[finding.state])
+    if len(doubts) > MOST_DOUBTS:
+        box.label(text=f"and {len(doubts) - MOST_DOUBTS} more, in the report")
 
 
 def draw_live(layout: Any, context: Any, state: LinkState | None) -> None:
