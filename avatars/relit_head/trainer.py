@@ -29,7 +29,7 @@ from avatars.rgb_head.trainer import FAINT, RgbHeadTrainer
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch, Pictures
 from avatars.training.image_loss import blend_terms, image_terms
-from avatars.training.refine import track_terms
+from avatars.training.refine import TrackRefinement, track_terms
 from avatars.training.trainer import RatedParameter
 
 DARKEST_SHADE = 0.08
@@ -97,6 +97,16 @@ class RelitHeadTrainer:
     def objective(self) -> HeadObjective:
         """The RGB head's part."""
         return self.base.objective
+
+    @property
+    def refinement(self) -> TrackRefinement | None:
+        """The RGB head's."""
+        return self.base.refinement
+
+    def retable(self) -> None:
+        """Pose every frame anew with what has been refined so far."""
+        self.base.retable()
+        self.normals.clear()
 
     def gaussians(self) -> int:
         """How many Gaussians are being trained."""
@@ -221,7 +231,7 @@ class RelitHeadTrainer:
 
     def finish(self) -> RelitHeadAvatar:
         """The avatar without Gaussians that no image has shown or that faded; its unseen back guessed if wanted."""
-        self.base.retable()
+        self.retable()
         base, begun = self.base, self.base.beginning
         head, rows = self.model.head, torch.arange(len(self.model), device=self.device)
         if begun is not None:

@@ -21,7 +21,9 @@ FIRST_RATE, LAST_RATE = 0.15, 0.015
 class Refining(Protocol):
     """A trainer that can refine its capture's track; refinement is None where it does not."""
 
-    refinement: TrackRefinement | None
+    @property
+    def refinement(self) -> TrackRefinement | None:
+        """What it has learned of the errors."""
 
     def losses(self, batch: Batch, at: float) -> dict[str, Tensor]:
         """As of any trainer."""

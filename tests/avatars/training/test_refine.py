@@ -13,6 +13,7 @@ from avatars.captures.capture import Capture
 from avatars.captures.opening import open_capture
 from avatars.captures.tracking_noise import correlated, edges_moved, with_tracking_noise
 from avatars.mlp_body.trainer import MlpBodyTrainer
+from avatars.relit_head.trainer import RelitHeadTrainer
 from avatars.rendering.cameras import CameraBatch
 from avatars.rgb_head.objective import HeadObjective
 from avatars.rgb_head.trainer import RgbHeadTrainer
@@ -23,7 +24,7 @@ from avatars.training.evaluation import white_batch
 from avatars.training.loop import train
 from avatars.training.refine import TrackRefinement, is_refined, pixel_weights, weighed
 from avatars.training.refine_settings import RefineConfig
-from avatars.training.refit import fit_frames
+from avatars.training.refit import fit_frames, refinement_of
 from shared.errors import BadConfig
 from shared.types import Motion
 from tests.tiny import tiny_capture, tiny_head
@@ -225,3 +226,15 @@ def test_bodies_refine_their_poses_and_fit_held_out_ones(tmp_path: Path) -> None
     assert int(changed.sum()) == len(frames)
     other = track.changes.detach()[frames][:, -len(body.expression_names) - 3 : -len(body.expression_names)]
     assert (other.abs() > 0).all()  # the whole body's place, too
+
+
+def test_relightable_heads_refine_as_their_rgb_head_does(capture: Capture) -> None:
+    trainer = RelitHeadTrainer(load_config("relit_head_tiny", {"refine.mode": "always"}), capture, "cpu")
+    pictures = load_pictures(capture, capture.split("test"), 32, CPU)
+    before, frames = trainer.base.vertices.clone(), pictures.frames
+    fit_frames(trainer, pictures, 60, 1)
+    track = refinement_of(trainer)
+    assert track is trainer.base.refinement
+    moved = (trainer.base.vertices - before).abs().flatten(1).amax(1) > 1e-5
+    assert moved[frames].all()
+    assert not moved[track.trained].any()
