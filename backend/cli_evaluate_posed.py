@@ -96,8 +96,9 @@ def surface_to_measure(avatar: Any, resolution: int | None, device: str) -> tupl
 
 def geometry_table(means: Any) -> Table:
     """Means by part, in millimetres and degrees."""
-    table = Table("poses", "chamfer", "to truth", "from truth", "normal error", "consistency")
+    table = Table("poses", "chamfer", "to truth", "from truth", "normal error", "as shaded", "consistency")
     for name, one in means.items():
         lengths = [f"{one[key] * 1000:.2f} mm" for key in ("chamfer_m", "accuracy_m", "completeness_m")]
-        table.add_row(name, *lengths, f"{one['normal_error_deg']:.1f} deg", f"{one['normal_consistency']:.4f}")
+        turned = [f"{one[key]:.1f} deg" for key in ("normal_error_deg", "shaded_error_deg")]
+        table.add_row(name, *lengths, *turned, f"{one['normal_consistency']:.4f}")
     return table

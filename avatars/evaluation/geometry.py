@@ -27,7 +27,7 @@ from shared.types import Pose
 WORST_M = 0.02
 SIDES = (0.0, 90.0, 180.0, 270.0)
 MESHES = (".ply", ".obj", ".off", ".stl", ".glb")
-SHOWN = ("chamfer_m", "accuracy_m", "completeness_m", "normal_error_deg", "normal_consistency")
+SHOWN = ("chamfer_m", "accuracy_m", "completeness_m", "normal_error_deg", "shaded_error_deg", "normal_consistency")
 Floats = NDArray[np.float64]
 
 

@@ -22,7 +22,8 @@ class SurfaceMetrics:
     """Of a surface against the truth. Distances go from points spread evenly over one to the nearest on the other.
 
     accuracy_m: mean from the surface to the truth; completeness_m: from the truth to the surface; chamfer_m: the mean
-    of both. farthest_m: the largest of all. normal_error_deg: mean angle between the normals at such pairs, both ways;
+    of both. farthest_m: the largest of all. normal_error_deg: mean angle between the triangles at such pairs, both
+    ways; shaded_error_deg: of normals mixed from those at the corners, as renderers shade both;
     normal_consistency: mean of its |cosine|. within: share of points of both nearer than 2, 5 and 10 mm.
     arah_chamfer_cm2, arah_normals: as in ARAH's protocol on vertices: mean squared distance to the nearest vertex, both
     ways, halved, in cm^2; and 1 - mean |n - n'| over the truth's vertices.
@@ -33,6 +34,7 @@ class SurfaceMetrics:
     completeness_m: float
     farthest_m: float
     normal_error_deg: float
+    shaded_error_deg: float
     normal_consistency: float
     within: tuple[float, ...]
     arah_chamfer_cm2: float
@@ -55,8 +57,8 @@ def compare_surfaces(found: Mesh, truth: Mesh, samples: int = 100_000, seed: int
     if samples < 1:
         raise BadConfig("measuring needs samples", found=str(samples), expected="at least 1")
     rng = np.random.default_rng(seed)
-    there, there_cosines = _one_way(found, truth, samples, rng)
-    back, back_cosines = _one_way(truth, found, samples, rng)
+    there, there_cosines, there_shaded = _one_way(found, truth, samples, rng)
+    back, back_cosines, back_shaded = _one_way(truth, found, samples, rng)
     both, cosines = np.concatenate((there, back)), np.concatenate((there_cosines, back_cosines))
     chamfer, normals = _as_arah(found, truth)
     return SurfaceMetrics(
@@ -64,7 +66,8 @@ def compare_surfaces(found: Mesh, truth: Mesh, samples: int = 100_000, seed: int
         accuracy_m=float(there.mean()),
         completeness_m=float(back.mean()),
         farthest_m=float(both.max()),
-        normal_error_deg=float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).mean()),
+        normal_error_deg=_mean_angle_deg(cosines),
+        shaded_error_deg=_mean_angle_deg(np.concatenate((there_shaded, back_shaded))),
         normal_consistency=float(np.abs(cosines).mean()),
         within=tuple(float((both < near).mean()) for near in NEAR_M),
         arah_chamfer_cm2=chamfer,
@@ -78,23 +81,37 @@ def distances_to(points: NDArray[np.floating], truth: Mesh) -> Floats:
     return closest_points(points, *truth).distance_m
 
 
-def spread(mesh: Mesh, count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Points [count, 3] m spread evenly over a mesh, and its face normals there."""
+def spread(mesh: Mesh, count: int, rng: np.random.Generator) -> tuple[Floats, NDArray[np.int64], Floats]:
+    """Points [count, 3] m spread evenly over a mesh: the face each lies on, and its barycentrics there."""
     corners = np.asarray(mesh[0], np.float64)[np.asarray(mesh[1])]
     across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     area = np.linalg.norm(across, axis=1)
     face = rng.choice(len(area), count, p=area / area.sum())
     u, v = np.sqrt(rng.random(count)), rng.random(count)
     shares = np.stack((1 - u, u * (1 - v), u * v), 1)
-    return (corners[face] * shares[..., None]).sum(1), unit(across[face])
+    return (corners[face] * shares[..., None]).sum(1), face, shares
 
 
-def _one_way(a: Mesh, b: Mesh, samples: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    points, normals = spread(a, samples, rng)
+def _one_way(a: Mesh, b: Mesh, samples: int, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
+    """Distances [N] m from points of one mesh to the other, cosines between their triangles and as they are shaded."""
+    points, face, shares = spread(a, samples, rng)
     near = closest_points(points, *b)
-    corners = np.asarray(b[0], np.float64)[np.asarray(b[1])[near.face]]
-    other = unit(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]))
-    return near.distance_m, (normals * other).sum(1)
+    flat = _flat_normals(a, face) * _flat_normals(b, near.face)
+    shaded = _shaded_normals(a, face, shares) * _shaded_normals(b, near.face, near.barycentrics)
+    return near.distance_m, flat.sum(1), shaded.sum(1)
+
+
+def _flat_normals(mesh: Mesh, face: NDArray[np.integer]) -> Floats:
+    corners = np.asarray(mesh[0], np.float64)[np.asarray(mesh[1])[face]]
+    return unit(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]))
+
+
+def _shaded_normals(mesh: Mesh, face: NDArray[np.integer], shares: NDArray[np.floating]) -> Floats:
+    return unit((smooth_normals(*mesh)[np.asarray(mesh[1])[face]] * shares[..., None]).sum(1))
+
+
+def _mean_angle_deg(cosines: Floats) -> float:
+    return float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).mean())
 
 
 def _as_arah(found: Mesh, truth: Mesh) -> tuple[float, float]:

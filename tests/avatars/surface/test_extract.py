@@ -149,8 +149,13 @@ def test_measures_against_known_shapes() -> None:
     half = compare_surfaces((pair[0][0], kept), pair[0], samples=2000)
     assert half.accuracy_m < 1e-9
     assert half.completeness_m > 0.05
+    coarse = trimesh.creation.icosphere(subdivisions=3, radius=0.5)
+    rough = compare_surfaces((np.array(coarse.vertices), np.array(coarse.faces)), pair[0], samples=500)
+    assert rough.normal_error_deg > 1
+    assert rough.shaded_error_deg < 0.3 * rough.normal_error_deg  # corners of both lie on the sphere
     turned = compare_surfaces((pair[0][0], pair[0][1][:, ::-1]), pair[0], samples=500)
     assert turned.normal_error_deg > 170
+    assert turned.shaded_error_deg > 170
     with pytest.raises(BadConfig, match="no mesh"):
         compare_surfaces((pair[0][0], np.zeros((0, 3), int)), pair[0])
 
@@ -160,9 +165,9 @@ def test_distances_agree_with_trimesh() -> None:
     points = np.random.default_rng(0).normal(0, 0.5, (50, 3))
     _, wanted, _ = trimesh.proximity.closest_point_naive(mesh, points)
     np.testing.assert_allclose(distances_to(points, (mesh.vertices, mesh.faces)), wanted, atol=1e-9)
-    on, normals = spread((mesh.vertices, mesh.faces), 200, np.random.default_rng(1))
+    on, face, shares = spread((mesh.vertices, mesh.faces), 200, np.random.default_rng(1))
     np.testing.assert_allclose(distances_to(on, (mesh.vertices, mesh.faces)), 0, atol=1e-9)
-    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1)
+    np.testing.assert_allclose((mesh.triangles[face] * shares[..., None]).sum(1), on)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
