@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 FLATTEST = 0.2
 """Normals lean away from the mesh's own at most so far that this much of them still points along it."""
 TEXELS_AT_ONCE = 1 << 18
+RING_TEXELS, FARTHEST_SHARE = 1.8, 3.0
+"""So far beyond charts textures run on exactly; farther out, and beyond splinters, the nearest texel is repeated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,9 @@ def bake(
     on_image = np.stack((mesh.uv[:, 0] * texture_px, (1 - mesh.uv[:, 1]) * texture_px), 1)
     face_id, shares, _ = rasterise_mesh(on_image, mesh.faces, texture_px, texture_px)
     covered = face_id >= 0
-    corners, weight = mesh.faces[face_id[covered]], shares[covered].astype(np.float64)
+    face_id, shares = _run_on(face_id, shares.astype(np.float64), on_image[mesh.faces])
+    painted = face_id >= 0
+    corners, weight = mesh.faces[face_id[painted]], shares[painted]
 
     def mixed(values: Floats) -> Floats:
         found: Floats = (values[corners] * weight[..., None]).sum(1)
@@ -73,13 +77,13 @@ def bake(
         rows = slice(begun, begun + TEXELS_AT_ONCE)
         parts.append(look_at(place[rows], up[rows]))
         tell(min(begun + TEXELS_AT_ONCE, count), count)
-    filled = _nearest_covered(covered)
+    filled = _nearest_covered(painted)
 
     def picture(values: list[Floats]) -> NDArray[np.uint8]:
         rows = np.concatenate(values)
         image = np.zeros((texture_px, texture_px, rows.shape[1]), np.uint8)
-        image[covered] = (np.clip(rows, 0, 1) * 255 + 0.5).astype(np.uint8)
-        return image[filled] if covered.any() else image
+        image[painted] = (np.clip(rows, 0, 1) * 255 + 0.5).astype(np.uint8)
+        return image[filled] if painted.any() else image
 
     colour = picture([part.colour for part in parts]) if parts else np.zeros((texture_px, texture_px, 3), np.uint8)
     orm = normal = None
@@ -92,6 +96,33 @@ def bake(
         local = np.stack([(wanted * axis).sum(1) for axis in (unit(along), unit(across), up)], 1)
         normal = picture([unit(local) * 0.5 + 0.5])
     return Textures(colour, normal, orm, covered)
+
+
+def _run_on(face_id: NDArray[np.int32], shares: Floats, corners: Floats) -> tuple[NDArray[np.int32], Floats]:
+    """Faces [S, S] and shares [S, S, 3] of texels, those just outside a chart as if its nearest face went on there.
+
+    corners: [F, 3, 2] px of faces. A texture is mixed from four texels: along a seam those outside count as well, and
+    must show what lies there, not a copy of their neighbour.
+    """
+    covered = face_id >= 0
+    if not covered.any() or covered.all():
+        return face_id, shares
+    away, (rows, columns) = distance_transform_edt(~covered, return_indices=True)
+    ring = np.nonzero(~covered & (away < RING_TEXELS))
+    face = face_id[rows[ring], columns[ring]]
+    a, b, c = corners[face].transpose(1, 0, 2)
+    at = np.stack((ring[1] + 0.5, ring[0] + 0.5), 1) - a
+    one, two = b - a, c - a
+    area = one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0]
+    safe = np.where(np.abs(area) < 1e-9, 1.0, area)
+    v = (at[:, 0] * two[:, 1] - at[:, 1] * two[:, 0]) / safe
+    w = (one[:, 0] * at[:, 1] - one[:, 1] * at[:, 0]) / safe
+    beyond = np.stack((1 - v - w, v, w), 1)
+    usable = (np.abs(area) >= 1e-9) & (np.abs(beyond).max(1) < FARTHEST_SHARE)
+    beyond = np.where(usable[:, None], beyond, shares[rows[ring], columns[ring]])
+    faces, mixed = face_id.copy(), shares.copy()
+    faces[ring], mixed[ring] = face, beyond
+    return faces, mixed
 
 
 def _held(normals: Floats, up: Floats) -> Floats:

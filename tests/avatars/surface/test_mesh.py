@@ -10,6 +10,7 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
+from scipy.ndimage import map_coordinates
 
 from avatars.avatar_folder import load_avatar
 from avatars.lighting.colour import srgb_from_linear
@@ -75,6 +76,25 @@ def test_tangents_follow_u_and_v() -> None:
     lost, _ = tangents(Unwrapped(np.arange(4), faces, np.zeros((4, 2))), flat @ turn.T, normals)
     np.testing.assert_allclose((lost * normals).sum(1), 0, atol=1e-12)
     np.testing.assert_allclose(np.linalg.norm(lost, axis=1), 1)
+
+
+def test_both_sides_of_a_seam_show_the_same() -> None:
+    vertices, faces = sphere()
+    atlas = unwrapped(vertices, faces, 128)
+    stripes = lambda points: 0.5 + 0.5 * np.sin(40 * points)  # noqa: E731
+    image = bake(atlas, vertices, faces, lambda points, _: Look(stripes(points)), 128).colour.astype(np.float64)
+    sides: dict[tuple[int, int], list[np.ndarray]] = {}
+    for row, corner in np.ndindex(faces.shape):
+        ends = atlas.faces[row, [corner, (corner + 1) % 3]]
+        low, high = sorted(int(end) for end in atlas.source[ends])
+        sides.setdefault((low, high), []).append(atlas.uv[ends].mean(0))
+    middles = np.stack([np.stack(pair) for pair in sides.values()])
+    seams = np.abs(middles[:, 0] - middles[:, 1]).max(1) > 1e-6
+    assert seams.sum() > 30
+    x, y = (middles[seams][..., 0] * 128 - 0.5), ((1 - middles[seams][..., 1]) * 128 - 0.5)
+    shown = [map_coordinates(image[..., k], (y, x), order=1) for k in range(3)]
+    apart = np.abs(np.diff(np.stack(shown), axis=-1)).max(0)
+    assert apart.mean() < 8, "of 255; 47 where texels beyond a chart repeat their neighbours"
 
 
 def test_painted_texels_are_what_lies_there() -> None:
