@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from backend.checking import REPORT, SHEET, check_and_report
+from backend.cli_capture_refine import add_capture_refine
 from backend.cli_track import add_track
 
 MARKS = {"ok": "[green]ok[/]", "doubtful": "[yellow]doubtful[/]", "bad": "[red]bad[/]"}
@@ -60,6 +61,7 @@ def add_capture(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     converting.add_argument("--step", type=int, default=1, help="every so manieth frame (default 1)")
     converting.set_defaults(run=convert_capture)
     add_track(actions)
+    add_capture_refine(actions)
 
 
 def convert_capture(arguments: argparse.Namespace) -> int:

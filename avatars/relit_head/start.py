@@ -18,20 +18,21 @@ from avatars.training.config import TrainConfig
 from shared.errors import BadConfig
 
 
-def trained_before(folder: str, config: TrainConfig, capture: Capture, device: str) -> RgbHeadTrainer:
+def trained_before(
+    folder: str, config: TrainConfig, capture: Capture, device: str, called: str = "relit_head.start_from"
+) -> RgbHeadTrainer:
     """A trainer of the RGB head stored in `folder` (NAME.avatar), on this capture. Raises BadConfig, BadAvatar.
 
     What its training left out or guessed stays so: nothing is looked for again, and no Gaussian waits for a colour.
+    called: what the user knows it by.
     """
     avatar = load_avatar(Path(folder).expanduser(), device)
     if not isinstance(avatar, RgbHeadAvatar):
-        raise BadConfig(
-            "relit_head.start_from is no RGB head", found=f"method {avatar.method!r}", expected="an avatar of rgb_head"
-        )
+        raise BadConfig(f"{called} is no RGB head", found=f"method {avatar.method!r}", expected="an avatar of rgb_head")
     ours, theirs = capture.template, avatar.template()
     if ours != theirs:
         raise BadConfig(
-            "relit_head.start_from is another person, or on another template",
+            f"{called} is another person, or on another template",
             found=f"{theirs.template_id} {theirs.preset}",
             expected=f"{ours.template_id} {ours.preset}, as capture {capture.name!r} has it",
         )

@@ -30,8 +30,8 @@ def as_wanted(capture: Capture, data: DataConfig) -> Capture:
     return capture
 
 
-def write_refined(folder: Path, capture: Capture, track: TrackRefinement) -> Path:
-    """FOLDER/refined.npz: the refined motion (a motion that `effigy render --motion` plays) and lenses."""
+def write_refined(path: Path, capture: Capture, track: TrackRefinement) -> Path:
+    """The refined motion (a motion that `effigy render --motion` plays) and lenses, as an .npz at `path`."""
     motion, factor = track.refined(capture.motion), float(track.factor().detach())
     K = np.stack([camera.K for camera in capture.cameras])
     K[:, (0, 1), (0, 1)] *= factor
@@ -46,8 +46,8 @@ def write_refined(folder: Path, capture: Capture, track: TrackRefinement) -> Pat
         expression_names=np.array(capture.expression_names),
         K=K,
     )
-    write_atomically(folder / REFINED, content.getvalue())
-    return folder / REFINED
+    write_atomically(path, content.getvalue())
+    return path
 
 
 def with_parameters(capture: Capture, path: Path) -> Capture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -37,10 +38,12 @@ def refinement_of(trainer: object) -> TrackRefinement | None:
     return trainer.refinement if isinstance(trainer, Refining) else None
 
 
-def fit_frames(trainer: Refining, pictures: Pictures, at: float, steps: int) -> None:
+def fit_frames(
+    trainer: Refining, pictures: Pictures, at: float, steps: int, tell: Callable[[int], None] = lambda done: None
+) -> None:
     """Fit the changes of the frames of `pictures` by the photometric loss and the track's own terms at position `at`.
 
-    Nothing else changes: neither the avatar nor the lens nor other frames.
+    Nothing else changes: neither the avatar nor the lens nor other frames. tell: called with the pictures done.
     """
     track = trainer.refinement
     if track is None or steps < 1:
@@ -60,4 +63,5 @@ def fit_frames(trainer: Refining, pictures: Pictures, at: float, steps: int) -> 
                 second = 0.99 * second + 0.01 * slope.square()
                 upward = (second / (1 - 0.99**step)).sqrt() + 1e-12
                 track.changes[frames] -= rate * (first / (1 - 0.9**step)) / upward
+        tell(int(rows[-1]) + 1)
     trainer.retable()

@@ -19,7 +19,7 @@ from avatars.captures.capture import Capture
 from avatars.files import write_folder_atomically
 from avatars.rendering.cameras import CameraBatch
 from avatars.rendering.rasterise import rasterise
-from avatars.training.changed_data import write_refined
+from avatars.training.changed_data import REFINED, write_refined
 from avatars.training.evaluation import measure, metric_names, picture
 from avatars.training.figures import contact_sheet, coverage_figure, loss_figure, psnr_figure
 from avatars.training.refit import fit_frames, refinement_of
@@ -69,7 +69,7 @@ def write_results(
     def fill(target: Path) -> None:
         track = refinement_of(run.trainer)
         if track is not None:
-            write_refined(target, capture, track)
+            write_refined(target / REFINED, capture, track)
         (target / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
         loss_figure(target / "loss.png", run.curves)
         psnr_figure(target / "psnr.png", run.curves)

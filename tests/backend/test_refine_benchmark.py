@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from avatars.captures.opening import open_capture
+from avatars.training.changed_data import with_parameters
 from backend.cli import main
 from backend.cli_track_benchmark import write_exact_twin
-from tests.tiny import tiny_capture
+from tests.tiny import tiny_avatar, tiny_capture
 
 
 def test_it_trains_on_noise_and_says_both_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,3 +38,14 @@ def test_the_twin_has_the_tracks_pictures_and_the_true_parameters(tmp_path: Path
     np.testing.assert_allclose(twin.cameras[0].K[:2], truth.cameras[0].K[:2] / 2)
     np.testing.assert_array_equal(twin.rgba(1), open_capture(tracked).rgba(1))
     assert not twin.tracked
+
+
+def test_a_trained_head_mends_a_track(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tiny_capture(tmp_path / "tiny", size=32, frames=2, cameras=1, gaussians=200)
+    avatar, written = tiny_avatar(tmp_path, gaussians=200), tmp_path / "mended.npz"
+    arguments = ["capture", "refine", str(avatar), str(folder), "--size", "32", "--device", "cpu", "--steps", "2"]
+    assert main([*arguments, "--output", str(written)]) == 0
+    capture = open_capture(folder)
+    assert (with_parameters(capture, written).motion.rotations != capture.motion.rotations).any()
+    assert main([*arguments, "--output", "mended.txt"]) != 0
+    assert "another kind" in capsys.readouterr().err
