@@ -130,9 +130,8 @@ class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
             eta = f", {duration(job.eta_s)} left" if job.state == "running" and job.eta_s else ""
             box.progress(factor=min(1.0, job.step / job.steps), text=f"{job.step} / {job.steps}{eta}")
         if job.owner and shared_module("machine").whoami() not in job.owner:
-            row = box.row(align=True)
-            wrapped(row.column(), context, f"Held by {job.owner}", icon="LOCKED", indent=60)
-            button = row.operator("effigy.change_job", text="Take Over")
+            wrapped(box, context, f"Held by {job.owner}", icon="LOCKED")
+            button = box.operator("effigy.change_job", text="Take Over")
             button.job_id, button.action = job.job_id, "take"
         if job.losses and job.state in UNFINISHED:
             wrapped(box, context, f"{numbers(job.losses)}; {job.images_per_s:.1f} images/s")
