@@ -64,7 +64,8 @@ def distance_grid(
     meshes = [_Mesh(vertices, faces) for faces in pieces]
 
     def signed(places: Floats) -> Floats:
-        return np.min([mesh.signed(places) for mesh in meshes], 0)
+        nearest: Floats = np.min([mesh.signed(places) for mesh in meshes], 0)
+        return nearest
 
     wide = signed(_nodes(low, coarse, spacing_m * COARSER)).reshape(coarse)
     _mend_signs(wide, spacing_m * COARSER)

@@ -63,7 +63,7 @@ class StarBody:
         self.reference, self.config, self.device = reference, config, device
         arrays = reference.open()
         self.person = Person(reference, star_rotations(arrays.joint_names, config.star.hips_deg)).to(device)
-        whole = [(name,) for name in CLOSED if name in arrays.faces] or [SURFACE_GROUPS]
+        whole: list[tuple[str, ...]] = [(name,) for name in CLOSED if name in arrays.faces] or [SURFACE_GROUPS]
         pieces = [surface_triangles(arrays, groups) for groups in whole]
         triangles = np.concatenate(pieces)
         used = np.unique(triangles)

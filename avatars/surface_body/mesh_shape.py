@@ -65,7 +65,8 @@ class _Mean(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, around: Tensor, turned: Tensor) -> Tensor:
         """Product with `around`."""
         ctx.turned = turned
-        return torch.sparse.mm(around, values)
+        found: Tensor = torch.sparse.mm(around, values)
+        return found
 
     @staticmethod
     def backward(ctx: Any, *by: Tensor) -> tuple[Tensor, None, None]:
@@ -96,4 +97,5 @@ def calmed(gradient: Tensor, most: float = 10.0) -> Tensor:
     found = torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
     length = found.norm(dim=-1, keepdim=True)
     usual = length.square().mean().sqrt()
-    return found * (most * usual / length.clamp_min(1e-30)).clamp(max=1)
+    held: Tensor = found * (most * usual / length.clamp_min(1e-30)).clamp(max=1)
+    return held

@@ -97,7 +97,8 @@ class MeshStage:
         for tensor in made[-1] if made else ():
             tensor.data.zero_()
         self.residual = [nn.Parameter(tensor.data.to(device)) for pair in made for tensor in pair]
-        self.lpips_folder, self.lpips, self.asked_lpips = lpips_folder, None, False
+        self.lpips_folder, self.asked_lpips = lpips_folder, False
+        self.lpips: Lpips | None = None
         self.start: MeshState | None = None
         self.neighbours: Neighbours | None = None
 

@@ -85,7 +85,8 @@ def measure(avatar: SurfaceAvatar, *, device: str, size_px: int = SIZE_PX, secon
         fixed = avatar.pose(*pose, normals=False).seen_from(eye)
     raw_ms = timed(lambda: rasterise(fixed, lens, fixed.colours, depth=False, finite=True))
     render_ms = timed(render)
-    instance = SceneInstance(avatar, np.eye(4)[None], *[part.cpu().numpy() for part in pose])
+    rotations, translations, expressions = (part.cpu().numpy() for part in pose)
+    instance = SceneInstance(avatar, np.eye(4)[None], rotations, translations, expressions)
     return SurfaceRow(
         len(avatar.mesh.faces),
         len(avatar.gaussians),
