@@ -21,8 +21,8 @@ def add_capture_refine(actions: argparse._SubParsersAction[argparse.ArgumentPars
     parser = actions.add_parser(
         "refine",
         help="mend the track of a recording by a head trained on the person",
-        description="Fits pose, jaw, gaze and expressions of every frame to its picture, the avatar frozen, and writes a "
-        "motion: `effigy render --motion FILE` plays it, `effigy train --set data.parameters=FILE` trains with it.",
+        description="Fits pose, jaw, gaze and expressions of every frame to its picture, the avatar frozen, and writes "
+        "a motion: `effigy render --motion FILE` plays it, `effigy train --set data.parameters=FILE` trains with it.",
     )
     parser.add_argument("avatar", help="an RGB head: an id of the library, or a NAME.avatar folder")
     parser.add_argument("capture", help="the recording's folder, or the name of an embedded capture")
