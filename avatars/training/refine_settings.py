@@ -24,7 +24,7 @@ class RefineConfig:
 
     mode: Literal["auto", "always", "never"] = "auto"
     start: float = 0.1
-    travel: float = 3.0
+    travel: float = 8.0
     head_deg: float = 2.0
     jaw_deg: float = 1.5
     gaze_deg: float = 6.0
@@ -32,8 +32,8 @@ class RefineConfig:
     place_m: float = 0.003
     action: float = 0.2
     focal: float = 0.02
-    ridge: float = 3e-4
-    smooth: float = 3e-4
+    ridge: float = 1e-4
+    smooth: float = 1e-4
     confidence: bool = True
     edge_px: float = 3.0
     edge_weight: float = 0.5
