@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from shared.errors import EnvironmentFailed
@@ -67,3 +68,17 @@ def use_cores(count: int) -> None:
 
     torch.set_num_threads(max(1, min(count, int(os.environ.get("OMP_NUM_THREADS", count)))))
     numba.set_num_threads(max(1, min(count, numba.get_num_threads())))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it says that there is no memory left, on the device or beside it."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error)
+
+
+def release_memory(device: str) -> None:
+    """Hand what is not in use any more back to the device, where others may need it."""
+    gc.collect()
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()

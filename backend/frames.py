@@ -39,29 +39,29 @@ class Asked:
 class WaitingRequests:
     """A queue with one place per (client, view). A newer picture takes the place of the older, which is handed back.
 
-    Of the others the short ones go first and the `LONG` ones take turns with pictures; each kind keeps its order. A
-    replaced picture keeps its place in the queue, so neither an orbiting viewport nor a final render can starve the
-    other.
+    Pictures are taken in turn, one of each client, so that one with many views does not make another wait for all of
+    them. Of the others the short ones go first and the `LONG` ones take turns with pictures; each kind keeps its order.
+    A replaced picture keeps its place, so neither an orbiting viewport nor a final render can starve the other.
     """
 
     def __init__(self) -> None:
-        self._pictures: OrderedDict[tuple[bytes, str], Asked] = OrderedDict()
+        self._pictures: OrderedDict[bytes, OrderedDict[str, Asked]] = OrderedDict()
         self._short: list[Asked] = []
         self._long: list[Asked] = []
         self._picture_was_last = False
 
     def __len__(self) -> int:
-        return len(self._pictures) + len(self._short) + len(self._long)
+        return sum(map(len, self._pictures.values())) + len(self._short) + len(self._long)
 
     def put(self, asked: Asked) -> Asked | None:
         """Add a request; the one it replaces is returned, to be answered Superseded. Raises EffigyError when full."""
         if isinstance(asked.message, BY_VIEW):
-            key = (asked.client, asked.message.view)
-            replaced = self._pictures.get(key)
-            views = sum(client == asked.client for client, _ in self._pictures)
-            if replaced is None and (views >= MAX_VIEWS_PER_CLIENT or len(self) >= MAX_WAITING):
+            views = self._pictures.get(asked.client, OrderedDict())
+            replaced = views.get(asked.message.view)
+            if replaced is None and (len(views) >= MAX_VIEWS_PER_CLIENT or len(self) >= MAX_WAITING):
                 raise EffigyError("Too many pictures are waiting", found=str(len(self)), do="Ask again later")
-            self._pictures[key] = asked
+            views[asked.message.view] = asked
+            self._pictures[asked.client] = views
             return replaced
         if len(self) >= MAX_WAITING:
             raise EffigyError("Too many requests are waiting", found=str(len(self)), do="Ask again later")
@@ -74,12 +74,20 @@ class WaitingRequests:
             return self._short.pop(0)
         self._picture_was_last = bool(self._pictures) and not (self._long and self._picture_was_last)
         if self._picture_was_last:
-            return self._pictures.popitem(last=False)[1]
+            client, views = self._pictures.popitem(last=False)
+            asked = views.popitem(last=False)[1]
+            if views:
+                self._pictures[client] = views  # behind the others
+            return asked
         return self._long.pop(0) if self._long else None
 
     def take_all(self) -> list[Asked]:
         """Everything that waits, to be answered with a failure."""
-        everything = [*self._short, *self._long, *self._pictures.values()]
+        everything = [
+            *self._short,
+            *self._long,
+            *(asked for views in self._pictures.values() for asked in views.values()),
+        ]
         self._short.clear()
         self._long.clear()
         self._pictures.clear()

@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 from avatars.avatar_folder import read_description
 from avatars.templates.opening import TemplateReference
-from backend.devices import device_memory, device_name, rasteriser_name, resolve_device, usable_cores, use_cores
+from backend.devices import (
+    device_memory,
+    device_name,
+    out_of_memory,
+    rasteriser_name,
+    resolve_device,
+    usable_cores,
+    use_cores,
+)
 from backend.home import Home
 from backend.library import Library
 from backend.quick_imports import complete_torch, load_numba, load_torch
@@ -125,7 +133,7 @@ def main() -> int:
         except Exception as error:
             log.exception("failed at %s", type(envelope.message).__name__)
             link.send(failed_at(envelope.message, error, "logs/render.log"), envelope.request_id)
-            if device.startswith("cuda") and "CUDA" in str(error) and "out of memory" not in str(error):
+            if device.startswith("cuda") and "CUDA" in str(error) and not out_of_memory(error):
                 link.close()
                 return BROKEN_DEVICE_EXIT  # a CUDA context does not recover from such errors; a new process does
 
@@ -168,7 +176,7 @@ def failed_at(message: Any, error: Exception, log_name: str) -> Failure:
     """What to answer where a request broke something that nobody foresaw. log_name: where the rest is told."""
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     do = f"Look into {log_name} of the data folder"
-    if "out of memory" in first_line or isinstance(error, MemoryError):
+    if out_of_memory(error):
         drawn = isinstance(message, messages.RenderRequest)
         do = "Ask for a smaller picture, or close what else uses the memory" if drawn else "Close what uses the memory"
     what = FAILED.get(type(message), f"{type(message).__name__} could not be answered")

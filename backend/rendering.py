@@ -11,6 +11,7 @@ import numpy as np
 
 from avatars.avatar_folder import avatar_digest, load_avatar, load_preview
 from avatars.rgb_head.reenact import pinned
+from backend.devices import out_of_memory, release_memory
 from backend.library import Library
 from backend.render_desk import RecentEnvironments
 from shared.errors import BadAvatar, BadMessage
@@ -75,7 +76,26 @@ class Studio:
         )
 
     def render(self, request: RenderRequest) -> FrameReply:
-        """The picture. Raises what loading and posing an avatar can raise, and BadMessage for the wrong rig."""
+        """The picture. Raises what loading and posing an avatar can raise, and BadMessage for the wrong rig.
+
+        Where the device's memory is full, which others may share, what is kept for later is let go and it is drawn
+        once more.
+        """
+        try:
+            return self._draw(request)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+        self._let_go()
+        return self._draw(request)
+
+    def _let_go(self) -> None:
+        """Give back the memory of avatars and lights that are not in use now."""
+        self._avatars.clear()
+        self._lights.clear()
+        release_memory(self.device)
+
+    def _draw(self, request: RenderRequest) -> FrameReply:
         from avatars.scene import render_scene
 
         start = time.perf_counter()

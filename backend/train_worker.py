@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from backend.devices import resolve_device, usable_cores, use_cores
+from backend.devices import out_of_memory, resolve_device, usable_cores, use_cores
 from backend.edit_run import run_edit
 from backend.home import Home
 from backend.library import Library
 from backend.training_run import Outcome, run_training
 from backend.worker_link import WorkerLink, join_server, worker_parser
 from shared.edit_messages import StartEdit
-from shared.errors import EffigyError
+from shared.errors import EffigyError, EnvironmentFailed
 from shared.messages import ChangeJob, Failure, JobInfo, JobPreview, StartTraining
+
+log = logging.getLogger("effigy.train_worker")
 
 TELL_EVERY_S = 0.2
 FIRST_WORD_S = 30.0
@@ -86,7 +88,16 @@ def main() -> int:
             outcome = run_edit(asked, folder, library, device, reporter.tell, reporter.wanted)
         else:
             outcome = run_training(asked, folder, library, device, reporter.tell, reporter.wanted)
-    except EffigyError as error:
+    except Exception as error:
+        if not isinstance(error, EffigyError):
+            if not out_of_memory(error):
+                raise  # the server starts this process again
+            log.exception("out of memory")
+            error = EnvironmentFailed(  # trying again would only fail again
+                "The device has not enough memory for this job",
+                found=str(error).splitlines()[0][:200] if str(error) else type(error).__name__,
+                do="Close what else uses it, or train with smaller pictures or fewer Gaussians, then resume the job",
+            )
         link.send(Failure.of(error))
         link.close()
         return 0

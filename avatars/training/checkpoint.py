@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,15 +21,23 @@ from shared.errors import EnvironmentFailed
 
 TENSORS, NOTES = "state.safetensors", "state.json"
 KEPT = 2
+UNFINISHED = re.compile(r"\.(images_\d{10})\.[0-9a-f]+\.(tmp|old)")
 MAX_NOTES_BYTES = 16 << 20
+
+
+log = logging.getLogger("effigy.training")
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """All that a bit-exact resume needs. notes: counters and the identity of the run, as JSON values."""
+    """All that a bit-exact resume needs. notes: counters and the identity of the run, as JSON values.
+
+    passed_over: newer ones that were damaged, each in a few words, where this is the older of the two.
+    """
 
     tensors: Mapping[str, Tensor]
     notes: Mapping[str, Any]
+    passed_over: tuple[str, ...] = ()
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, images: int) -> Path:
@@ -35,15 +46,32 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, images: int) -> Path:
 
     def fill(place: Path) -> None:
         contiguous = {name: value.detach().cpu().contiguous().clone() for name, value in checkpoint.tensors.items()}
-        save_file(contiguous, str(place / TENSORS))
+        try:
+            save_file(contiguous, str(place / TENSORS))
+        except SafetensorError as error:  # its way of telling that the disk refused
+            raise OSError(errno.ENOSPC, str(error), str(place / TENSORS)) from error
         notes = dict(checkpoint.notes) | {"sha256": sha256_of(place / TENSORS)}
         (place / NOTES).write_text(json.dumps(notes, indent=1), encoding="utf-8")
         write_seal(place / NOTES)
 
     write_folder_atomically(target, fill)
-    for old in checkpoints(folder)[:-KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+    found = checkpoints(folder)
+    newer = [path for path in found if path > target]  # damaged: this run went on from an older one
+    for path in (*newer, *[path for path in found if path <= target][:-KEPT]):
+        shutil.rmtree(path, ignore_errors=True)
     return target
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Put right what a kill inside `save_checkpoint` left: half-written ones go, one set aside comes back."""
+    for path in folder.glob(".images_*") if folder.is_dir() else ():
+        match = UNFINISHED.fullmatch(path.name)
+        if match is None:
+            continue
+        if match[2] == "old" and not (folder / match[1]).exists():
+            path.replace(folder / match[1])
+        else:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -63,7 +91,10 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
             notes = json.loads((path / NOTES).read_text(encoding="utf-8"))
             if sha256_of(path / TENSORS) != notes["sha256"]:
                 raise ValueError("its digest is another")
-            return Checkpoint(load_file(str(path / TENSORS)), notes)
+            checkpoint = Checkpoint(load_file(str(path / TENSORS)), notes, tuple(problems))
+            for problem in problems:
+                log.warning("a damaged checkpoint was passed over: %s", problem)
+            return checkpoint
         except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
             problems.append(f"{path.name}: {error}")
     if problems:

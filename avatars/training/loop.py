@@ -8,6 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from torch import Tensor
 from avatars.captures.capture import Capture
 from avatars.methods import find_method, find_trainer
 from avatars.training.changed_data import as_wanted
-from avatars.training.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
+from avatars.training.checkpoint import Checkpoint, clear_unfinished, newest_checkpoint, save_checkpoint
 from avatars.training.config import EDIT, TrainConfig
 from avatars.training.data import Pictures, load_pictures
 from avatars.training.evaluation import Curves, curve_subset, measure, picture
 from avatars.training.optimiser import Optimiser
 from avatars.training.progress import Progress, TrainResult
+from avatars.training.room import bytes_of, require_room, save_when_there_is_room, smaller_batch
 from avatars.training.sampler import Sampler
 from avatars.training.schedule import images_reached, stage_size
 from avatars.training.split import trained_on
@@ -34,6 +36,8 @@ from avatars.warm_up import compile_kernels
 from shared.errors import BadConfig, EffigyError
 
 CHECKPOINTS, REPORT = "checkpoints", "report"
+TIMES_PARAMETERS = 3
+"""A checkpoint holds two moments beside each parameter."""
 
 
 def train(
@@ -81,13 +85,14 @@ class Run:
         self.training = False
         self.config, self.capture, self.output = config, capture, output
         self.device, self.on_event = torch.device(device), on_event
-        self.images, self.seconds_before = 0, 0.0
+        self.images, self.seconds_before, self.batch = 0, 0.0, config.schedule.batch
         self.told = self.previewed = self.saved = self.started
         self.recent: dict[str, float] = {}
         self.terms, self.steps = RunningTerms(), 0
         self.look_every = max(1, min(20, config.schedule.images // config.schedule.batch // 250))
         self.pace = Pace()
         self.curves = Curves()
+        clear_unfinished(output / CHECKPOINTS)
         saved = newest_checkpoint(output / CHECKPOINTS)
         if saved is not None and saved.notes.get("run") != self.identity():
             raise BadConfig(
@@ -137,40 +142,61 @@ class Run:
         """Train to the end of the schedule, or until 'pause' or 'cancel' is wanted; returns how it ended."""
         plan, begun_with = self.config.schedule, self.images
         self.prepare()
+        parameters = {entry.name: entry.parameter for entry in self.optimiser.parameters}
+        require_room(self.output / CHECKPOINTS, TIMES_PARAMETERS * bytes_of(parameters))
         self.started, self.training = time.monotonic(), True
         while True:
             at = self.at
             if at >= plan.images:
-                if self.images > begun_with:
-                    self.save()
-                return "done"
-            command = wanted()
+                command = self.save(wanted) if self.images > begun_with else ""
+                if not command:
+                    return "done"
+            else:
+                command = wanted()
+                if command in ("pause", "cancel"):
+                    self.save(partial(str, command))
             if command in ("pause", "cancel"):
-                self.save()
                 self.tell({"pause": "Paused", "cancel": "Cancelled"}[command])
                 return {"pause": "paused", "cancel": "cancelled"}[command]
             self.step(at)
-            self._keep_up(at)
+            self._keep_up(at, wanted)
 
     def step(self, at: float) -> None:
-        """One batch at position `at`."""
-        plan = self.config.schedule
-        chosen = self.sampler.batch(plan.batch)
-        backgrounds = self.sampler.backgrounds(plan.batch, self.config.background)
-        pictures = self._pictures(stage_size(plan, at))
-        batch = pictures.batch(chosen, backgrounds)
-        pictures.expect(self.sampler.waiting[: 3 * plan.batch])
-        terms = self.trainer.losses(batch, at)
-        values = torch.stack(list(terms.values()))
-        total = values.sum()
-        self.optimiser.step(total, at)
+        """One batch at position `at`, a smaller one where the device has no memory for it. Raises EnvironmentFailed."""
+        chosen = self.sampler.batch(self.batch)
+        backgrounds = self.sampler.backgrounds(self.batch, self.config.background)
+        while not self._learn(chosen, backgrounds, at):
+            self.batch = smaller_batch(self.batch, self.config.schedule.views)
+            self.sampler.waiting = torch.cat((chosen[self.batch :], self.sampler.waiting))
+            chosen, backgrounds = chosen[: self.batch], backgrounds[: self.batch]
+            self.tell(f"The device was out of memory; batches of {self.batch} from here on")
+
+    def _learn(self, chosen: Tensor, backgrounds: Tensor, at: float) -> bool:
+        """One step on these pictures; False, and nothing learned, where the device has no memory for so many."""
+        try:
+            pictures = self._pictures(stage_size(self.config.schedule, at))
+            batch = pictures.batch(chosen, backgrounds)
+            pictures.expect(self.sampler.waiting[: 3 * self.batch])
+            terms = self.trainer.losses(batch, at)
+            values = torch.stack(list(terms.values()))
+            total = values.sum()
+            self.optimiser.step(total, at)
+        except torch.OutOfMemoryError:  # what it holds is let go with its traceback, at the end of this block
+            short = True
+        else:
+            short = False
+        if short:
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            return False
         self.trainer.after_step(batch, at)
-        self.images += plan.batch
-        self.pace.count(plan.batch)
+        self.images += len(chosen)
+        self.pace.count(len(chosen))
         self.terms.add((*terms, "total"), torch.cat((values, total[None])))
         self.steps += 1
         if self.steps % self.look_every == 0:
             self._look()
+        return True
 
     def _look(self) -> None:
         """Read the running means of the terms, which on a CUDA device waits for all steps that are under way."""
@@ -183,8 +209,11 @@ class Run:
             )
         self.curves.add_loss(self.images, self.recent)
 
-    def save(self) -> None:
-        """Write a checkpoint now. Raises EffigyError instead where training has diverged."""
+    def save(self, wanted: Callable[[], str] = lambda: "") -> str:
+        """Write a checkpoint now, or when the disk has room; a command that came meanwhile is returned, else ''.
+
+        Raises EffigyError instead where training has diverged.
+        """
         self._look()
         tensors = self.optimiser.state()
         tensors |= {f"sampler.{key}": value for key, value in self.sampler.state().items()}
@@ -195,9 +224,19 @@ class Run:
             "seconds": self.seconds,
             "recent": self.recent,
             "curves": self.curves.as_json(),
+            "batch": self.batch,
         }
-        save_checkpoint(self.output / CHECKPOINTS, Checkpoint(tensors, notes), self.images)
+        folder, begun = self.output / CHECKPOINTS, time.monotonic()
+        command = save_when_there_is_room(
+            lambda: save_checkpoint(folder, Checkpoint(tensors, notes), self.images),
+            folder,
+            bytes_of(tensors),
+            self.tell,
+            wanted,
+        )
         self.saved = time.monotonic()
+        self.started += self.saved - begun  # waiting is no training
+        return command
 
     def _restore(self, saved: Checkpoint) -> None:
         def part(prefix: str) -> dict[str, Tensor]:
@@ -210,16 +249,18 @@ class Run:
         self.recent = dict(saved.notes["recent"])
         self.terms = RunningTerms(self.recent)
         self.curves = Curves.from_json(saved.notes["curves"])
-        self.tell(f"Resumed at {self.images} images")
+        self.batch = int(saved.notes.get("batch", self.batch))
+        damaged = f"; damaged and passed over: {'; '.join(saved.passed_over)}" if saved.passed_over else ""
+        self.tell(f"Resumed at {self.images} images{damaged}")
 
-    def _keep_up(self, at: float) -> None:
+    def _keep_up(self, at: float, wanted: Callable[[], str]) -> None:
         """Checkpoint, curve, preview and event, each when its time has come."""
         every, now = self.config.reporting, time.monotonic()
         counted = every.checkpoint_images
         if now - self.saved >= every.checkpoint_s or (
-            counted and self.images // counted != (self.images - self.config.schedule.batch) // counted
+            counted and self.images // counted != (self.images - self.batch) // counted
         ):
-            self.save()
+            self.save(wanted)
         if every.curve_points and self.curves.due(at, self.config.schedule.images / every.curve_points):
             psnr = measure(self.trainer, self.held_out, self.watched, ("psnr_db",))["psnr_db"]
             self.curves.add_psnr(self.images, self.seconds, float(np.mean(psnr)))

@@ -42,6 +42,19 @@ def test_views_of_other_clients_and_final_renders_are_left_alone() -> None:
     assert queue.take() is final
 
 
+def test_clients_take_turns_however_many_views_one_has() -> None:
+    queue = WaitingRequests()
+    many = [asked(f"v{number}", b"many", number) for number in range(4)]
+    for item in many:
+        queue.put(item)
+    taken = []
+    for number in range(6):
+        queue.put(asked("only", b"one", number))
+        taken.append(queue.take())
+    assert [item.client for item in taken if item] == [b"many", b"one"] * 3
+    assert [item for item in taken if item and item.client == b"many"] == many[:3]
+
+
 def test_short_requests_go_first_in_their_order() -> None:
     queue = WaitingRequests()
     detail = [Asked("control", b"a", number, GetAvatar("anna")) for number in range(3)]

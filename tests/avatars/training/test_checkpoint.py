@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from avatars.training.checkpoint import Checkpoint, checkpoints, newest_checkpoint, save_checkpoint
+from avatars.training.checkpoint import Checkpoint, checkpoints, clear_unfinished, newest_checkpoint, save_checkpoint
 from avatars.training.optimiser import Optimiser
 from avatars.training.trainer import RatedParameter
 from shared.errors import EnvironmentFailed
@@ -57,6 +58,46 @@ def test_an_interrupted_write_is_not_a_checkpoint(tmp_path: Path) -> None:
     found = newest_checkpoint(tmp_path)
     assert found is not None
     assert found.notes["images"] == 1
+
+
+def test_what_a_kill_left_is_put_right(tmp_path: Path) -> None:
+    (write(tmp_path, 1)).rename(tmp_path / ".images_0000000001.0abc.old")
+    (tmp_path / ".images_0000000002.0abc.tmp").mkdir()
+    clear_unfinished(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["images_0000000001"]
+    assert newest_checkpoint(tmp_path) is not None
+
+
+def test_a_full_disk_at_every_byte_harms_nothing(tmp_path: Path) -> None:
+    """The limit on the size of a file stands for the disk's end; each place of the larger file is tried."""
+    resource = pytest.importorskip("resource")
+    first = write(tmp_path, 1)
+    before = {file.name: file.read_bytes() for file in first.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        for end in range(max(map(len, before.values()))):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (end, limits[1]))
+            with pytest.raises(EnvironmentFailed, match=r"images_0000000002 cannot be written"):
+                write(tmp_path, 2)
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            assert {file.name: file.read_bytes() for file in first.iterdir()} == before
+            assert list(tmp_path.iterdir()) == [first]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    write(tmp_path, 2)
+    assert len(checkpoints(tmp_path)) == 2
+
+
+def test_a_damaged_newer_one_goes_when_the_run_goes_on(tmp_path: Path) -> None:
+    write(tmp_path, 8)
+    (write(tmp_path, 30) / "state.safetensors").write_bytes(b"")
+    found = newest_checkpoint(tmp_path)
+    assert found is not None
+    assert "images_0000000030" in found.passed_over[0]
+    write(tmp_path, 16)
+    assert [path.name for path in checkpoints(tmp_path)] == ["images_0000000008", "images_0000000016"]
 
 
 def test_a_restored_optimiser_takes_the_same_steps() -> None:

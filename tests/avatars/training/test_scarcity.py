@@ -1,0 +1,104 @@
+"""A full disk pauses a training and a full device shrinks its batches; neither costs what was learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from avatars.captures.opening import open_capture
+from avatars.training import loop, room
+from avatars.training.config import load_config
+from avatars.training.loop import train
+from avatars.training.progress import Progress, TrainResult
+from shared.errors import EnvironmentFailed
+from tests.tiny import tiny_capture
+
+QUICK = {"schedule.images": "16", "schedule.stages_from": "[0, 8]", "reporting.curve_points": "0"}
+
+
+@pytest.fixture(scope="module")
+def capture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_capture(tmp_path_factory.mktemp("scarce") / "tiny", size=32, frames=3, cameras=2, gaussians=300)
+
+
+def run(capture_folder: Path, output: Path, events: list[Progress], wanted=lambda: "", **more: str) -> TrainResult:
+    config = load_config("tiny", QUICK | more)
+    capture = open_capture(capture_folder)
+    return train(config, capture, output, name="tiny", device="cpu", on_event=events.append, wanted=wanted)
+
+
+def weights(result: TrainResult) -> bytes:
+    return (result.avatar_folder / "weights.safetensors").read_bytes()
+
+
+def test_a_full_disk_pauses_and_goes_on_to_the_same_bits(
+    capture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "LOOK_EVERY_S", 0.0)
+    undisturbed = run(capture_folder, tmp_path / "a", [])
+    refusals = iter([True, True, True])
+    real = loop.save_checkpoint
+
+    def save(folder, checkpoint, images):
+        if images == 8 and next(refusals, False):
+            raise EnvironmentFailed("it cannot be written", found="No space left on device")
+        return real(folder, checkpoint, images)
+
+    monkeypatch.setattr(loop, "save_checkpoint", save)
+    events: list[Progress] = []
+    disturbed = run(capture_folder, tmp_path / "b", events)
+    told = [event.message for event in events if event.message.startswith("Paused for want of room")]
+    assert len(told) == 3
+    assert str(tmp_path / "b" / "checkpoints") in told[0]
+    assert "bytes for a checkpoint (No space left on device)" in told[0]
+    assert weights(disturbed) == weights(undisturbed)
+
+
+def test_a_training_that_waits_for_room_can_be_cancelled(
+    capture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise EnvironmentFailed("it cannot be written", found="No space left on device")
+
+    monkeypatch.setattr(loop, "save_checkpoint", full)
+    events: list[Progress] = []
+
+    def wanted() -> str:
+        return "cancel" if any("want of room" in event.message for event in events) else ""
+
+    assert run(capture_folder, tmp_path, events, wanted).state == "cancelled"
+
+
+def test_a_run_that_could_not_be_kept_is_not_begun(
+    capture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "free_bytes", lambda folder: 1_000)
+    with pytest.raises(EnvironmentFailed, match=r"too little room .*checkpoints .found 1,000 bytes free; expected "):
+        run(capture_folder, tmp_path, [])
+
+
+def test_memory_that_is_short_makes_batches_smaller(
+    capture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from avatars.rgb_head.trainer import RgbHeadTrainer
+
+    real, seen, most = RgbHeadTrainer.losses, [], 2
+
+    def losses(self, batch, at):
+        seen.append(len(batch.frames))
+        if len(batch.frames) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, batch, at)
+
+    monkeypatch.setattr(RgbHeadTrainer, "losses", losses)
+    events: list[Progress] = []
+    done = run(capture_folder, tmp_path / "a", events, **{"schedule.batch": "4"})
+    assert done.state == "done"
+    assert done.metrics["images"] == 16
+    assert seen == [4] + [2] * 8
+    assert any("batches of 2 from here on" in event.message for event in events)
+    most = 0
+    with pytest.raises(EnvironmentFailed, match=r"no memory left for a batch of 1"):
+        run(capture_folder, tmp_path / "b", [])
