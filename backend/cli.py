@@ -61,6 +61,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "keys": "backend.cli_keys:add_keys",
         "status": "backend.cli_library:add_status",
         "log": "backend.cli_library:add_log",
+        "chaos": "backend.cli_chaos:add_chaos",
         "benchmark": "backend.cli_checks:add_benchmark",
         "doctor": "backend.cli_checks:add_doctor",
         "fuzz": "backend.cli_fuzz:add_fuzz",

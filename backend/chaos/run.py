@@ -1,0 +1,115 @@
+"""A chaos run: the seeded schedule, what was counted, and the table of it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from backend.chaos.faults import FAULTS
+from backend.chaos.scene import Scene
+from backend.chaos.watch import Watch, corrupt_files, settle
+from shared.client import BackendClient
+from shared.errors import EffigyError, EnvironmentFailed
+
+EVERY_S, SPREAD_S = 1.6, 1.2
+LOOK_EVERY_S = 1.0
+
+log = logging.getLogger("effigy.chaos")
+
+
+@dataclass
+class Outcome:
+    """What a run came to. faults: name -> how often; clients: requests asked, answered, wrong, lost."""
+
+    seed: int
+    seconds: float
+    faults: dict[str, int] = field(default_factory=dict)
+    clients: dict[str, int] = field(default_factory=dict)
+    jobs: dict[str, int] = field(default_factory=dict)
+    corrupt_files: int = 0
+    growth_bytes: int = 0
+    left_behind: int = 0
+    looks: int = 0
+    violations: list[str] = field(default_factory=list)
+
+    @property
+    def injected(self) -> int:
+        """Faults of all kinds."""
+        return sum(self.faults.values())
+
+    def as_json(self) -> dict[str, object]:
+        """Everything, with the total."""
+        return {**asdict(self), "injected": self.injected}
+
+
+def run_chaos(
+    folder: Path,
+    seconds: float,
+    seed: int,
+    *,
+    device: str = "cpu",
+    tell: Callable[[str], None] = lambda line: None,
+    every_s: float = EVERY_S,
+) -> Outcome:
+    """Disturb a scene in `folder` for so many seconds and return what held.
+
+    every_s: rest between faults on the average, beside the time they take. Raises EnvironmentFailed where not even the
+    undisturbed part works, or a server that was ended does not come up again.
+    """
+    tell("An undisturbed training first, and what each picture must look like")
+    scene = Scene(folder, seed, device)
+    watch = Watch()
+    outcome = Outcome(seed, seconds, {name: 0 for name in FAULTS})
+    chosen = random.Random(seed)
+    names, weights = list(FAULTS), [fault.weight for fault in FAULTS.values()]
+    try:
+        with scene.client("watch") as client:
+            begun, looked_s = time.monotonic(), 0.0
+            while (now := time.monotonic()) - begun < seconds:
+                name = chosen.choices(names, weights)[0]
+                tell(f"{now - begun:4.0f} s  {name}")
+                told = FAULTS[name].act(scene, chosen)
+                outcome.faults[name] += told is not None
+                if told:
+                    watch.violated(f"{name}: {told}")
+                rest = time.monotonic() + max(0.1, chosen.uniform(every_s - SPREAD_S, every_s + SPREAD_S))
+                while time.monotonic() < rest:
+                    if time.monotonic() - looked_s >= LOOK_EVERY_S:
+                        looked_s = time.monotonic()
+                        _look(scene, watch, client)
+                    time.sleep(0.05)
+            tell("The faults are over: jobs and clients finish")
+            outcome.jobs = settle(scene, client, watch)
+            scene.end_clients()
+        outcome.clients = scene.totals()
+        scene.server.stop()
+        time.sleep(1.0)
+        left = scene.all_processes()
+        outcome.left_behind = len(left)
+        for process in left:
+            watch.violated(f"a process was left behind: {' '.join(process.cmdline()[:6])}")
+        outcome.corrupt_files = corrupt_files(scene, watch)
+    finally:
+        scene.close()
+    if outcome.clients["wrong"]:
+        watch.violated(f"{outcome.clients['wrong']} pictures were not those that were asked for")
+    if outcome.clients["lost"]:
+        watch.violated(f"{outcome.clients['lost']} requests were never answered")
+    outcome.growth_bytes, outcome.looks, outcome.violations = watch.growth_bytes, watch.looks, watch.violations
+    return outcome
+
+
+def _look(scene: Scene, watch: Watch, client: BackendClient) -> None:
+    jobs = watch.look(scene, client)
+    if jobs is None:
+        return
+    try:
+        scene.keep_training(client, jobs)
+    except EnvironmentFailed as error:
+        watch.violated(f"a job was refused: {error}")
+    except EffigyError as error:  # the server is not what it was a moment ago; asked again at the next look
+        log.debug("not now: %s", error)
