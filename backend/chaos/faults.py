@@ -9,7 +9,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -113,7 +113,7 @@ def _garbage(scene: Scene, chosen: random.Random) -> str | None:
 
 
 def _malformed(scene: Scene, chosen: random.Random) -> str | None:
-    with _stranger(scene) as (_, stranger):
+    with _stranger(scene) as stranger:
         for _ in range(20):
             parts = [chosen.randbytes(chosen.randrange(80)) for _ in range(chosen.randrange(1, 6))]
             _send(stranger, parts)
@@ -127,14 +127,14 @@ def _malformed(scene: Scene, chosen: random.Random) -> str | None:
 
 
 def _many_parts(scene: Scene, chosen: random.Random) -> str | None:
-    with _stranger(scene) as (_, stranger):
+    with _stranger(scene) as stranger:
         for _ in range(5):
             _send(stranger, [b"{}", *[bytes(20_000)] * (wire.FROM_CLIENT.parts + 1)])
         return _refusals(stranger)
 
 
 def _oversized(scene: Scene, chosen: random.Random) -> str | None:
-    with _stranger(scene) as (_, stranger):
+    with _stranger(scene) as stranger:
         _send(stranger, [bytes(CONTROL_BYTES + 1)])
         stranger.poll(300)
     return ""
@@ -142,7 +142,7 @@ def _oversized(scene: Scene, chosen: random.Random) -> str | None:
 
 def _wrong_epoch(scene: Scene, chosen: random.Random) -> str | None:
     """A request meant for another server must not be carried out."""
-    with _stranger(scene) as (_, stranger):
+    with _stranger(scene) as stranger:
         _send(stranger, wire.encode(ListAvatars(), request_id=1, epoch="0" * 32))
         return _refusals(stranger)
 
@@ -154,7 +154,7 @@ def _slow_reader(scene: Scene, chosen: random.Random) -> str | None:
             frames, epoch = client.connect().frames_address, client.connect().epoch
     except EffigyError:
         return None
-    with _stranger(scene, frames) as (_, stranger):
+    with _stranger(scene, frames) as stranger:
         _send(stranger, wire.encode(Hello(PROTOCOL_VERSION, "slow", "0", scene.key), request_id=1))
         shot = read_plan(scene.plan)[0]
         for number in range(40):
@@ -251,15 +251,15 @@ def _flip(path: Path, chosen: random.Random) -> None:
 
 
 @contextlib.contextmanager
-def _stranger(scene: Scene, address: str = ""):  # type: ignore[no-untyped-def]
+def _stranger(scene: Scene, address: str = "") -> Iterator[zmq.Socket[bytes]]:
     with zmq.Context() as context, context.socket(zmq.DEALER) as made:
         made.setsockopt(zmq.LINGER, 0)
         made.setsockopt(zmq.RCVHWM, 1)
         made.connect(address or scene.address)
-        yield context, made
+        yield made
 
 
-def _send(stranger: zmq.Socket[bytes], parts: list[bytes]) -> None:
+def _send(stranger: zmq.Socket[bytes], parts: Sequence[wire.Part]) -> None:
     if stranger.poll(2_000, zmq.POLLOUT):
         stranger.send_multipart(parts, zmq.NOBLOCK)
 
