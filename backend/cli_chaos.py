@@ -21,6 +21,9 @@ def add_chaos(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     """Declare the command."""
     parser = commands.add_parser("chaos", help="disturb a backend of its own, and see whether it holds")
     parser.add_argument("--minutes", type=float, default=2.0, help="of faults (default: %(default)s)")
+    parser.add_argument(
+        "--kills", type=int, default=0, metavar="N", help="instead: kill a training N times; its end must be the same"
+    )
     parser.add_argument("--seed", type=int, help="of the schedule (default: a new one, which is printed)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="keep the data folder, the logs and chaos.json in here")
@@ -40,6 +43,8 @@ def chaos(arguments: argparse.Namespace) -> int:
     console = Console(stderr=True, highlight=False)
     console.print(f"Seed {seed}")
     folder = new_folder(arguments.output)
+    if arguments.kills:
+        return _kills(arguments, folder, seed, console)
     try:
         outcome = run_chaos(folder, arguments.minutes * 60, seed, device=arguments.device, tell=console.print)
         text = json.dumps(outcome.as_json(), indent=1)
@@ -77,3 +82,22 @@ def chaos(arguments: argparse.Namespace) -> int:
     for line in outcome.violations:
         out.print(f"NOT HELD  {line}", markup=False)
     return VIOLATED if outcome.violations else 0
+
+
+def _kills(arguments: argparse.Namespace, folder: Path, seed: int, console: Console) -> int:
+    from backend.chaos.kills import run_kills
+
+    try:
+        outcome = run_kills(folder, arguments.kills, seed, tell=console.print)
+    finally:
+        if arguments.output is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    text = json.dumps(outcome.as_json(), indent=1)
+    if arguments.output is not None:
+        (folder / "kills.json").write_text(text, encoding="utf-8")
+    words = (
+        f"{outcome.kills} kills, {outcome.in_writes} of them inside the writing of a checkpoint, in {outcome.runs} runs"
+    )
+    same = f"{outcome.equal} ended with the weights of a run that was left alone"
+    print(text if arguments.json else f"{words}; {same}")
+    return 0 if outcome.equal == outcome.runs else VIOLATED

@@ -11,6 +11,7 @@ import pytest
 
 from backend import cli_chaos
 from backend.chaos.faults import FAULTS
+from backend.chaos.kills import run_kills
 from backend.chaos.run import Outcome, run_chaos
 from backend.chaos.watch import Watch
 
@@ -25,6 +26,13 @@ def test_two_minutes_of_chaos(tmp_path: Path) -> None:
     assert sum(times > 0 for times in outcome.faults.values()) >= 9
     assert outcome.clients["answered"] == outcome.clients["asked"] >= 50
     assert outcome.jobs["done"] == outcome.jobs["acknowledged"] >= 1
+
+
+def test_a_training_that_is_killed_ends_as_one_that_is_left_alone(tmp_path: Path) -> None:
+    few = {"schedule.images": "48", "reporting.checkpoint_images": "4", "reporting.curve_points": "0"}
+    outcome = run_kills(tmp_path, 3, 5, training=few)
+    assert (outcome.kills, outcome.equal) == (3, outcome.runs)
+    assert outcome.in_writes >= 1
 
 
 def test_a_seed_decides_the_schedule() -> None:

@@ -1,0 +1,124 @@
+"""A training killed again and again, at random moments and inside checkpoints being written, beside one left alone."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from backend.chaos.scene import CAPTURE, PRESET, TRAINING
+from shared.errors import EnvironmentFailed
+
+RUN_WITHIN_S = 900.0
+MOST_WRITES, MOST_WAIT_S = 3, 4.0
+"""A kill comes at one of the first checkpoints that a process writes, or so long after its first one at most."""
+LOOK_S = 0.0005
+
+
+@dataclass
+class Kills:
+    """What came of it. in_writes: kills while a checkpoint was half written. equal: runs with the weights of the one
+    that was left alone."""
+
+    seed: int
+    kills: int = 0
+    in_writes: int = 0
+    runs: int = 0
+    equal: int = 0
+
+    def as_json(self) -> dict[str, int]:
+        """All of it."""
+        return asdict(self)
+
+
+def run_kills(
+    folder: Path,
+    kills: int,
+    seed: int,
+    *,
+    training: dict[str, str] | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Kills:
+    """Train once undisturbed, then kill trainings until there were so many kills, and let the last one end.
+
+    Every other kill is aimed at a checkpoint being written. training: settings of the runs (default: those of chaos).
+    Raises EnvironmentFailed where a run that nobody kills fails.
+    """
+    chosen, outcome = random.Random(seed), Kills(seed)
+    command = _command(training or TRAINING)
+    tell("A training that is left alone")
+    wanted = _finish(command, folder / "alone")
+    while outcome.kills < kills:
+        home = folder / f"killed{outcome.runs}"
+        while outcome.kills < kills:
+            place = _killed(command, home, chosen, in_write=outcome.kills % 2 == 0)
+            if place is None:
+                break
+            outcome.kills += 1
+            halves = list(home.glob("jobs/*/checkpoints/.images_*"))
+            outcome.in_writes += bool(halves)
+            tell(f"kill {outcome.kills} {'inside a checkpoint' if halves else place}")
+        outcome.runs += 1
+        outcome.equal += _finish(command, home) == wanted
+    return outcome
+
+
+def _command(settings: dict[str, str]) -> list[str]:
+    words = [sys.executable, "-m", "backend", "train", "--local", "--capture", CAPTURE, "--preset", PRESET]
+    words += ["--name", "killed", "--device", "cpu"]
+    for name, value in settings.items():
+        words += ["--set", f"{name}={value}"]
+    return words
+
+
+def _started(command: Sequence[str], home: Path) -> subprocess.Popen[bytes]:
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "train.log").open("ab") as log:
+        return subprocess.Popen(
+            [*command, "--home", str(home)], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+        )
+
+
+def _killed(command: Sequence[str], home: Path, chosen: random.Random, *, in_write: bool) -> str | None:
+    """Begin (or go on) and kill it: where it was then; None where the run ended first."""
+    process = _started(command, home)
+    try:
+        writes, skipped, seen = chosen.randint(1, MOST_WRITES), 0, ""
+        wait_s, first_s = chosen.uniform(0.0, MOST_WAIT_S), 0.0
+        until = time.monotonic() + RUN_WITHIN_S
+        while process.poll() is None and time.monotonic() < until:
+            half = next((path.name for path in home.glob("jobs/*/checkpoints/.images_*.tmp")), "")
+            if half and half != seen:
+                seen, skipped = half, skipped + 1
+                first_s = first_s or time.monotonic()
+                if in_write and skipped > writes:
+                    return f"at {half}"
+            if not in_write and first_s and time.monotonic() - first_s > wait_s:
+                return f"{wait_s:.1f} s after its first checkpoint"
+            time.sleep(LOOK_S)
+        if process.returncode != 0:
+            raise EnvironmentFailed("A training that nobody killed failed", found=_last_words(home))
+        return None
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _finish(command: Sequence[str], home: Path) -> str:
+    """Let it end; the digest of its avatar's weights. Of a run that is done already only that."""
+    status = _started(command, home).wait(RUN_WITHIN_S)
+    found = sorted(home.glob("library/*.avatar/weights.safetensors"))
+    if status != 0 or len(found) != 1:
+        raise EnvironmentFailed(
+            "A training that nobody killed failed", found=f"{len(found)} avatars; {_last_words(home)}"
+        )
+    return hashlib.sha256(found[0].read_bytes()).hexdigest()
+
+
+def _last_words(home: Path) -> str:
+    return (home / "train.log").read_text(encoding="utf-8", errors="replace").strip()[-400:]
