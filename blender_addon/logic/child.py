@@ -28,10 +28,10 @@ class BackendProcess:
                 do="Choose it in Preferences > Add-ons > Effigy (python install.py backend prints its path), or start "
                 "the backend yourself",
             )
-        self.address, self.log_path = settings.address, log_path
-        # Once this Blender is gone the backend ends by itself, unless it trains: then it finishes that first.
+        self.address, self.log_path, self.keep_training = settings.address, log_path, settings.keep_training
+        # Once this Blender is gone the backend ends by itself; where trainings go on, it finishes them first.
         command = [settings.python, "-m", "backend", "serve", "--address", settings.address]
-        command += ["--parent-pid", str(os.getpid())]
+        command += ["--parent-pid", str(os.getpid()), *([] if settings.keep_training else ["--even-training"])]
         environment = dict(os.environ)
         # Blender's own variables would send the other Python to Blender's libraries.
         for name in ("PYTHONHOME", "PYTHONPATH"):

@@ -14,7 +14,8 @@ DEFAULT_ADDRESS = "tcp://127.0.0.1:47615"
 class Settings:
     """How to reach the backend. python: interpreter of the environment it is installed in, empty = not known.
 
-    server_key: the public key of a backend that encrypts, else empty.
+    server_key: the public key of a backend that encrypts, else empty. keep_training: trainings of a backend that was
+    started from here go on when Blender closes; else they wait for the next one.
     """
 
     address: str = DEFAULT_ADDRESS
@@ -24,6 +25,7 @@ class Settings:
     data_folder: str = ""
     retry_s: float = 5.0
     server_key: str = ""
+    keep_training: bool = True
 
 
 def free_address() -> str:

@@ -152,11 +152,11 @@ def register() -> None:
 
 
 def unregister() -> None:
-    """Close the connection and stop the backend that was started from here, unless it trains.
+    """Close the connection and stop the backend that was started from here, unless it trains and trainings go on.
 
-    A training outlives Blender; the backend ends by itself after it (see logic.child).
+    Such a training outlives Blender; the backend ends by itself after it (see logic.child).
     """
     BACKEND.drop_client()
-    if not BACKEND.trains:
+    if not BACKEND.trains or (BACKEND.process is not None and not BACKEND.process.keep_training):
         BACKEND.stop()
     BACKEND.process, BACKEND.trains = None, False

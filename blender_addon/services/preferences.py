@@ -46,6 +46,12 @@ class EffigyPreferences(bpy.types.AddonPreferences):
         description="Start a backend on this machine when none answers, and stop it when Blender closes",
         default=False,
     )
+    keep_training: BoolProperty(
+        name="Trainings Go On without Blender",
+        description="When Blender closes or ends, trainings of the backend it started go on; else they keep their "
+        "place and go on with the next backend",
+        default=True,
+    )
     python: StringProperty(
         name="Backend's Python",
         description="The Python of the environment the backend is installed in, such as .venv/bin/python",
@@ -79,6 +85,7 @@ class EffigyPreferences(bpy.types.AddonPreferences):
         layout.prop(self, "start_automatically")
         column = layout.column()
         column.active = self.start_automatically
+        column.prop(self, "keep_training")
         column.prop(self, "python")
         column.prop(self, "data_folder")
 
@@ -102,6 +109,7 @@ def settings(scene: Any | None = None) -> Settings:
             data_folder=bpy.path.abspath(stored.data_folder) if stored.data_folder else "",
             retry_s=stored.retry_s,
             server_key=stored.server_key,
+            keep_training=stored.keep_training,
         )
     return resolved(own, scene.effigy.address if scene is not None else "")
 
