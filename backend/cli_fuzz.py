@@ -54,10 +54,14 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
         return _sweep(console, arguments.seed)
     if arguments.wire:
         return _wire(console, arguments.seed)
-    rows = []
-    for number, name in enumerate(names, 1):
-        console.print(f"{number} of {len(names)}: {name}", highlight=False)
-        rows.append(_in_child(name, arguments.minutes * 60 / len(names), arguments.seed, arguments.output))
+    rows: list[dict[str, Any]] = []
+    try:
+        for number, name in enumerate(names, 1):
+            console.print(f"{number} of {len(names)}: {name}", end=" ", highlight=False)
+            rows.append(_in_child(name, arguments.minutes * 60 / len(names), arguments.seed, arguments.output))
+            console.print(f"{rows[-1]['cases']:,} cases, {len(rows[-1]['crashes'])} crashes", highlight=False)
+    except KeyboardInterrupt:
+        console.print("stopped; what was read until now:")
     _show(console, rows, arguments.output)
     return FOUND_SOMETHING if any(row["crashes"] for row in rows) else 0
 
