@@ -38,7 +38,7 @@ BLENDER_LIBRARIES = [
 ]
 WINDOWED_BLENDERS = ("4.3", "5.2")
 # Whole runs take as many processes as there are cores, four at most; files stay together (tests/conftest.py says how).
-SIDE_BY_SIDE = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadgroup", "--no-loadscope-reorder")
+SIDE_BY_SIDE = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder")
 BLENDER_PROBE = "import bpy; print(bpy.app.version_string)"
 
 

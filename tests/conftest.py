@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+WINDOWED = "tests/windows/"
+WINDOWS = Path(__file__).parent / "windows"
 
 if TYPE_CHECKING:
     from shared.template import TemplateArrays
@@ -22,15 +25,26 @@ def pytest_configure() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files as groups, the windowed ones as one; those first, since they take longest."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    windows = Path(__file__).parent / "windows"
-    for item in items:
-        group = "windows" if windows in item.path.parents else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: windows not in item.path.parents)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The windowed ones first, since they take longest."""
+    items.sort(key=lambda item: WINDOWS not in item.path.parents)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`--dist loadfile` with all windowed files as one; `loadgroup` would say it shorter, but not with pytest 9.2."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class FilesTogether(LoadFileScheduling):
+        """What is of one scope runs in one process."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return WINDOWED if file.startswith(WINDOWED) else file
+
+    return FilesTogether(config, log)
 
 
 @pytest.fixture(scope="session")
