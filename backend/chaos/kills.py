@@ -56,13 +56,14 @@ def run_kills(
     while outcome.kills < kills:
         home = folder / f"killed{outcome.runs}"
         while outcome.kills < kills:
+            before = _halves(home)
             place = _killed(command, home, chosen, in_write=outcome.kills % 2 == 0)
             if place is None:
                 break
             outcome.kills += 1
-            halves = list(home.glob("jobs/*/checkpoints/.images_*"))
-            outcome.in_writes += bool(halves)
-            tell(f"kill {outcome.kills} {'inside a checkpoint' if halves else place}")
+            halved = bool(_halves(home) - before)
+            outcome.in_writes += halved
+            tell(f"kill {outcome.kills} {place}{', a half one is left' if halved else ''}")
         outcome.runs += 1
         outcome.equal += _finish(command, home) == wanted
     return outcome
@@ -107,6 +108,11 @@ def _killed(command: Sequence[str], home: Path, chosen: random.Random, *, in_wri
     finally:
         process.kill()
         process.wait()
+
+
+def _halves(home: Path) -> set[Path]:
+    """Checkpoints that were not written to their end."""
+    return set(home.glob("jobs/*/checkpoints/.images_*"))
 
 
 def _finish(command: Sequence[str], home: Path) -> str:
