@@ -99,9 +99,9 @@ def test_a_thousand_that_are_too_large_leave_no_trace(server: RunningServer, cli
                 before = before or process.memory_info().rss * (number == 20)
         for _ in range(20):  # a part above MAXMSGSIZE ends its connection before it is read
             with make_socket(context, zmq.DEALER, queue=64, max_part_bytes=CONTROL_BYTES) as stranger:
+                monitor = stranger.get_monitor_socket(zmq.EVENT_DISCONNECTED)  # before it can happen
                 stranger.connect(server.address)
                 stranger.send(bytes(CONTROL_BYTES + 1))
-                monitor = stranger.get_monitor_socket(zmq.EVENT_DISCONNECTED)
                 assert monitor.poll(5_000)
                 stranger.disable_monitor()
                 monitor.close(0)

@@ -128,7 +128,7 @@ def test_gates_of_regions_and_paint(avatar: RgbHeadAvatar, tmp_path: Path) -> No
     for name in ("w.npy", "w.npz"):
         assert np.array_equal(read_weights(tmp_path / name), painted)
     (tmp_path / "bad.npy").write_bytes(b"no numbers")
-    with pytest.raises(BadConfig, match="cannot be read"):
+    with pytest.raises(BadConfig, match="is damaged"):
         read_weights(tmp_path / "bad.npy")
     assert region_names(" hair, Lips ,") == ("hair", "lips")
     with pytest.raises(BadConfig, match="hair"):
