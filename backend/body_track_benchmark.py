@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ def benchmark_body_track(arguments: argparse.Namespace) -> int:
     from backend.cli_track_benchmark import before_wall
     from backend.clip_source import open_clip
     from backend.detector import Detector
+    from backend.stage_times import StageTimes
     from backend.tracker_environment import make_tracker_environment
     from backend.video import VideoFile
     from shared.template import rest
@@ -59,23 +59,15 @@ def benchmark_body_track(arguments: argparse.Namespace) -> int:
             size_px=max(source.size_px),
             height_m=height_m if arguments.height == "known" else 0.0,
         )
-        seconds: dict[str, float] = {}
-        before = time.perf_counter()
-
-        def tell(stage: str, done: int, of: int) -> None:
-            nonlocal before
-            now = time.perf_counter()
-            seconds[stage] = seconds.get(stage, 0.0) + now - before
-            before = now
-
+        times = StageTimes()
         with Detector(python) as detector:
-            result = track_body(source, folder / "capture", detector, settings, tell)
+            result = track_body(source, folder / "capture", detector, settings, times)
         tracked = open_capture(folder / "capture")
         rows = result.verdict.kept
         pairs = [(place, images[int(result.detections.number[row])]) for place, row in enumerate(rows)]
         crop = result.report["crop"]
         report = measure_body_track(tracked, truth, pairs, (crop["left"], crop["top"]))
-        report["seconds_a_picture"] = {stage: round(value / len(images), 4) for stage, value in seconds.items()}
+        report["seconds_a_picture"] = times.a_picture(len(images))
         report |= {name: result.report[name] for name in ("dropped", "focal_px", "height_m", "hands_seen")}
         report["true_height_m"] = round(height_m, 3)
         if arguments.output:

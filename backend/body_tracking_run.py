@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from avatars.captures.capture import SPLITS
 from avatars.files import write_atomically
@@ -26,19 +26,19 @@ from avatars.tracking.tracked_capture import capture_files, splits
 from backend.clip_source import ClipSource
 from backend.detector import Detector
 from backend.tracking_run import (
-    CHUNK,
     REPORT,
     TRACKING,
     Tell,
     TrackSettings,
     cut_out,
+    detected,
     enough,
     examples_of,
     focal_of,
     picture_name,
     prepare_output,
 )
-from shared.errors import BadCapture, Cancelled
+from shared.errors import Cancelled
 
 DETECTIONS = "bodies"
 
@@ -83,7 +83,13 @@ def track_body(
         if stop is not None and stop.is_set():
             raise Cancelled("Tracking was stopped", do="Run the same command to go on")
 
-    found = _detected(source, output / TRACKING / DETECTIONS, detector, tell, check)
+    def look(number: int, picture: NDArray[np.uint8]) -> BodyDetections:
+        body = detector.body(picture)
+        if body is None:
+            return BodyDetections.of_picture(number, picture, None, None, {})
+        return BodyDetections.of_picture(number, picture, body.points, body.world, body.hands)
+
+    found = detected(source, output / TRACKING / DETECTIONS, BodyDetections, look, tell, check)
     focal_px, how, _ = focal_of(source, settings)
     body = embedded_template("body")
     model = BodyModel(body, embedded_body_landmarks(), shape_modes=settings.shape_modes)
@@ -149,38 +155,3 @@ def track_body(
         write_atomically(output / name, content)
     write_atomically(output / TRACKING / REPORT, json.dumps(report, indent=1).encode())
     return BodyTrackResult(output, report, found, fit, verdict, model)
-
-
-def _detected(
-    source: ClipSource, folder: Path, detector: Detector, tell: Tell, check: Callable[[], None]
-) -> BodyDetections:
-    """Detections of the whole clip, those of earlier runs read from their files."""
-    folder.mkdir(exist_ok=True)
-    parts = [BodyDetections.read(path) for path in sorted(folder.glob("[0-9]*.npz"))]
-    if (folder / "complete").is_file():
-        return BodyDetections.joined(parts)
-    done = sum(len(part) for part in parts)
-    fresh: list[BodyDetections] = []
-
-    def keep() -> None:
-        parts.append(BodyDetections.joined(fresh))
-        parts[-1].write(folder / f"{len(parts) - 1:05d}.npz")
-        fresh.clear()
-
-    for number, picture in source.pictures_from(done):
-        check()
-        body = detector.body(picture)
-        if body is None:
-            fresh.append(BodyDetections.of_picture(number, picture, None, None, {}))
-        else:
-            fresh.append(BodyDetections.of_picture(number, picture, body.points, body.world, body.hands))
-        done += 1
-        tell("detect", done, max(done, source.pictures))
-        if len(fresh) == CHUNK:
-            keep()
-    if fresh:
-        keep()
-    if not parts:
-        raise BadCapture(f"there is no picture in {source.path.name}")
-    (folder / "complete").touch()
-    return BodyDetections.joined(parts)

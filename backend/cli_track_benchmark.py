@@ -6,7 +6,6 @@ import argparse
 import json
 import shutil
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +67,7 @@ def benchmark_track(arguments: argparse.Namespace) -> int:
     from avatars.tracking.measuring import measure_track
     from backend.clip_source import open_clip
     from backend.detector import Detector
+    from backend.stage_times import StageTimes
     from backend.tracker_environment import make_tracker_environment
     from backend.tracking_run import TrackSettings, track_clip
 
@@ -89,23 +89,15 @@ def benchmark_track(arguments: argparse.Namespace) -> int:
         focal_px = float(truth.cameras[0].K[0, 0]) if arguments.focal == "known" else 0.0
         # the whole picture is kept, so that masks can be compared
         settings = TrackSettings(focal_px=focal_px, size_px=max(source.size_px))
-        seconds: dict[str, float] = {}
-        last = time.perf_counter()
-
-        def tell(stage: str, done: int, of: int) -> None:
-            nonlocal last
-            now = time.perf_counter()
-            seconds[stage] = seconds.get(stage, 0.0) + now - last
-            last = now
-
+        times = StageTimes()
         with Detector(python) as detector:
-            result = track_clip(source, folder / "capture", detector, settings, tell)
+            result = track_clip(source, folder / "capture", detector, settings, times)
         tracked = open_capture(folder / "capture")
         rows = result.verdict.kept
         pairs = [(place, images[int(result.detections.number[row])]) for place, row in enumerate(rows)]
         landmarks = {images[int(result.detections.number[row])]: result.detections.landmarks[row] for row in rows}
         report = measure_track(tracked, truth, pairs, landmarks, embedded_correspondences()[0])
-        report["seconds_a_picture"] = {stage: round(value / len(images), 4) for stage, value in seconds.items()}
+        report["seconds_a_picture"] = times.a_picture(len(images))
         report["dropped"] = result.report["dropped"]
         report["focal_px"] = result.report["focal_px"]
         if arguments.output:

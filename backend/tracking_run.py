@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from avatars.captures.capture import SPLITS
 from avatars.files import disk_failure, write_atomically
 from avatars.templates.opening import embedded_template, reference_of
+from avatars.tracking.body_detections import BodyDetections
 from avatars.tracking.correspondences import embedded_correspondences
 from avatars.tracking.detections import NO_HANDS, Detections
 from avatars.tracking.fitting import ClipFit, ClipFitter, FitSettings
@@ -42,6 +43,7 @@ FILM_FACE = "Film one person's face from the front to half sideways, close and i
 FILM_BODY = "Film one person from head to feet, the camera still, in even light"
 TRACKING, SOURCE, REPORT = "tracking", "source.json", "report.json"
 Tell = Callable[[str, int, int], None]
+Kept = TypeVar("Kept", Detections, BodyDetections)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,11 @@ def track_clip(
         if stop is not None and stop.is_set():
             raise Cancelled("Tracking was stopped", do="Run the same command to go on")
 
-    found = _detected(source, work / "detections", detector, tell, check)
+    def look(number: int, picture: NDArray[np.uint8]) -> Detections:
+        faces = detector.faces(picture)
+        return Detections.of_picture(number, picture, faces, detector.hands(picture) if len(faces) else NO_HANDS)
+
+    found = detected(source, work / "detections", Detections, look, tell, check)
     focal_px, how, known = focal_of(source, settings)
     where, response = embedded_correspondences()
     body, bust = embedded_template("body"), embedded_template("bust")
@@ -177,26 +183,31 @@ def prepare_output(output: Path, source: ClipSource, settings: TrackSettings) ->
     write_atomically(note, json.dumps({"identity": source.identity(), "source": str(source.path)}).encode())
 
 
-def _detected(
-    source: ClipSource, folder: Path, detector: Detector, tell: Tell, check: Callable[[], None]
-) -> Detections:
-    """Detections of the whole clip, those of earlier runs read from their files."""
-    parts = [Detections.read(path) for path in sorted(folder.glob("[0-9]*.npz"))]
-    done = sum(len(part) for part in parts)
+def detected(
+    source: ClipSource,
+    folder: Path,
+    kind: type[Kept],
+    look: Callable[[int, NDArray[np.uint8]], Kept],
+    tell: Tell,
+    check: Callable[[], None],
+) -> Kept:
+    """Detections of the whole clip, those of earlier runs read from their files. look: what a picture of the video, by
+    its number, shows. Raises BadCapture for a clip without pictures, and what `look` and `check` raise."""
+    folder.mkdir(exist_ok=True)
+    parts: list[Kept] = [kind.read(path) for path in sorted(folder.glob("[0-9]*.npz"))]
     if (folder / "complete").is_file():
-        return Detections.joined(parts)
-    fresh: list[Detections] = []
+        return kind.joined(parts)
+    done = sum(len(part) for part in parts)
+    fresh: list[Kept] = []
 
     def keep() -> None:
-        parts.append(Detections.joined(fresh))
+        parts.append(kind.joined(fresh))
         parts[-1].write(folder / f"{len(parts) - 1:05d}.npz")
         fresh.clear()
 
     for number, picture in source.pictures_from(done):
         check()
-        faces = detector.faces(picture)
-        hands = detector.hands(picture) if len(faces) else NO_HANDS
-        fresh.append(Detections.of_picture(number, picture, faces, hands))
+        fresh.append(look(number, picture))
         done += 1
         tell("detect", done, max(done, source.pictures))
         if len(fresh) == CHUNK:
@@ -206,7 +217,7 @@ def _detected(
     if not parts:
         raise BadCapture(f"there is no picture in {source.path.name}")
     (folder / "complete").touch()
-    return Detections.joined(parts)
+    return kind.joined(parts)
 
 
 def focal_of(source: ClipSource, settings: TrackSettings) -> tuple[float, str, bool]:

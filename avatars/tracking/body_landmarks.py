@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avatars.tracking.correspondences import landmark_arrays
 from shared.errors import BadTemplate
-from shared.npz import read_npz
 
 FORMAT = "effigy-body-landmarks 1"
 DATA = Path(__file__).parent / "data" / "body_landmarks.npz"
@@ -79,14 +79,8 @@ class BodyLandmarks:
 
 def read_body_landmarks(path: Path = DATA) -> BodyLandmarks:
     """From `body_landmark_file`. Raises BadTemplate for a missing or damaged one."""
+    arrays = landmark_arrays(path, FORMAT)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadTemplate(f"The landmarks' places cannot be read from {path}", found=error.strerror or "") from error
-    arrays = read_npz(content, path.name, BadTemplate)
-    try:
-        if str(arrays["format"]) != FORMAT:
-            raise BadTemplate(f"{path.name} is of another version", found=str(arrays["format"]), expected=FORMAT)
         numbers = [arrays[name].astype(np.float64) for name in ("offsets", "spread_m", "from_world", "joint_spread_m")]
         shapes = [array.shape for array in numbers]
         if shapes != [(POINTS, 3), (POINTS,), (3 * BODY + 1, 3 * MAIN_JOINTS), (MAIN_JOINTS, 3)]:

@@ -54,16 +54,24 @@ class DetectorResponse:
     modes: NDArray[np.float64]
 
 
-def read_correspondences(path: Path = DATA) -> tuple[Correspondences, DetectorResponse | None]:
-    """Both parts of a file written by `landmark_file`. Raises BadTemplate for a missing or damaged one."""
+def landmark_arrays(path: Path, form: str) -> dict[str, NDArray[Any]]:
+    """What a file of measured landmarks holds. Raises BadTemplate where it is missing, damaged or no `form`."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise BadTemplate(f"The landmarks' places cannot be read from {path}", found=error.strerror or "") from error
     arrays = read_npz(content, path.name, BadTemplate)
+    if "format" not in arrays:
+        raise BadTemplate(f"{path.name} is damaged", found=str(KeyError("format")))
+    if str(arrays["format"]) != form:
+        raise BadTemplate(f"{path.name} is of another version", found=str(arrays["format"]), expected=form)
+    return arrays
+
+
+def read_correspondences(path: Path = DATA) -> tuple[Correspondences, DetectorResponse | None]:
+    """Both parts of a file written by `landmark_file`. Raises BadTemplate for a missing or damaged one."""
+    arrays = landmark_arrays(path, FORMAT)
     try:
-        if str(arrays["format"]) != FORMAT:
-            raise BadTemplate(f"{path.name} is of another version", found=str(arrays["format"]), expected=FORMAT)
         where = Correspondences(
             arrays["vertices"].astype(np.int64),
             arrays["weights"].astype(np.float64),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from avatars.files import write_atomically
+from avatars.motion_file import write_motion_file
 from shared.performance import on_frames
 from shared.template import TemplateArrays
 from shared.types import Motion, Pose
@@ -27,14 +26,4 @@ def recorded_motion(poses: Sequence[tuple[float, Pose]], fps: float) -> Motion:
 def write_motion(path: Path, motion: Motion, arrays: TemplateArrays) -> None:
     """Into an .npz (docs/animation.md), whole or not at all; arrays: the template that it is of. Raises
     EnvironmentFailed."""
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        rotations=motion.rotations,
-        translations=motion.translations,
-        expressions=motion.expressions,
-        fps=np.float32(motion.fps),
-        joint_names=np.array(arrays.joint_names),
-        expression_names=np.array(arrays.expression_names),
-    )
-    write_atomically(path, content.getvalue())
+    write_motion_file(path, motion, arrays.joint_names, arrays.expression_names)

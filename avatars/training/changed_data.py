@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from avatars.captures.capture import Capture
 from avatars.captures.tracking_noise import with_tracking_noise
-from avatars.files import write_atomically
+from avatars.motion_file import write_motion_file
 from avatars.training.refine import TrackRefinement
 from avatars.training.refine_settings import DataConfig
 from shared.errors import BadConfig
@@ -35,18 +34,7 @@ def write_refined(path: Path, capture: Capture, track: TrackRefinement) -> Path:
     motion, factor = track.refined(capture.motion), float(track.factor().detach())
     K = np.stack([camera.K for camera in capture.cameras])
     K[:, (0, 1), (0, 1)] *= factor
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        rotations=motion.rotations,
-        translations=motion.translations,
-        expressions=motion.expressions,
-        fps=np.float64(motion.fps),
-        joint_names=np.array(capture.joint_names),
-        expression_names=np.array(capture.expression_names),
-        K=K,
-    )
-    write_atomically(path, content.getvalue())
+    write_motion_file(path, motion, capture.joint_names, capture.expression_names, K=K)
     return path
 
 

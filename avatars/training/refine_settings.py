@@ -55,10 +55,8 @@ class DataConfig:
 
 def check_refine(refine: RefineConfig, data: DataConfig) -> None:
     """Refuse values that make no sense. Raises BadConfig."""
-    for name in ("travel", "head_deg", "jaw_deg", "gaze_deg", "joint_deg", "place_m", "action", "focal", "ridge"):
-        if getattr(refine, name) < 0:
-            raise BadConfig(f"refine.{name} is below 0", found=str(getattr(refine, name)))
-    for name in ("smooth", "edge_px", "test_steps"):
+    errors = ("head_deg", "jaw_deg", "gaze_deg", "joint_deg", "place_m", "action", "focal")
+    for name in ("travel", *errors, "ridge", "smooth", "edge_px", "test_steps"):
         if getattr(refine, name) < 0:
             raise BadConfig(f"refine.{name} is below 0", found=str(getattr(refine, name)))
     for name in ("start", "edge_weight"):
