@@ -7,8 +7,10 @@ Where a device refuses to record, which is said once, calls are plain ones.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -49,7 +51,7 @@ class Recorded(Generic[Found]):
         here.wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with _nothing_collected(), torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self.found = self.act(*self.inputs)
         except RuntimeError as error:
             self.refused, self.found = True, None
@@ -92,13 +94,28 @@ class RecordedSteps:
             quiet(False)
         try:
             # Which parameters take part depends on the kind of step, hence unused inputs.
-            found = torch.cuda.make_graphed_callables(make(), sample, allow_unused_input=True)
+            with _nothing_collected():
+                found = torch.cuda.make_graphed_callables(make(), sample, allow_unused_input=True)
         except RuntimeError as error:
             self.refused = True
             _say(self.log, self.what, error)
             return make()  # the other one may be half changed
         assert isinstance(found, nn.Module)
         return found
+
+
+@contextlib.contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """While it lasts no garbage is collected: a graph that is destroyed while another is recorded ends the recording,
+    and Python may find the old one (in a cycle with its module) at any moment."""
+    gc.collect()
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 def _plain(value: Tensor) -> Tensor:

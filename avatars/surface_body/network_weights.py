@@ -97,6 +97,8 @@ def nearest_weights(places: Tensor, vertices: Tensor, weights: Tensor, count: in
     """
     count = min(count, len(vertices))
     with torch.no_grad():
+        if not len(places):
+            return places.new_zeros(0, weights.shape[1])
         if places.is_cuda:
             index, distance = _nearest_by_cells(places, vertices, count)
         else:

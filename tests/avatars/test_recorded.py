@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 
 import pytest
 import torch
@@ -37,6 +39,24 @@ def test_a_device_that_refuses_is_said_once_and_steps_go_on(
     assert steps.refused
     assert [record.getMessage().count("not permitted") for record in caplog.records] == [1]
     assert torch.autograd.grad(found.sum(), module.weight)[0].tolist() == [1.0, 10.0]
+
+
+def test_nothing_is_collected_while_a_graph_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old graph destroyed in the middle of a recording would end it; Python frees those in cycles when it likes."""
+    seen = []
+
+    def record(module: nn.Module, sample: object, **named: object) -> nn.Module:
+        seen.append((gc.isenabled(), old() is None))
+        return module
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", record)
+    module = Twice()
+    module.itself = [module]  # type: ignore[assignment]
+    old = weakref.ref(module)
+    del module
+    RecordedSteps("steps", log)("a", Twice, (torch.ones(2),))
+    assert seen == [(False, True)]
+    assert gc.isenabled()
 
 
 def test_kinds_gone_by_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

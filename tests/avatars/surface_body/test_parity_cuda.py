@@ -47,4 +47,5 @@ def test_nearest_vertices_by_cells_are_nearly_the_nearest() -> None:
     places = torch.cat((torch.rand(3000, 3, generator=generator), 3 * torch.rand(50, 3, generator=generator)))
     exact = nearest_weights(places, vertices, weights, 10)
     found = nearest_weights(places.cuda(), vertices.cuda(), weights.cuda(), 10).cpu()
+    assert nearest_weights(places[:0].cuda(), vertices.cuda(), weights.cuda(), 10).shape == (0, weights.shape[1])
     assert float((found - exact).abs().sum(-1).mean()) < 1e-3

@@ -108,6 +108,7 @@ def test_nearest_vertices_count_by_the_inverse_of_their_distance() -> None:
         index = distance.argsort()[:10]
         share = distance[index].sum() / (distance[index] + 1e-8)
         torch.testing.assert_close(row, (share / share.sum()) @ weights[index])
+    assert nearest_weights(places[:0], vertices, weights, 10).shape == (0, 5)  # rays that meet nobody
     index, distance = _nearest_by_cells(places, vertices, 4)  # what CUDA devices do
     wanted = torch.cdist(places, vertices).topk(4, largest=False)
     assert float((distance - wanted.values).abs().max()) < 0.02
