@@ -13,8 +13,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from backend.engines.local import LocalEngine
 from backend.home import Home, open_home
-from backend.workers import start_renderer
 from shared.addresses import DEFAULT_ADDRESS
 from shared.errors import EnvironmentFailed
 
@@ -45,13 +45,14 @@ def serve(arguments: argparse.Namespace) -> int:
     home = open_home(arguments.home)
     _log_to(home)
     key = read_key(arguments.key_file)
-    renderer = start_renderer(home, arguments.device)  # loads beside us, on another core: it has seconds to import
+    engine = LocalEngine(home, arguments.device)
+    engine.load_ahead()
     try:
         from backend.server import Server, ServerSettings
 
-        server = Server(ServerSettings(home, arguments.address, key, arguments.device, arguments.encrypt), renderer)
+        server = Server(ServerSettings(home, arguments.address, key, arguments.device, arguments.encrypt), engine)
     except BaseException:
-        renderer.stop(wait_s=0.0)
+        engine.close()
         raise
     ended = threading.Event()
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):

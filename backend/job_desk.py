@@ -10,7 +10,7 @@ from backend.errands import Errands
 from backend.jobs import ENDED, QUEUED_KINDS
 from backend.leases import Holder, Leases
 from backend.online_jobs import OnlineJobs
-from backend.training_jobs import TrainingJobs
+from backend.training_lanes import TrainingLanes
 from backend.trash import Trash
 from shared.messages import ChangeJob, JobInfo, JobList
 
@@ -20,7 +20,7 @@ class JobDesk:
 
     def __init__(
         self,
-        jobs: TrainingJobs,
+        jobs: TrainingLanes,
         online: OnlineJobs,
         errands: ErrandGroups,
         leases: Leases,
@@ -31,7 +31,7 @@ class JobDesk:
         self.jobs, self.online, self.errands = jobs, online, errands
         self.leases, self.folders, self.trash, self._publish = leases, folders, trash, publish
 
-    def keeper(self, job_id: str) -> TrainingJobs | OnlineJobs | Errands:
+    def keeper(self, job_id: str) -> TrainingLanes | OnlineJobs | Errands:
         """Who looks after a job; of unknown ones the training jobs say so."""
         record = self.jobs.journal.records.get(job_id)
         if record is None or record.kind in QUEUED_KINDS:

@@ -71,6 +71,19 @@ class JobTable(ABC):
         self._publish(removed)
         return removed
 
+    def holds(self, job_id: str) -> bool:
+        """Whether it is at this job now."""
+        return job_id == self._running
+
+    def knows(self, job_id: str) -> bool:
+        """Whether it has this job's newest numbers."""
+        return job_id in self._live
+
+    def ask_to_leave(self, action: str) -> None:
+        """Ask the worker for `action`, after which it ends by itself."""
+        if self.worker is not None:
+            self._send(self.worker, ChangeJob(self._running, action))
+
     def _told(self, info: JobInfo) -> None:
         """Keep a job's newest numbers, and the curve they make."""
         self._live[info.job_id] = info
@@ -80,7 +93,7 @@ class JobTable(ABC):
         """Ask the worker for `action`, give it grace_s to end by itself, and end it."""
         if self.worker is None:
             return
-        self._send(self.worker, ChangeJob(self._running, action))
+        self.ask_to_leave(action)
         deadline = time.monotonic() + grace_s
         while self.worker.ended() is None and time.monotonic() < deadline:
             time.sleep(0.02)

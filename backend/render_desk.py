@@ -1,4 +1,5 @@
-"""Everything the render worker is asked: one request at a time, the newest picture of a view, through its restarts."""
+"""Everything the render worker is asked, through its restarts: as many requests at a time as it says it can work on
+(one where it computes itself, one for each machine's workers of a cluster), and the newest picture of a view."""
 
 from __future__ import annotations
 
@@ -70,8 +71,8 @@ class RenderDesk:
         self.ready: Welcome | None = None
         self.memory = Memory(0, 0)
         self._waiting = WaitingRequests()
-        self._busy: Asked | None = None
-        self._busy_since_s = 0.0
+        self._busy: dict[int, tuple[Asked, float]] = {}
+        """What the worker is at, by ticket, and since when."""
         self._ticket = 0
         self.environments = RecentEnvironments() if environments is None else environments
         self._sent = RecentEnvironments()
@@ -91,7 +92,7 @@ class RenderDesk:
     @property
     def waiting(self) -> int:
         """How many requests are not answered yet."""
-        return len(self._waiting) + (self._busy is not None)
+        return len(self._waiting) + len(self._busy)
 
     def put_environment(self, message: PutEnvironment) -> None:
         """Keep an environment map for the worker and its successors. Raises BadMessage."""
@@ -109,8 +110,8 @@ class RenderDesk:
             log.info("render worker is ready on %s after %.1f s", self.ready.device, self._age_s())
         elif header.name == "Memory":
             self.memory = wire.read_message(header, parts)
-        elif self._busy is not None and header.request_id == self._ticket:
-            asked, self._busy = self._busy, None
+        elif header.request_id in self._busy:
+            asked, _ = self._busy.pop(header.request_id)
             self._failures = 0
             self._forward(asked, header, parts)
         self._dispatch()
@@ -123,14 +124,14 @@ class RenderDesk:
                 self.worker = self._start()
             return
         if self.worker.ended() is None:
-            if self._busy is not None and now - self._busy_since_s > LONGEST_REQUEST_S:
-                log.error("the render worker hangs at %s; it is ended", type(self._busy.message).__name__)
+            late = [asked for asked, since_s in self._busy.values() if now - since_s > LONGEST_REQUEST_S]
+            if late:
+                log.error("the render worker hangs at %s; it is ended", _named(late))
                 self.worker.process.kill()
-                self._busy_since_s = now  # it takes a moment to go
+                self._busy = {ticket: (asked, now) for ticket, (asked, _) in self._busy.items()}  # it goes in a moment
             return
-        failure = Failure.of(
-            self.worker.failure(f"at {type(self._busy.message).__name__}" if self._busy else "starting")
-        )
+        busy = [asked for asked, _ in self._busy.values()]
+        failure = Failure.of(self.worker.failure(f"at {_named(busy)}" if busy else "starting"))
         log.error("%s", failure.error())
         self._failures += 1
         self._let_go(failure, everyone=self._failures >= GIVE_UP_AFTER)
@@ -138,13 +139,14 @@ class RenderDesk:
 
     def _let_go(self, failure: Failure, *, everyone: bool) -> None:
         """The worker is gone: tell whom it was working for, and those that wait if nobody will."""
-        if self._busy is not None:
-            self._answer(self._busy, failure)
+        for asked, _ in self._busy.values():
+            self._answer(asked, failure)
         for asked in self._waiting.take_all() if everyone else ():
             self._answer(asked, failure)
         if self.worker is not None:
             self.worker.stop()
-        self.worker = self._busy = self.ready = None
+        self.worker = self.ready = None
+        self._busy = {}
         self.memory = Memory(0, 0)
         self._sent = RecentEnvironments()
 
@@ -157,21 +159,27 @@ class RenderDesk:
         return time.monotonic() - self.worker.started_s if self.worker else 0.0
 
     def _dispatch(self) -> None:
-        if self.worker is None or self.ready is None or self._busy is not None:
-            return
-        asked = self._waiting.take()
-        if asked is None:
-            return
+        while self.worker is not None and self.ready is not None and len(self._busy) < self.ready.render_workers:
+            asked = self._waiting.take()
+            if asked is None:
+                return
+            self._hand_over(self.worker, asked)
+
+    def _hand_over(self, worker: Worker, asked: Asked) -> None:
         message = asked.message
         for digest in environments_of(message) if isinstance(message, BY_VIEW) else ():
             try:
                 environment = self.environments.use(digest)
             except NotFound as error:  # pushed out by others while it waited
                 self._answer(asked, Failure.of(error))
-                return self._dispatch()
+                return
             if digest not in self._sent:
-                self._send(self.worker, Asked("", b"", 0, environment), 0)
+                self._send(worker, Asked("", b"", 0, environment), 0)
             self._sent.put(digest, None)
         self._ticket += 1
-        self._busy, self._busy_since_s = asked, time.monotonic()
-        self._send(self.worker, asked, self._ticket)
+        self._busy[self._ticket] = (asked, time.monotonic())
+        self._send(worker, asked, self._ticket)
+
+
+def _named(every: Sequence[Asked]) -> str:
+    return ", ".join(dict.fromkeys(type(asked.message).__name__ for asked in every))

@@ -21,6 +21,8 @@ import zmq
 from backend.addresses import bind_private
 from backend.checks import check_pose_request, check_render_request
 from backend.doorkeeper import Doorkeeper, Peer
+from backend.engines.engine import Engine
+from backend.engines.local import LocalEngine
 from backend.errand_groups import ErrandGroups
 from backend.errands import KINDS
 from backend.flood_guard import LIMIT_BYTES, FloodGuard, give_memory_back
@@ -40,9 +42,9 @@ from backend.online_run import LIVE
 from backend.render_desk import RenderDesk
 from backend.server_sockets import ServerSockets, told_by
 from backend.tracker_environment import TRACKER_MISSING, tracker_python
-from backend.training_jobs import TrainingJobs
+from backend.training_lanes import TrainingLanes
 from backend.trash import Trash
-from backend.workers import Worker, start_renderer
+from backend.workers import Worker
 from shared import __version__, messages, wire
 from shared.desk_messages import GetJobCurve, GetStatus, Status
 from shared.edit_messages import ListEditors, StartEdit
@@ -80,12 +82,12 @@ class ServerSettings:
 class Server:
     """Made with everything bound and locked, so that a failure is told before anyone is promised anything.
 
-    renderer: a render worker that loads already. Raises EnvironmentFailed (port or data folder in use), NotAllowed (an
-    address others could reach, and no keys).
+    engine: where its workers run; by default on this host. Raises EnvironmentFailed (port or data folder in use),
+    NotAllowed (an address others could reach, and no keys).
     """
 
-    def __init__(self, settings: ServerSettings, renderer: Worker | None = None) -> None:
-        self.settings, self._renderer = settings, renderer
+    def __init__(self, settings: ServerSettings, engine: Engine | None = None) -> None:
+        self.settings, self._engine = settings, engine or LocalEngine(settings.home, settings.device)
         self.epoch = uuid.uuid4().hex
         ring = ring_for(settings.home.keys, settings.address, encrypt=settings.encrypt)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -107,7 +109,9 @@ class Server:
         self.door = Doorkeeper(settings.key, self.epoch, lockout, ring)
         self._flood = FloodGuard(settings.flood_bytes)
         self.library = Library(settings.home.library)
-        self.jobs = TrainingJobs(journal, partial(self._start_job, "train_worker"), self._tell_worker, self._publish)
+        self.jobs = TrainingLanes(
+            self._engine.trainings, journal, self._start_trainer, self._tell_worker, self._publish
+        )
         self.desk = RenderDesk(self._start_renderer, self._ask_worker, self._answer, self._pass_on)
         self.live = LiveDesk(
             self._start_renderer, self._ask_worker, self._answer, self._pass_on, self.desk.environments
@@ -117,7 +121,7 @@ class Server:
             self.library,
             settings.home.jobs,
             self.live,
-            partial(self._start_job, "online_worker"),
+            self._start_online,
             self._tell_worker,
             self._publish,
         )
@@ -155,6 +159,7 @@ class Server:
             self.jobs.stop(LAST_CHECKPOINT_S)
             self.errands.stop()
             self.desk.stop()
+            self._engine.close()
             self._release()
 
     def _listening(self) -> tuple[dict[str, zmq.Socket[bytes]], zmq.Poller]:
@@ -280,6 +285,7 @@ class Server:
             str(self.settings.home.root),
             {**self.door.refused, **({"unknown_key": self.gate.refused} if self.gate and self.gate.refused else {})},
             "" if tracker_python() is not None else TRACKER_MISSING,
+            ready.render_workers if ready else 0,
         )
 
     def _welcome(self) -> Welcome:
@@ -296,6 +302,7 @@ class Server:
             machine_token(),
             self.front_sockets.ports["frames"],
             self.front_sockets.ports["events"],
+            ready.render_workers if ready else 1,
         )
 
     # --- answering --------------------------------------------------------------------------------------------------
@@ -328,7 +335,7 @@ class Server:
     # --- workers ----------------------------------------------------------------------------------------------------
     def _from_worker(self, identity: bytes, parts: Sequence[wire.Part]) -> None:
         header = wire.open_header(parts, wire.FROM_SERVER)
-        tables: tuple[JobTable, ...] = (self.jobs, self.online, *self.errands)
+        tables: tuple[JobTable, ...] = (*self.jobs, self.online, *self.errands)
         if header.name == "Hello":
             hello = wire.read_message(header, parts)
             if self.desk.worker is not None and hmac.compare_digest(hello.key, self.desk.worker.secret):
@@ -362,20 +369,23 @@ class Server:
             log.error("%s does not take its orders", worker.name)
 
     def _start_renderer(self) -> Worker:
-        loading, self._renderer = self._renderer, None
-        return start_renderer(self.settings.home, self.settings.device, self._workers_address, loading)
+        return self._engine.renderer(self._workers_address)
+
+    def _start_trainer(self, record: JobRecord) -> Worker:
+        return self._engine.trainer(f"{record.kind} {record.job_id}", self._job_log(record), self._workers_address)
+
+    def _start_online(self, record: JobRecord) -> Worker:
+        name, log_path = f"{record.kind} {record.job_id}", self._job_log(record)
+        return self._engine.assistant("backend.online_worker", name, log_path, self._workers_address)
 
     def _start_errands(self, name: str) -> Worker:
-        return self._start("backend.errand_worker", name, self.settings.home.logs / f"{name}.log")
+        log_path = self.settings.home.logs / f"{name}.log"
+        return self._engine.assistant("backend.errand_worker", name, log_path, self._workers_address)
 
-    def _start_job(self, module: str, record: JobRecord) -> Worker:
+    def _job_log(self, record: JobRecord) -> Path:
         folder = self.settings.home.jobs / record.job_id
         folder.mkdir(parents=True, exist_ok=True)
-        return self._start(f"backend.{module}", f"{record.kind} {record.job_id}", folder / "worker.log")
-
-    def _start(self, module: str, name: str, log_path: Path) -> Worker:
-        arguments = ["--home", str(self.settings.home.root), "--device", self.settings.device]
-        return Worker(module, name, self._workers_address, arguments, log_path)
+        return folder / "worker.log"
 
     def _guard(self, what: str, step: Callable[[], None]) -> None:
         """One broken step must not end the server; what it was is in the log."""

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import backend
-from backend.home import Home
 from shared.errors import WorkerFailed
 
 LOG_TAIL_LINES = 8
@@ -95,15 +94,6 @@ class Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-
-
-def start_renderer(home: Home, device: str, server: str = "", loading: Worker | None = None) -> Worker:
-    """The render worker. server: empty where there is none yet (see Worker); loading: one that was started so."""
-    if loading is not None:
-        loading.tell_server(server)
-        return loading
-    arguments = ("--home", str(home.root), "--device", device)
-    return Worker("backend.render_worker", "render", server, arguments, home.logs / "render.log")
 
 
 def _reason(status: int | None) -> str:

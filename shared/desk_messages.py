@@ -26,7 +26,7 @@ class Status:
     memory: of the device that renders (a GPU's own, else the machine's), 0 of 0 while it starts. renders_waiting and
     jobs_waiting: what queues for it; jobs_running: trainings, live trainings and errands under way. refused: messages
     that were refused since the start, by the code of the reason. tracker: why faces cannot be tracked yet, empty where
-    they can.
+    they can. render_workers: how many pictures it can be at, at the same time, 0 while it starts.
     """
 
     device: str
@@ -40,6 +40,7 @@ class Status:
     data_folder: str
     refused: dict[str, int] = field(default_factory=dict)
     tracker: str = ""
+    render_workers: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,7 +44,7 @@ __all__ = [  # what is defined elsewhere and used from here; the rest of this pa
     "Superseded",
 ]
 
-PROTOCOL_VERSION = 12
+PROTOCOL_VERSION = 13
 Array = NDArray[Any]
 
 
@@ -70,6 +70,7 @@ class Welcome:
 
     frames_address, events_address: for clients of the same machine, which is the one that `machine` names
     (shared.machine); others use frames_port and events_port of the host they came to, 0 where there are none.
+    render_workers: how many pictures it can be at, at the same time; a cluster has as many as workers, one host one.
     """
 
     protocol: int
@@ -83,6 +84,7 @@ class Welcome:
     machine: str = ""
     frames_port: int = 0
     events_port: int = 0
+    render_workers: int = 1
 
 
 @dataclass(frozen=True, eq=False)
