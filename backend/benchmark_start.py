@@ -60,7 +60,7 @@ def measure(starts: int, device: str, size_px: int, avatar: Path | None = None) 
             try:
                 client = _found(address)
                 hello = time.perf_counter()
-                request = request or _picture(client, size_px)
+                request = request or front_view(client, AVATAR, size_px)
                 frame = client.render(request, timeout_s=TIMEOUT_S)
                 seen = time.perf_counter()
                 client.close()
@@ -101,9 +101,9 @@ def _found(address: str) -> BackendClient:
             return client
 
 
-def _picture(client: BackendClient, size_px: int) -> RenderRequest:
-    """The avatar from the front, filling most of a square view."""
-    detail = client.request(GetAvatar(AVATAR), timeout_s=TIMEOUT_S)
+def front_view(client: BackendClient, avatar_id: str, size_px: int) -> RenderRequest:
+    """A picture of an avatar's rest pose from the front, filling most of a square view, as a 3D view asks for it."""
+    detail = client.request(GetAvatar(avatar_id), timeout_s=TIMEOUT_S)
     points = np.asarray(detail.proxy.vertices, np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
     world_from_camera = np.eye(4)
@@ -116,7 +116,7 @@ def _picture(client: BackendClient, size_px: int) -> RenderRequest:
         "view/benchmark",
         (
             AvatarInstance(
-                AVATAR,
+                avatar_id,
                 detail.summary.digest,
                 np.eye(4)[None],
                 rest,

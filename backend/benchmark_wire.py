@@ -126,7 +126,7 @@ def _answer_frames(pipe: Connection, width: int, height: int) -> None:
         socket.send_multipart([identity, *wire.encode(reply, request_id=asked.request_id)], copy=False)
 
 
-def small_avatar(folder: Path) -> None:
+def small_avatar(folder: Path, gaussians: int = 300) -> None:
     """An untrained head of few Gaussians: the library wants a real avatar."""
     from avatars.avatar_folder import About, save_avatar
     from avatars.rgb_head.avatar import RgbHeadAvatar
@@ -135,6 +135,6 @@ def small_avatar(folder: Path) -> None:
 
     arrays = embedded_template("bust")
     reference = TemplateReference(arrays.template_id, arrays.digest, "bust", "man")
-    head = new_head(reference, RgbHeadConfig(target_gaussians=300, blendshapes=2, hidden=8), seed=0)
+    head = new_head(reference, RgbHeadConfig(target_gaussians=gaussians, blendshapes=2, hidden=8), seed=0)
     folder.parent.mkdir(parents=True, exist_ok=True)
     save_avatar(folder, RgbHeadAvatar(head), About("wire"), np.zeros((1, 1, 4), np.uint8))

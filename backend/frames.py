@@ -1,4 +1,4 @@
-"""What waits for the render worker: at most one picture per (client, view), the newest, and other requests in order."""
+"""What waits for the render worker: at most one picture per (connection, view), the newest, and other requests in order."""
 
 from __future__ import annotations
 
@@ -35,17 +35,22 @@ class Asked:
     received: tuple[wire.Header, Sequence[wire.Part]] | None = None
     holder: Holder = NOBODY
 
+    @property
+    def process(self) -> bytes:
+        """Who takes turns with others: all connections of one client process, where it said which it is."""
+        return self.holder.token.encode() or self.client
+
 
 class WaitingRequests:
-    """A queue with one place per (client, view). A newer picture takes the place of the older, which is handed back.
+    """A queue with one place per (connection, view). A newer picture takes the place of the older, which is handed back.
 
-    Pictures are taken in turn, one of each client, so that one with many views does not make another wait for all of
-    them. Of the others the short ones go first and the `LONG` ones take turns with pictures; each kind keeps its order.
+    Pictures are taken in turn, one of each client process, so that one with many views, or many connections, does not
+    make another wait for all of them. Of the others the short ones go first and the `LONG` ones take turns with pictures; each kind keeps its order.
     A replaced picture keeps its place, so neither an orbiting viewport nor a final render can starve the other.
     """
 
     def __init__(self) -> None:
-        self._pictures: OrderedDict[bytes, OrderedDict[str, Asked]] = OrderedDict()
+        self._pictures: OrderedDict[bytes, OrderedDict[tuple[bytes, str], Asked]] = OrderedDict()
         self._short: list[Asked] = []
         self._long: list[Asked] = []
         self._picture_was_last = False
@@ -56,12 +61,14 @@ class WaitingRequests:
     def put(self, asked: Asked) -> Asked | None:
         """Add a request; the one it replaces is returned, to be answered Superseded. Raises EffigyError when full."""
         if isinstance(asked.message, BY_VIEW):
-            views = self._pictures.get(asked.client, OrderedDict())
-            replaced = views.get(asked.message.view)
-            if replaced is None and (len(views) >= MAX_VIEWS_PER_CLIENT or len(self) >= MAX_WAITING):
+            views = self._pictures.get(asked.process, OrderedDict())
+            place = asked.client, asked.message.view
+            replaced = views.get(place)
+            own = sum(client == asked.client for client, _ in views)
+            if replaced is None and (own >= MAX_VIEWS_PER_CLIENT or len(self) >= MAX_WAITING):
                 raise EffigyError("Too many pictures are waiting", found=str(len(self)), do="Ask again later")
-            views[asked.message.view] = asked
-            self._pictures[asked.client] = views
+            views[place] = asked
+            self._pictures[asked.process] = views
             return replaced
         if len(self) >= MAX_WAITING:
             raise EffigyError("Too many requests are waiting", found=str(len(self)), do="Ask again later")
@@ -74,10 +81,10 @@ class WaitingRequests:
             return self._short.pop(0)
         self._picture_was_last = bool(self._pictures) and not (self._long and self._picture_was_last)
         if self._picture_was_last:
-            client, views = self._pictures.popitem(last=False)
+            process, views = self._pictures.popitem(last=False)
             asked = views.popitem(last=False)[1]
             if views:
-                self._pictures[client] = views  # behind the others
+                self._pictures[process] = views  # behind the others
             return asked
         return self._long.pop(0) if self._long else None
 

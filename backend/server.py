@@ -246,6 +246,10 @@ class Server:
                 if known is not None:
                     return self.job_desk.info(known.job_id)
                 return self.desk.ask(asked)  # which looks whether capture, preset and overrides are good
+            case messages.RenderRequest() | messages.PoseGaussians() if not self.front_sockets.listens(
+                asked.channel, asked.client
+            ):
+                return None  # it reads no answers: this one neither, and others need not wait while it is drawn
             case messages.RenderRequest():
                 check_render_request(message)  # whether its avatars exist, the worker finds while it renders
                 learning = [item.avatar_id for item in message.instances if item.avatar_id.startswith(LIVE)]

@@ -18,6 +18,7 @@ from backend.gate import DOMAIN
 from shared import wire
 from shared.errors import EnvironmentFailed
 from shared.keys import Pair
+from shared.messages import Done
 from shared.sockets import CONTROL_BYTES, CONTROL_QUEUE, EVENT_QUEUE, FRAME_BYTES, FRAME_QUEUE, make_socket, send_to
 
 KINDS: dict[str, tuple[int, int, int]] = {
@@ -87,6 +88,11 @@ class ServerSockets:
         while len(self._deaf) > MAX_DEAF:
             self._deaf.pop()
         return False
+
+    def listens(self, channel: str, client: bytes) -> bool:
+        """Whether answers reach a client. One whose last was dropped is sent a word that answers nothing; until that
+        goes through, work for it would be work for nobody."""
+        return (channel, client) not in self._deaf or self.send(channel, client, wire.encode(Done()))
 
     def publish(self, parts: Sequence[wire.Part]) -> None:
         """Tell all who listen to events."""

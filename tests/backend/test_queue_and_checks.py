@@ -12,6 +12,7 @@ import zmq
 from backend.addresses import bind, require_loopback
 from backend.checks import check_render_request
 from backend.frames import MAX_VIEWS_PER_CLIENT, Asked, WaitingRequests
+from backend.leases import Holder
 from shared.errors import BadMessage, EffigyError, EnvironmentFailed, NotAllowed
 from shared.messages import GetAvatar, ListPresets, RenderRequest
 from tests.shared.samples import instance, samples
@@ -53,6 +54,26 @@ def test_clients_take_turns_however_many_views_one_has() -> None:
         taken.append(queue.take())
     assert [item.client for item in taken if item] == [b"many", b"one"] * 3
     assert [item for item in taken if item and item.client == b"many"] == many[:3]
+
+
+def test_a_process_with_two_connections_has_one_turn() -> None:
+    """A Blender that draws its views and a final frame at once takes from another what one picture costs."""
+    queue = WaitingRequests()
+
+    def of(process: str, client: bytes, view: str, number: int = 0) -> Asked:
+        return dataclasses.replace(asked(view, client, number), holder=Holder(process, process))
+
+    for number in range(3):
+        queue.put(of("two", b"viewport", f"v{number}"))
+        queue.put(of("two", b"final", f"v{number}"))  # names of views are a connection's own
+        queue.put(of("one", b"other", f"v{number}"))
+    taken = [queue.take() for _ in range(9)]
+    assert [item.holder.name for item in taken[:6] if item] == ["two", "one"] * 3
+    assert [item.client for item in taken if item and item.holder.name == "two"] == [b"viewport", b"final"] * 3
+    first = of("two", b"final", "v", 1)
+    assert queue.put(first) is None
+    assert queue.put(of("two", b"viewport", "v", 2)) is None
+    assert queue.put(of("two", b"final", "v", 3)) is first
 
 
 def test_short_requests_go_first_in_their_order() -> None:
