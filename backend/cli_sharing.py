@@ -17,7 +17,7 @@ def add_sharing_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentPar
     """Declare the command."""
     parser = kinds.add_parser(
         "share",
-        help="two clients and a training on one device: waiting times, memory, and what a client that reads nothing costs",
+        help="two clients and a training on one device: waiting times, memory, and what a deaf client costs",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each part (default: %(default)s)")

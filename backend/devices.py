@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Mapping
 
 from shared.errors import EnvironmentFailed
 
@@ -73,6 +74,21 @@ def use_cores(count: int) -> None:
 def out_of_memory(error: BaseException) -> bool:
     """Whether it says that there is no memory left, on the device or beside it."""
     return isinstance(error, MemoryError) or "out of memory" in str(error)
+
+
+def refusal_for_want_of_memory(error: BaseException, what: str) -> EnvironmentFailed:
+    """What a user is told where `what` needs more memory than there is: trying again would only fail again."""
+    return EnvironmentFailed(
+        f"The device has not enough memory for this {what}",
+        found=str(error).splitlines()[0][:200] if str(error) else type(error).__name__,
+        do=DO_FOR_MEMORY.get(what, "Close what else uses it, then ask again"),
+    )
+
+
+DO_FOR_MEMORY: Mapping[str, str] = {
+    "job": "Close what else uses it, or train with smaller pictures or fewer Gaussians, then resume the job",
+    "live training": "Close what else uses it, or choose a smaller preset, then start another one",
+}
 
 
 def release_memory(device: str) -> None:

@@ -14,7 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from backend.devices import resolve_device, usable_cores, use_cores
+from backend.devices import (
+    out_of_memory,
+    refusal_for_want_of_memory,
+    release_memory,
+    resolve_device,
+    usable_cores,
+    use_cores,
+)
 from backend.errands import KINDS
 from backend.home import Home
 from backend.library import Library
@@ -80,6 +87,12 @@ def main() -> int:
             )
         except EffigyError as error:
             link.send(Failure.of(error))
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            log.exception("out of memory")
+            link.send(Failure.of(refusal_for_want_of_memory(error, KINDS[type(asked)])))
+            release_memory(resolve_device(arguments.device))
     link.close()
     return 0
 

@@ -1,4 +1,4 @@
-"""What waits for the render worker: at most one picture per (connection, view), the newest, and other requests in order."""
+"""What waits for the render worker: one picture per (connection, view), the newest, and other requests in order."""
 
 from __future__ import annotations
 
@@ -42,11 +42,13 @@ class Asked:
 
 
 class WaitingRequests:
-    """A queue with one place per (connection, view). A newer picture takes the place of the older, which is handed back.
+    """A queue with one place per (connection, view). A newer picture takes the place of the older, which is handed
+    back.
 
     Pictures are taken in turn, one of each client process, so that one with many views, or many connections, does not
-    make another wait for all of them. Of the others the short ones go first and the `LONG` ones take turns with pictures; each kind keeps its order.
-    A replaced picture keeps its place, so neither an orbiting viewport nor a final render can starve the other.
+    make another wait for all of them. Of the others the short ones go first and the `LONG` ones take turns with
+    pictures; each kind keeps its order. A replaced picture keeps its place, so neither an orbiting viewport nor a final
+    render can starve the other.
     """
 
     def __init__(self) -> None:

@@ -17,7 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from backend.devices import device_name, rasteriser_name, resolve_device, usable_cores, use_cores
+from backend.devices import (
+    device_name,
+    out_of_memory,
+    rasteriser_name,
+    refusal_for_want_of_memory,
+    resolve_device,
+    usable_cores,
+    use_cores,
+)
 from backend.home import Home
 from backend.library import Library
 from backend.online_jobs import AUTOSAVE, RESULT
@@ -227,6 +235,11 @@ def main() -> int:
         link.send(job.run())
     except EffigyError as error:
         link.send(Failure.of(error))
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        log.exception("out of memory")
+        link.send(Failure.of(refusal_for_want_of_memory(error, "live training")))
     link.close()
     return 0
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -197,7 +197,7 @@ class _Course:
     def begin_training(self) -> str:
         """A training that learns already, of the first client; another one that wants to end it is refused."""
         asked = StartTraining("sharing", "shared_training", self.settings.capture, self.settings.preset, ENDLESS)
-        job_id = self.client.request(asked, timeout_s=READY_S).job_id
+        job_id = str(self.client.request(asked, timeout_s=READY_S).job_id)
         self._until(job_id, lambda job: job.step > 0)
         with self.server.client("other", instance="another") as other:
             try:
@@ -212,11 +212,11 @@ class _Course:
         self.client.request(ChangeJob(job_id, "cancel"))
         self._until(job_id, lambda job: job.state == "cancelled")
 
-    def _until(self, job_id: str, condition: object) -> JobInfo:
+    def _until(self, job_id: str, condition: Callable[[JobInfo], bool]) -> JobInfo:
         until = time.monotonic() + READY_S
         while True:
-            job = next(one for one in self.client.request(ListJobs()).jobs if one.job_id == job_id)
-            if condition(job):  # type: ignore[operator]
+            job: JobInfo = next(one for one in self.client.request(ListJobs()).jobs if one.job_id == job_id)
+            if condition(job):
                 return job
             if job.state == "failed" or time.monotonic() > until:
                 raise EnvironmentFailed("The training beside the clients did not work", found=job.message or job.state)

@@ -33,7 +33,7 @@ def main(words: list[str]) -> int:
             except EffigyError as error:
                 if over.is_set():
                     break
-                print(error, file=sys.stderr)
+                sys.stderr.write(f"{error}\n")
                 return 1
             sys.stdout.write(f"{time.monotonic():.4f} {(time.perf_counter() - begun) * 1000:.3f}\n")
             sys.stdout.flush()

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from backend.devices import out_of_memory, resolve_device, usable_cores, use_cores
+from backend.devices import out_of_memory, refusal_for_want_of_memory, resolve_device, usable_cores, use_cores
 from backend.edit_run import run_edit
 from backend.home import Home
 from backend.library import Library
 from backend.training_run import Outcome, run_training
 from backend.worker_link import WorkerLink, join_server, worker_parser
 from shared.edit_messages import StartEdit
-from shared.errors import EffigyError, EnvironmentFailed
+from shared.errors import EffigyError
 from shared.messages import ChangeJob, Failure, JobInfo, JobPreview, StartTraining
 
 log = logging.getLogger("effigy.train_worker")
@@ -93,11 +93,7 @@ def main() -> int:
             if not out_of_memory(error):
                 raise  # the server starts this process again
             log.exception("out of memory")
-            error = EnvironmentFailed(  # trying again would only fail again
-                "The device has not enough memory for this job",
-                found=str(error).splitlines()[0][:200] if str(error) else type(error).__name__,
-                do="Close what else uses it, or train with smaller pictures or fewer Gaussians, then resume the job",
-            )
+            error = refusal_for_want_of_memory(error, "job")
         link.send(Failure.of(error))
         link.close()
         return 0
