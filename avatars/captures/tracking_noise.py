@@ -31,24 +31,27 @@ WALL = 128
 
 @dataclass(frozen=True, eq=False)
 class MisledCapture(Capture):
-    """A capture whose masks' edges are wrong by edge_px (standard deviation, of 512). What a mask wrongly covers is
-    grey, as a wall would be."""
+    """A capture whose masks' edges are wrong. What a mask wrongly covers is grey, as a wall would be.
 
-    edge_px: float = 0.0
-    edge_seed: int = 0
+    edges_px: [cameras, frames, 2, PATCHES, PATCHES], how far each patch of a mask is off, of 512; None for nothing.
+    """
+
+    edges_px: NDArray[np.float32] | None = None
 
     def rgba(self, index: int, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """As `Capture.rgba`."""
-        found = super().rgba(index, size)
-        rng = np.random.default_rng((self.edge_seed, index))
-        return edges_moved(found, self.edge_px * found.shape[0] / 512, rng)
+        found, image = super().rgba(index, size), self.images[index]
+        if self.edges_px is None:
+            return found
+        return edges_moved(found, self.edges_px[image.camera, image.frame] * (found.shape[0] / 512))
 
 
-def edges_moved(rgba: NDArray[np.uint8], spread_px: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A premultiplied picture [H, W, 4] whose mask is shifted smoothly, differently from patch to patch."""
+def edges_moved(rgba: NDArray[np.uint8], shift_px: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """A premultiplied picture [H, W, 4] whose mask is shifted by shift_px [2, P, P] (down, across) in patches, smoothly
+    from one to the next."""
     height, width = rgba.shape[:2]
-    coarse = rng.normal(0, spread_px, (2, PATCHES, PATCHES))
-    shift = zoom(coarse, (1, height / PATCHES, width / PATCHES), order=3, mode="nearest", grid_mode=True)
+    scale = (1, height / shift_px.shape[1], width / shift_px.shape[2])
+    shift = zoom(shift_px, scale, order=3, mode="nearest", grid_mode=True)
     places = np.mgrid[:height, :width] + shift[:, :height, :width]
     alpha = rgba[..., 3].astype(np.float64)
     moved = np.clip(map_coordinates(alpha, places, order=1, mode="nearest"), 0, 255)
@@ -105,5 +108,7 @@ def with_tracking_noise(capture: Capture, strength: float, seed: int) -> Capture
         rotations.astype(np.float32), translations.astype(np.float32), changed.astype(np.float32), motion.fps
     )
     parts: dict[str, Any] = {entry.name: getattr(capture, entry.name) for entry in fields(Capture)}
-    wrong = MisledCapture(**parts, edge_px=EDGE_PX * strength, edge_seed=seed)
+    # As a matting's, they follow the picture and so change slowly.
+    edges = EDGE_PX * noise(len(capture.cameras) * 2 * PATCHES**2).reshape(frames, -1, 2, PATCHES, PATCHES)
+    wrong = MisledCapture(**parts, edges_px=edges.swapaxes(0, 1).astype(np.float32))
     return replace(wrong, motion=noisy, tracked=True)

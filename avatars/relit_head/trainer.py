@@ -232,6 +232,7 @@ class RelitHeadTrainer:
     def finish(self) -> RelitHeadAvatar:
         """The avatar without Gaussians that no image has shown or that faded; its unseen back guessed if wanted."""
         self.retable()
+        self.base.hold_range()
         base, begun = self.base, self.base.beginning
         head, rows = self.model.head, torch.arange(len(self.model), device=self.device)
         if begun is not None:

@@ -245,6 +245,18 @@ def open_range(size: int) -> DrivingRange:
     return DrivingRange(torch.zeros(size), torch.ones(size), -most, most)
 
 
+def unheld(found: DrivingRange) -> DrivingRange:
+    """The same standardisation, nothing clipped: while θ itself is being learned."""
+    most = torch.full_like(found.high, torch.finfo(found.high.dtype).max)
+    return replace(found, low=-most, high=most)
+
+
+def reheld(found: DrivingRange, theta: Tensor, layout: DrivingLayout, translations: Tensor) -> DrivingRange:
+    """The same standardisation, clipped to what θ [T, size] of training has become; translations: [T, 3] m."""
+    low, high = _percentiles(theta.detach())
+    return with_modes(replace(found, low=low.to(found.low), high=high.to(found.high)), theta, layout, translations)
+
+
 def measure_range(theta: Tensor) -> DrivingRange:
     """Statistics of θ [T, size] over training frames, without modes."""
     return DrivingRange(theta.mean(0), theta.std(0, unbiased=False), *_percentiles(theta))

@@ -114,6 +114,7 @@ def _in_place(trained: RgbHead, beginning: Beginning) -> RgbHead:
     """A copy of the beginning with the trained values in their rows."""
     rows = beginning.rows
     source = beginning.whole.kept(torch.ones(len(beginning.whole), dtype=torch.bool, device=rows.device))
+    source.driving_range = trained.driving_range
     with torch.no_grad():
         for name in ATTRIBUTES:
             getattr(source, name)[rows] = getattr(trained, name)

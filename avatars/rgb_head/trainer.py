@@ -14,7 +14,7 @@ from avatars.gaussians.binding import Anchors, anchors, stack_anchors
 from avatars.lighting.irradiance import environment_irradiance
 from avatars.rendering.rasterise import Rasterised
 from avatars.rgb_head.avatar import RgbHeadAvatar
-from avatars.rgb_head.driving import HEAD_JOINTS
+from avatars.rgb_head.driving import HEAD_JOINTS, reheld, unheld
 from avatars.rgb_head.fill import Beginning, filled
 from avatars.rgb_head.first_look import look, look_pictures, shown
 from avatars.rgb_head.initial import new_head
@@ -83,6 +83,8 @@ class RgbHeadTrainer:
         self.refinement = (
             TrackRefinement(config.refine, capture, self.device) if is_refined(config.refine, capture) else None
         )
+        if self.refinement is not None:
+            self.model.driving_range = unheld(self.model.driving_range)
         self.objective = HeadObjective(config, self.model, record=record)
 
     def surface(self, frames: Tensor) -> Surface:
@@ -176,12 +178,21 @@ class RgbHeadTrainer:
         self.objective.quiet_steps = state["quiet_steps"].reshape(()).to(self.device)
         self.retable()
 
+    def hold_range(self) -> None:
+        """Clip θ to what it has become in training, where the track was refined and nothing was clipped till then."""
+        track, model = self.refinement, self.model
+        if track is None:
+            return
+        places = track.of(track.trained)[1].detach()
+        model.driving_range = reheld(model.driving_range, self.theta[track.trained], model.layout, places)
+
     def finish(self) -> RgbHeadAvatar:
         """The avatar without Gaussians that no image has shown or that faded; its unseen back guessed if wanted.
 
         From then on `render` shows it as it will be stored.
         """
         self.retable()
+        self.hold_range()
         model = self.model
         if self.beginning is not None and self.pictures is not None and self.config.model.fill_unseen:
             model = filled(model, self.theta, self.vertices, self.pictures, self.beginning)

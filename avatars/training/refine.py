@@ -26,7 +26,9 @@ from shared.types import Motion
 
 FINGERS = ("index", "middle", "ring", "pinky", "thumb", "hand", "toe")
 LAST_SHARE = 0.1
-FASTEST = 0.02
+ONE_WAY = 0.9
+"""Mean of the cameras' unit axes: from here on they look in about one direction."""
+FASTEST = 0.05
 """Tracker errors a step, however short the schedule: faster ones are torn about by single pictures."""
 Arrays = NDArray[np.float32]
 
@@ -47,6 +49,25 @@ def joint_spread_deg(name: str, config: RefineConfig) -> float:
     return 0.0 if any(part in name for part in FINGERS) else config.joint_deg
 
 
+def head_spread_deg(name: str, config: RefineConfig) -> float:
+    """The tracker's error of one joint of a head, deg: shoulders turn as one at spine3, arms keep the track's pose."""
+    if name == "spine3":
+        return config.torso_deg
+    return joint_spread_deg(name, config) if name in ("neck", "head", "jaw", "left_eye", "right_eye") else 0.0
+
+
+def place_spread_m(config: RefineConfig, capture: Capture) -> Arrays:
+    """The tracker's errors of place, m: moves in the world, a row each: across, down and along the view.
+
+    With cameras that look in different directions none is along the view, and all three are place_m.
+    """
+    axes = np.stack([camera.camera_from_world()[2, :3] for camera in capture.cameras])
+    if np.linalg.norm(axes.mean(0)) < ONE_WAY:
+        return np.diag(np.full(3, config.place_m)).astype(np.float32)
+    world_to_camera = capture.cameras[0].camera_from_world()[:3, :3]
+    return (np.array([config.place_m, config.place_m, config.depth_m])[:, None] * world_to_camera).astype(np.float32)
+
+
 class TrackRefinement(nn.Module):
     """Changes of all frames of a capture. changes: [F, P], P = joints that turn * 3, place 3, expressions; zoom: [1].
 
@@ -64,12 +85,12 @@ class TrackRefinement(nn.Module):
         frames, head = len(motion), capture.kind == "head"
         spread = [joint_spread_deg(name, config) for name in capture.joint_names]
         if head:
-            moved = {"neck", "head", "jaw", "left_eye", "right_eye"}
-            spread = [value if name in moved else 0.0 for name, value in zip(capture.joint_names, spread, strict=True)]
+            spread = [head_spread_deg(name, config) for name in capture.joint_names]
         self.joints = [row for row, value in enumerate(spread) if value > 0]
         turns = np.repeat(np.deg2rad([spread[row] for row in self.joints]), 3)
-        parts = (turns, np.full(3, config.place_m), np.full(motion.expressions.shape[1], config.action))
+        parts = (turns, np.ones(3), np.full(motion.expressions.shape[1], config.action))
         self.spread = torch.from_numpy(np.concatenate(parts).astype(np.float32)).to(device)
+        self.place_spread = torch.from_numpy(place_spread_m(config, capture)).to(device)
         self.turning = torch.tensor(self.joints, dtype=torch.int64, device=device)
         self.changes = nn.Parameter(torch.zeros(frames, len(self.spread), device=device))
         self.zoom = nn.Parameter(torch.zeros(1, device=device))
@@ -98,7 +119,7 @@ class TrackRefinement(nn.Module):
         count = 3 * len(self.joints)
         return (
             changes[:, :count].reshape(-1, len(self.joints), 3),
-            changes[:, count : count + 3],
+            changes[:, count : count + 3] @ self.place_spread,
             changes[:, count + 3 :],
         )
 
@@ -147,6 +168,20 @@ class TrackRefinement(nn.Module):
             RatedParameter("refine.changes", self.changes, rate, rate * LAST_SHARE, end),
             RatedParameter("refine.zoom", self.zoom, lens, lens * LAST_SHARE, end),
         )
+
+    def spread_out(self, frames: Tensor) -> None:
+        """Begin those of `frames` [B] that are not trained on with what their neighbours that are were changed by: a
+        straight line between the nearest before and after. Errors of a track change slowly."""
+        places = self.trained
+        frames = frames[~torch.isin(frames, places)]
+        if not len(places) or not len(frames):
+            return
+        after = torch.searchsorted(places, frames).clamp_max(len(places) - 1)
+        before = torch.where(places[after] > frames, after - 1, after).clamp_min(0)
+        gap = (places[after] - places[before]).clamp_min(1)
+        share = ((frames - places[before]) / gap).clamp(0, 1)[:, None]
+        with torch.no_grad():
+            self.changes[frames] = torch.lerp(self.changes[places[before]], self.changes[places[after]], share)
 
     def size(self) -> dict[str, float]:
         """Root mean square of what was changed in the frames trained on, by kind, and the focal length's factor."""

@@ -14,30 +14,34 @@ class RefineConfig:
 
     mode: 'auto' for captures that say they are tracked, 'always', 'never'. start: share of the schedule after which it
     begins, when colours are there. travel: how many tracker errors a number could move if every picture pulled the same
-    way; the rate falls to a tenth over the run. head_deg (shared by neck and head), jaw_deg, gaze_deg, joint_deg (other
-    joints of bodies, not fingers), place_m, action, focal (a share): the tracker's error of each kind, 0 leaves it as
-    it is. ridge: weight of the mean square of what was changed, in tracker errors; smooth: of its steps from frame to
-    frame. confidence: weigh pictures by the tracker's confidence. edge_px, edge_weight: pixels so near the mask's edge
-    (in a picture of 512) count so much. test_steps: steps of the same fit for each held-out picture with the avatar
-    frozen, 0 for none.
+    way; the rate falls to a tenth over the run. head_deg (shared by neck and head), jaw_deg, gaze_deg, torso_deg (how
+    shoulders turn, which trackers of faces do not see), joint_deg (other joints of bodies, not fingers), place_m
+    (across and down the view, or all ways where cameras look in many), depth_m (along it), action, focal (a share): the
+    tracker's error of each kind, 0 leaves it as it is. ridge: weight of the mean square of what was changed, in tracker
+    errors; smooth: of its steps from frame to frame. Both are weak, since losses are means over all pixels, of which
+    one expression moves few. confidence: weigh pictures by the tracker's confidence. edge_px, edge_weight: pixels so
+    near the mask's edge (in a picture of 512) count so much. test_steps: steps of the same fit for each held-out
+    picture with the avatar frozen, 0 for none.
     """
 
     mode: Literal["auto", "always", "never"] = "auto"
-    start: float = 0.1
+    start: float = 0.05
     travel: float = 8.0
     head_deg: float = 2.0
     jaw_deg: float = 1.5
     gaze_deg: float = 6.0
     joint_deg: float = 3.0
+    torso_deg: float = 3.0
     place_m: float = 0.003
+    depth_m: float = 0.012
     action: float = 0.2
     focal: float = 0.02
-    ridge: float = 1e-4
-    smooth: float = 1e-4
+    ridge: float = 1e-6
+    smooth: float = 1e-6
     confidence: bool = True
     edge_px: float = 3.0
     edge_weight: float = 0.5
-    test_steps: int = 40
+    test_steps: int = 100
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class DataConfig:
 
 def check_refine(refine: RefineConfig, data: DataConfig) -> None:
     """Refuse values that make no sense. Raises BadConfig."""
-    errors = ("head_deg", "jaw_deg", "gaze_deg", "joint_deg", "place_m", "action", "focal")
+    errors = ("head_deg", "jaw_deg", "gaze_deg", "joint_deg", "torso_deg", "place_m", "depth_m", "action", "focal")
     for name in ("travel", *errors, "ridge", "smooth", "edge_px", "test_steps"):
         if getattr(refine, name) < 0:
             raise BadConfig(f"refine.{name} is below 0", found=str(getattr(refine, name)))

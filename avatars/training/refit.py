@@ -14,7 +14,7 @@ from avatars.training.refine import TrackRefinement
 from avatars.training.schedule import log_linear
 
 AT_ONCE = 8
-FIRST_RATE, LAST_RATE = 0.15, 0.015
+FIRST_RATE, LAST_RATE = 0.2, 0.01
 """Adam's rates, in tracker errors a step."""
 
 
@@ -43,7 +43,8 @@ def fit_frames(
 ) -> None:
     """Fit the changes of the frames of `pictures` by the photometric loss and the track's own terms at position `at`.
 
-    Nothing else changes: neither the avatar nor the lens nor other frames. tell: called with the pictures done.
+    Frames that were not trained on begin with what their neighbours were changed by. Nothing else changes: neither the
+    avatar nor the lens nor other frames. tell: called with the pictures done.
     """
     track = trainer.refinement
     if track is None or steps < 1:
@@ -51,6 +52,7 @@ def fit_frames(
     for rows in torch.arange(len(pictures)).split(AT_ONCE):
         batch = white_batch(pictures, rows.tolist())
         frames = batch.frames.unique()
+        track.spread_out(frames)
         first = torch.zeros_like(track.changes[frames])
         second = torch.zeros_like(first)
         for step in range(1, steps + 1):

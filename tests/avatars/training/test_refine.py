@@ -11,7 +11,7 @@ import torch
 
 from avatars.captures.capture import Capture
 from avatars.captures.opening import open_capture
-from avatars.captures.tracking_noise import correlated, edges_moved, with_tracking_noise
+from avatars.captures.tracking_noise import MisledCapture, correlated, edges_moved, with_tracking_noise
 from avatars.mlp_body.trainer import MlpBodyTrainer
 from avatars.relit_head.trainer import RelitHeadTrainer
 from avatars.rendering.cameras import CameraBatch
@@ -41,12 +41,13 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Capture:
 
 
 def test_changes_are_in_tracker_errors(capture: Capture) -> None:
-    track = TrackRefinement(RefineConfig(jaw_deg=2, place_m=0.004, action=0.1, gaze_deg=0), capture, CPU)
+    config = RefineConfig(jaw_deg=2, place_m=0.004, depth_m=0.02, action=0.1, gaze_deg=0)
+    track = TrackRefinement(config, capture, CPU)
     frames = torch.tensor([2, 0])
     for found, own in zip(track.of(frames), (capture.motion.rotations, capture.motion.translations), strict=False):
         np.testing.assert_array_equal(found.detach().numpy(), own[[2, 0]])
     names = capture.joint_names
-    assert [names[row] for row in track.joints] == ["neck", "head", "jaw"]
+    assert [names[row] for row in track.joints] == ["spine3", "neck", "head", "jaw"]
     with torch.no_grad():
         track.changes[2] = 1
     rotations, translations, expressions = track.of(frames)
@@ -54,8 +55,51 @@ def test_changes_are_in_tracker_errors(capture: Capture) -> None:
     np.testing.assert_allclose(turned[0, names.index("jaw")], np.deg2rad(2), atol=1e-6)
     np.testing.assert_allclose(turned[0, names.index("head")], np.deg2rad(2 / 2**0.5), atol=1e-6)
     assert not turned[1].any()
-    np.testing.assert_allclose(translations.detach().numpy()[0] - capture.motion.translations[2], 0.004, atol=1e-6)
+    moved = translations.detach().numpy()[0] - capture.motion.translations[2]
+    seen = capture.cameras[0].camera_from_world()[:3, :3] @ moved  # across, down and along the view
+    np.testing.assert_allclose(seen, (0.004, 0.004, 0.02), atol=1e-6)
+    around = [replace(capture.cameras[0], world_from_camera=turned) for turned in _opposite(capture)]
+    everywhere = TrackRefinement(config, replace(capture, cameras=tuple(around)), CPU)
+    torch.testing.assert_close(everywhere.place_spread, 0.004 * torch.eye(3))
     np.testing.assert_allclose(expressions.detach().numpy()[0] - capture.motion.expressions[2], 0.1, atol=1e-6)
+
+
+def _opposite(capture: Capture) -> list[np.ndarray]:
+    """Where the capture's camera is, and turned right around."""
+    place = np.array(capture.cameras[0].world_from_camera)
+    return [place, place @ np.diag([-1.0, 1.0, -1.0, 1.0])]
+
+
+def test_held_out_frames_begin_between_their_neighbours(capture: Capture) -> None:
+    track = TrackRefinement(RefineConfig(), capture, CPU)
+    track.trained = torch.tensor([0, 3])
+    with torch.no_grad():
+        track.changes[0], track.changes[3] = 3.0, 6.0
+    track.spread_out(torch.tensor([2, 1, 3]))
+    assert track.changes[:, 0].tolist() == pytest.approx([3, 4, 5, 6])
+    track.trained = torch.tensor([2])  # outside: as the nearest; one that is trained on keeps what it has
+    track.spread_out(torch.tensor([0, 2, 3]))
+    assert track.changes[:, 0].tolist() == pytest.approx([5, 4, 5, 5])
+    track.trained = torch.tensor([], dtype=torch.int64)
+    track.spread_out(torch.tensor([1]))
+    assert track.changes[:, 0].tolist() == pytest.approx([5, 4, 5, 5])
+
+
+def test_what_drives_the_network_is_held_to_what_it_became(capture: Capture) -> None:
+    config = load_config("tiny", {"refine.mode": "always", "model.target_gaussians": "200"})
+    trainer = RgbHeadTrainer(config, capture, "cpu", record=False)
+    far = trainer.theta + 50
+    torch.testing.assert_close(trainer.model.driving_range.clipped(far), far)
+    track, before = trainer.refinement, trainer.model.driving_range
+    assert track is not None
+    with torch.no_grad():
+        track.changes[track.trained] = torch.linspace(-3, 3, len(track.trained))[:, None]
+    trainer.retable()
+    trainer.hold_range()
+    after, theta = trainer.model.driving_range, trainer.theta[track.trained]
+    torch.testing.assert_close(after.high, torch.quantile(theta, 0.99, dim=0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close((after.mean, after.sigma), (before.mean, before.sigma))
+    assert after.modes is not None
 
 
 def test_it_is_held_to_the_track_and_to_its_neighbours(capture: Capture) -> None:
@@ -150,7 +194,24 @@ def test_noise_is_as_large_as_measured_and_repeats(capture: Capture) -> None:
     assert noisy.tracked
     assert (noisy.rgba(0) != capture.rgba(0)).any()
     empty = np.zeros((16, 16, 4), np.uint8)
-    np.testing.assert_array_equal(edges_moved(empty, 2.0, np.random.default_rng(0)), empty)
+    np.testing.assert_array_equal(edges_moved(empty, np.full((2, 8, 8), 2.0)), empty)
+
+
+def test_wrong_masks_change_slowly_and_by_as_much_as_is_said(capture: Capture) -> None:
+    frames = 200
+    parts = (np.repeat(values[:1], frames, 0) for values in (capture.motion.rotations, capture.motion.translations))
+    still = Motion(*parts, np.repeat(capture.motion.expressions[:1], frames, 0), 25.0)
+    noisy = with_tracking_noise(replace(capture, motion=still), 1, 0)
+    assert isinstance(noisy, MisledCapture)
+    edges = noisy.edges_px
+    assert edges is not None
+    assert edges.shape[:3] == (len(capture.cameras), frames, 2)
+    assert edges.std() == pytest.approx(1.5, rel=0.1)
+    assert np.abs(np.diff(edges, axis=1)).mean() < 0.4 * np.abs(edges).mean()
+    square = np.zeros((64, 64, 4), np.uint8)
+    square[16:48, 16:48] = 255
+    moved = edges_moved(square, np.full((2, 8, 8), 3.0))
+    np.testing.assert_array_equal(moved[:-3, :-3, 3], square[3:, 3:, 3])
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, NEEDS_CUDA])])
