@@ -277,15 +277,12 @@ def shown_name(folder: Path, document: Mapping[str, Any]) -> str:
 
 def load_preview(folder: Path) -> NDArray[np.uint8]:
     """The preview picture [H, W, 4] uint8 sRGB straight alpha. Raises BadAvatar."""
-    from PIL import Image
+    from avatars.picture_files import open_picture
 
     folder = Path(folder)
     _check_digest(folder, PREVIEW, read_description(folder))
-    try:
-        with Image.open(folder / PREVIEW) as image:
-            return np.asarray(image.convert("RGBA"))
-    except (OSError, SyntaxError, *UNFIT, Image.DecompressionBombError) as error:
-        raise _damaged(folder, f"{PREVIEW} cannot be read") from error
+    with open_picture(folder / PREVIEW, f"{PREVIEW} of {folder.name}", BadAvatar) as image:
+        return np.asarray(image.convert("RGBA"))
 
 
 def _description_bytes(folder: Path) -> bytes:

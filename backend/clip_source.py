@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from avatars.picture_files import open_picture
 from shared.errors import BadCapture, BadConfig
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -20,6 +21,8 @@ FULL_FRAME_MM = 36.0
 EXIF_IFD, EXIF_FOCAL_35 = 0x8769, 0xA405
 PHONE_FOCAL = re.compile(r"focal.?length.?(?:in)?.?35\s*mm\w*\s*:\s*([\d.]+)", re.IGNORECASE)
 FOLDER_FPS = 25.0
+MAX_FOCAL_MM = 10_000.0
+PROBE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -108,16 +111,11 @@ def read_picture(file: Path) -> NDArray[np.uint8]:
     """RGB [H, W, 3] of a file, turned upright; what is transparent comes before grey. Raises BadCapture."""
     from PIL import Image, ImageOps
 
-    try:
-        with Image.open(file) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-                image = Image.alpha_composite(
-                    Image.new("RGBA", image.size, (128, 128, 128, 255)), image.convert("RGBA")
-                )
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadCapture(f"{file.name} is no picture that can be read", found=str(error)[:160]) from error
+    with open_picture(file, f"the picture {file.name}", BadCapture) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, (128, 128, 128, 255)), image.convert("RGBA"))
+        return np.asarray(image.convert("RGB"))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -129,22 +127,26 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _exif_focal(file: Path) -> float:
-    from PIL import Image
-
-    with Image.open(file) as image:
-        value = image.getexif().get_ifd(EXIF_IFD).get(EXIF_FOCAL_35, 0)
-    return float(value or 0.0)
+    """What the camera wrote, 0 where it is nothing sensible: a hint, for which no picture is refused."""
+    try:
+        with open_picture(file, file.name, BadCapture) as image:
+            value = float(image.getexif().get_ifd(EXIF_IFD).get(EXIF_FOCAL_35, 0) or 0.0)
+    except BadCapture:
+        return 0.0
+    return value if 0.0 < value < MAX_FOCAL_MM else 0.0
 
 
 def _video_focal(path: Path) -> float:
     """What phones write into a video's description, as ffmpeg shows it; 0 where there is nothing."""
     import imageio_ffmpeg
 
-    done = subprocess.run(
-        [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-i", str(path)],
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    found = PHONE_FOCAL.search(done.stderr.decode(errors="replace"))
-    return float(found.group(1)) if found else 0.0
+    from avatars.captures.video_pictures import BOUNDED
+
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", *BOUNDED, "-i", str(path)]
+    try:
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False, timeout=PROBE_S)
+        found = PHONE_FOCAL.search(done.stderr.decode(errors="replace"))
+        value = float(found.group(1)) if found else 0.0
+    except (subprocess.TimeoutExpired, ValueError):
+        return 0.0
+    return value if value < MAX_FOCAL_MM else 0.0

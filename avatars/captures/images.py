@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from avatars.captures.lens import undistorted
+from avatars.picture_files import open_picture
 from shared.errors import BadCapture
 from shared.npz import read_npy
 
@@ -104,11 +105,8 @@ def check_size(path: Path, found: tuple[int, int], stored: tuple[int, int]) -> N
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    try:
-        with Image.open(path) as image:
-            yield image
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadCapture(f"image {path.name} cannot be read", found=str(error), do="Copy the capture again") from error
+    with open_picture(path, f"image {path.name}", BadCapture, do="Copy the capture again") as image:
+        yield image
 
 
 def _pixels(path: Path, stored: tuple[int, int], mode: str, must_have_alpha: bool) -> NDArray[np.uint8]:

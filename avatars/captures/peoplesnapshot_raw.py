@@ -23,6 +23,7 @@ from avatars.captures.images import image_size
 from avatars.captures.pairing import numbered_files
 from avatars.captures.video_pictures import VideoPictures
 from avatars.files import write_folder_atomically
+from avatars.picture_files import open_picture
 from avatars.templates.restricted_pickle import read_pickle
 from shared.errors import BadCapture, Cancelled
 
@@ -224,7 +225,7 @@ def _pictures(folder: Path, size: tuple[int, int]) -> Iterator[NDArray[np.uint8]
         for path in numbered_files(folder / "images", PICTURES):
             if image_size(path) != size:
                 raise BadCapture(f"{path.name} has the wrong size", found=str(image_size(path)), expected=str(size))
-            with Image.open(path) as image:
+            with open_picture(path, f"image {path.name}", BadCapture) as image:
                 yield np.asarray(image.convert("RGB"))
         return
     videos = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in VIDEOS]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from avatars.picture_files import open_picture
 from shared.errors import BadEnvironment
 from shared.types import Environment
 
@@ -177,13 +177,10 @@ def _exr(content: bytes, name: str) -> NDArray[np.float32]:
 
 
 def _ordinary(content: bytes, name: str) -> NDArray[np.float32]:
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise BadEnvironment(f"{name} has an impossible size", found=f"{image.width}x{image.height}")
-            values = np.asarray(image.convert("RGB"), np.float32) / 255
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadEnvironment(f"{name} cannot be read", found=str(error)[:120]) from error
+    with open_picture(io.BytesIO(content), name, BadEnvironment) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise BadEnvironment(f"{name} has an impossible size", found=f"{image.width}x{image.height}")
+        values = np.asarray(image.convert("RGB"), np.float32) / 255
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 

@@ -28,6 +28,7 @@ from torch.nn.functional import interpolate, normalize
 from avatars.captures.capture import Capture, scaled_camera
 from avatars.files import write_atomically
 from avatars.lighting.colour import linear_from_srgb, srgb_from_linear
+from avatars.picture_files import open_picture
 from avatars.relit_body.pose_set import PoseSet
 from avatars.relit_body.teacher import Teacher, TeacherImages, in_poses_of
 from avatars.rendering.cameras import CameraBatch
@@ -299,13 +300,10 @@ class StoredPseudoTruth:
 
     def _picture(self, row: int, name: str, mode: str, size: tuple[int, ...]) -> Tensor:
         path = self.folder / FOLDER / f"{row:04d}-{name}.png"
-        try:
-            with Image.open(path) as image:
-                if image.size != size:
-                    raise BadCapture(f"{path.name} of {self.folder.name} has the wrong size", found=str(image.size))
-                values = np.array(image.convert(mode))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise BadCapture(f"{path.name} of {self.folder.name} cannot be read", found=str(error)[:100]) from error
+        with open_picture(path, f"{path.name} of {self.folder.name}", BadCapture) as image:
+            if image.size != size:
+                raise BadCapture(f"{path.name} of {self.folder.name} has the wrong size", found=str(image.size))
+            values = np.array(image.convert(mode))
         return torch.from_numpy(values.reshape(*values.shape[:2], -1)).float() / 255
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from avatars.avatar import Avatar
 from avatars.captures.capture import Capture
 from avatars.captures.overlay import projected
+from avatars.picture_files import open_picture
 from avatars.rendering.mesh import rasterise_mesh
 from shared.errors import BadConfig
 from shared.template import joint_transforms, skin
@@ -54,11 +55,8 @@ def drawn_weights(avatar: Avatar, capture: Capture, folder: Path) -> NDArray[np.
 
 def opened(path: Path, size: tuple[int, int]) -> NDArray[np.float64]:
     """A mask [H, W] in 0..1 at `size` (width, height) px. Raises BadConfig."""
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("L").resize(size, Image.Resampling.BILINEAR), np.float64) / 255
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise BadConfig(f"the mask {path.name} cannot be read", found=str(error)[:200]) from error
+    with open_picture(path, f"the mask {path.name}", BadConfig) as picture:
+        return np.asarray(picture.convert("L").resize(size, Image.Resampling.BILINEAR), np.float64) / 255
 
 
 def posed_proxy(proxy: ProxyMesh, rig: Rig, motion: Motion, frame: int) -> Float32:

@@ -2,12 +2,14 @@
 
     python -m backend.fuzzing.child NAME SECONDS SEED FOLDER
 
-prints one line of JSON, the `Row`. Started by `python -m backend fuzz`.
+prints one line of JSON, the `Row`. Started by `python -m backend fuzz`; told to end (SIGTERM, SIGINT) it finishes its
+case and prints what it has.
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -20,10 +22,13 @@ def main(words: list[str]) -> int:
     """Fuzz one parser for a while."""
     name, seconds, seed, folder = words[0], float(words[1]), int(words[2]), Path(words[3])
     parser = PARSERS[name]
+    told: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda heard, _: told.append(heard))
     parser.samples()  # what is loaded for the first time takes memory and time that are not the parser's
     with bounded_memory():
         end = time.monotonic() + seconds
-        row = fuzz(parser, seed, lambda _: time.monotonic() < end, save=folder, guarded=True)
+        row = fuzz(parser, seed, lambda _: not told and time.monotonic() < end, save=folder, guarded=True)
     sys.stdout.write(json.dumps(row.as_json()) + "\n")
     return 0
 

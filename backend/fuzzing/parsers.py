@@ -10,7 +10,7 @@ from typing import Any
 
 from backend.fuzzing import samples
 from backend.fuzzing.runner import Parser
-from backend.fuzzing.wire_samples import messages, read_parts
+from backend.fuzzing.wire_samples import messages, read_answer, read_parts
 from shared.errors import BadCapture
 
 
@@ -221,6 +221,7 @@ PARSERS: Mapping[str, Parser] = MappingProxyType(
         one.name: one
         for one in (
             Parser("wire", messages, parse=read_parts),
+            Parser("wire_answers", messages, parse=read_answer),
             Parser("avatar", samples.avatar_folder, _avatar, sealed=True),
             Parser("avatar_parts", samples.avatar_parts, _avatar_parts),
             Parser("checkpoint", samples.checkpoint, _checkpoint, sealed=True),

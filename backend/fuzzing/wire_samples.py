@@ -16,7 +16,7 @@ from backend.fuzzing.runner import Files
 from shared.errors import BadMessage, EffigyError
 from shared.messages import MESSAGES
 from shared.types import Camera, Environment, Motion, ProxyMesh, Rig
-from shared.wire import FROM_SERVER, decode, encode, open_header
+from shared.wire import FROM_CLIENT, FROM_SERVER, decode, encode
 
 SHAPES = ((2, 3), (3,), (4, 8, 3), (3, 3), (1, 4, 4), (2, 2, 4), (0, 2))
 
@@ -38,10 +38,17 @@ def messages() -> tuple[Files, ...]:
 
 
 def read_parts(files: Files) -> Any:
-    """Decode a message as the server would. Raises BadMessage, VersionMismatch."""
-    parts = [content for _, content in sorted(files.items(), key=lambda item: int(item[0].split(".")[0]))]
-    open_header(parts, FROM_SERVER)
-    return decode(parts)
+    """Decode a message as the server does. Raises BadMessage, VersionMismatch."""
+    return decode(_parts(files), limits=FROM_CLIENT)
+
+
+def read_answer(files: Files) -> Any:
+    """Decode a message as a client does, which takes longer ones. Raises BadMessage, VersionMismatch."""
+    return decode(_parts(files), limits=FROM_SERVER)
+
+
+def _parts(files: Files) -> list[bytes]:
+    return [content for _, content in sorted(files.items(), key=lambda item: int(item[0].split(".")[0]))]
 
 
 def _made(kind: type[Any]) -> Iterator[Any]:

@@ -233,3 +233,28 @@ def test_nan_and_infinity_are_no_motion(tmp_path: Path) -> None:
         (tmp_path / "x.npz").write_bytes(samples.npz(poses=poses, trans=np.zeros((3, 3))))
         with pytest.raises(BadCapture, match="not finite"):
             read_smpl_motion(tmp_path / "x.npz")
+
+
+def test_a_play_list_is_no_video(tmp_path: Path) -> None:
+    """ffmpeg would open what it names, here and elsewhere."""
+    from avatars.captures.video_pictures import VideoPictures
+
+    pytest.importorskip("imageio_ffmpeg")
+    (tmp_path / "hidden.png").write_bytes(samples.picture("PNG", "RGB"))
+    listed = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{tmp_path}/hidden.png\n#EXT-X-ENDLIST\n"
+    lines = f"ffconcat version 1.0\nfile {tmp_path}/hidden.png\nduration 1\n"
+    for text in (listed, lines):
+        (tmp_path / "x.mp4").write_text(text)
+        with pytest.raises(BadCapture, match="no video that ffmpeg can read"):
+            VideoPictures(tmp_path / "x.mp4", "rgb24")
+
+
+def test_a_picture_that_is_a_program_is_not_opened(tmp_path: Path) -> None:
+    """Pillow hands EPS to Ghostscript, whatever the file is called."""
+    (tmp_path / "x.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 8\n%%EndComments\n(made) (w) file closefile\n%%EOF\n"
+    )
+    with pytest.raises(EffigyError, match="cannot be read"):
+        read_premultiplied(tmp_path / "x.png", (16, 8))
+    with pytest.raises(EffigyError, match="cannot be read"):
+        read_environment(tmp_path / "x.png")
