@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -96,13 +97,18 @@ def read_triangles(path: Path) -> tuple[Any, Any]:
         raise BadConfig(f"{path.name} is too large", found=f"{path.stat().st_size} bytes", expected=f"{MAX_BYTES}")
     import trimesh
 
-    try:
-        mesh: Any = trimesh.load(str(path), force="mesh", process=False)
+    from avatars.skinning.clothed import DAMAGE
+
+    try:  # from memory: a path would let the file name others, textures and materials, to be read along
+        content, kind = io.BytesIO(path.read_bytes()), path.suffix.lower().removeprefix(".")
+        mesh: Any = trimesh.load(content, file_type=kind, force="mesh", process=False, skip_materials=True)
         vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, EOFError) as error:
+    except DAMAGE as error:
         raise BadConfig(f"{path.name} is no intact mesh", found=str(error)[:120], do="Write it again") from error
     if vertices.ndim != 2 or not 0 < len(faces) <= MAX_FACES:
         raise BadConfig(f"{path.name} has no triangles", found=f"{len(faces)} faces")
+    if not np.isfinite(vertices).all() or faces.min() < 0 or faces.max() >= len(vertices):
+        raise BadConfig(f"faces of {path.name} point outside its vertices, or those are not finite")
     return vertices, faces
 
 

@@ -32,6 +32,12 @@ def add_fuzz(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--minutes", type=float, default=2.0, help="for all parsers together (default: 2)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these parsers only; 'list' shows their names")
+    parser.add_argument(
+        "--table",
+        default="",
+        metavar="MODULE",
+        help="parsers of this module's PARSERS instead, such as tests.attacks.addon_parsers",
+    )
     parser.add_argument("--output", type=Path, default=Path("fuzz"), help="crashes are saved here (default: fuzz/)")
     parser.add_argument(
         "--resume", action="store_true", help="leave out what the table in --output has of this seed and time already"
@@ -44,19 +50,20 @@ def add_fuzz(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run_fuzz(arguments: argparse.Namespace) -> int:
     """Run what was asked for; 1 where something crashed or was not noticed."""
-    from backend.fuzzing.parsers import PARSERS
+    from backend.fuzzing.parsers import table
     from backend.fuzzing.runner import replay
 
     console = Console()
-    names = list(arguments.only or PARSERS)
+    parsers = table(arguments.table)
+    names = list(arguments.only or parsers)
     if names == ["list"]:
-        console.print("\n".join(PARSERS), highlight=False)
+        console.print("\n".join(parsers), highlight=False)
         return 0
     for name in names:
-        if name not in PARSERS:
-            raise BadConfig(f"there is no parser {name!r}{nearest(name, PARSERS)}", expected=", ".join(PARSERS))
+        if name not in parsers:
+            raise BadConfig(f"there is no parser {name!r}{nearest(name, parsers)}", expected=", ".join(parsers))
     if arguments.replay is not None:
-        console.print(replay(PARSERS[names[0]], arguments.replay), highlight=False, markup=False)
+        console.print(replay(parsers[names[0]], arguments.replay), highlight=False, markup=False)
         return 0
     if arguments.sweep:
         return _sweep(console, arguments.seed)
@@ -75,7 +82,7 @@ def _fuzz(console: Console, names: list[str], arguments: argparse.Namespace) -> 
             if name in rows:
                 continue
             console.print(f"{number} of {len(names)}: {name}", end=" ", highlight=False)
-            row, whole = _in_child(name, seconds, arguments.seed, arguments.output)
+            row, whole = _in_child(name, seconds, arguments)
             console.print(f"{row['cases']:,} cases, {len(row['crashes'])} crashes", highlight=False)
             rows[name] = row | {"seed": arguments.seed, "seconds": seconds if whole else 0.0}
             write_atomically(arguments.output / TABLE, json.dumps(rows, indent=1).encode())
@@ -107,13 +114,14 @@ def _kept(output: Path, seed: int, seconds: float) -> dict[str, dict[str, Any]]:
         raise BadConfig(f"{output / TABLE} is no table of fuzzing", found=str(error)[:100]) from error
 
 
-def _in_child(name: str, seconds: float, seed: int, output: Path) -> tuple[dict[str, Any], bool]:
+def _in_child(name: str, seconds: float, arguments: argparse.Namespace) -> tuple[dict[str, Any], bool]:
     """One parser's row, and whether it had its whole time. A process that dies leaves its last case behind."""
     from backend.fuzzing.runner import CURRENT
 
-    folder = output / name
+    folder = arguments.output / name
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "backend.fuzzing.child", name, str(seconds), str(seed), str(folder)]
+    words = name, str(seconds), str(arguments.seed), str(folder), arguments.table
+    command = [sys.executable, "-m", "backend.fuzzing.child", *words]
     whole = True
     with (folder / "log.txt").open("wb") as log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as child:
         try:

@@ -16,6 +16,7 @@ import numpy as np
 from avatars.files import write_atomically
 from shared.edit_messages import StartEdit
 from shared.errors import BadMessage, EnvironmentFailed
+from shared.npz import read_npy
 
 REQUEST, WEIGHTS = "edit.json", "weights.npy"
 MAX_VERTICES = 1 << 20
@@ -68,9 +69,9 @@ def read_request(folder: Path, job_id: str) -> StartEdit:
             if item.name != "weights" and not isinstance(getattr(asked, item.name), KINDS[str(item.type)]):
                 raise TypeError(item.name)
         if (folder / WEIGHTS).is_file():
-            asked = replace(asked, weights=np.load(folder / WEIGHTS, allow_pickle=False))
+            asked = replace(asked, weights=read_npy((folder / WEIGHTS).read_bytes(), WEIGHTS, BadMessage))
         check_request(asked)
-    except (OSError, ValueError, TypeError, KeyError, BadMessage) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, BadMessage) as error:
         raise EnvironmentFailed(
             "What this edit was asked for cannot be read", found=f"{folder / REQUEST}: {error}", do="Ask for it again"
         ) from error

@@ -59,7 +59,7 @@ def read_annots(path: Path) -> Annots:
         pictures = tuple(tuple(_relative(name, where) for name in frame["ims"]) for frame in content["ims"])
     except KeyError as error:
         raise BadCapture(f"{where} lacks {error.args[0]!r}", expected="K, D, R, T of cams, and ims") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError, OverflowError) as error:
         raise BadCapture(f"{where} is damaged", found=str(error)[:100], expected="K, D, R, T of each camera") from error
     if not 0 < len(K) == len(R) == len(T) == len(lenses) <= MOST_CAMERAS:
         raise BadCapture(f"{where} has unequal counts", found=f"K {len(K)}, R {len(R)}, T {len(T)}, D {len(lenses)}")

@@ -26,7 +26,7 @@ from avatars.captures.body_splits import THINNED_RAD, BodySplit, published_split
 from avatars.captures.capture import Capture, CaptureImage, check_counts, check_names
 from avatars.captures.images import check_size, image_size
 from avatars.captures.options import OPTIONS, CaptureOptions, read_options
-from avatars.captures.reading import Reading, camera_from_flame, intrinsics
+from avatars.captures.reading import Reading, camera_from_flame, intrinsics, inverse
 from avatars.captures.smpl_bodies import placed_body
 from avatars.captures.splits import held_out_end
 from avatars.skinning.clothed import find_clothed_template
@@ -187,7 +187,7 @@ def _camera(camera: FileCamera, world: NDArray[np.float64], options: CaptureOpti
         if options.camera_units == "mm":
             matrix[:3, 3] /= 1000
         from_file_world = camera_from_flame(matrix, options.reading)
-        world_from_camera = world @ np.linalg.inv(from_file_world)
+        world_from_camera = world @ inverse(from_file_world, path.name)
         return Camera(
             camera.width_px, camera.height_px, intrinsics(camera.K, options.reading), world_from_camera, 0.1, 100.0
         )

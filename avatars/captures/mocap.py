@@ -24,7 +24,7 @@ from avatars.captures.capture import Capture, CaptureImage, check_counts, check_
 from avatars.captures.images import check_size, image_size
 from avatars.captures.mocap_splits import ViewSplit, view_split
 from avatars.captures.options import CaptureOptions, read_options
-from avatars.captures.reading import Reading, camera_from_flame, intrinsics
+from avatars.captures.reading import Reading, camera_from_flame, intrinsics, inverse
 from avatars.captures.smpl_bodies import OPEN_TEMPLATE, body_reference, placed_body
 from avatars.templates.opening import TemplateReference
 from shared.errors import BadCapture, EffigyError
@@ -36,6 +36,7 @@ Floats = NDArray[np.float64]
 
 MOCAP_READING = Reading(intrinsics="half_pixel")
 """OpenCV's calibration: pixel centres at whole numbers."""
+SHAPES = 10
 PARAMETERS = ("new_params", "params")
 MASKS = {"zju": ("mask_cihp", "mask"), "monocap": ("mask",)}
 FEWEST_PICTURES = 4
@@ -170,7 +171,7 @@ def _poses(folder: Path, kind: Kind, annots: Annots, wanted: list[int]) -> _Pose
                 do="Use the parameters of the data set as they are handed out",
             )
         known[frame] = True
-        betas.append(values["shapes"][:10])
+        betas.append(values["shapes"])
         files[frame] = path
     if not betas:
         raise BadCapture(
@@ -196,10 +197,11 @@ def _parameters(path: Path) -> dict[str, Floats]:
         raise BadCapture(f"{where} holds no SMPL parameters", found=type(content).__name__, expected=", ".join(sizes))
     for name, size in sizes.items():
         value: Any = content.get(name)
-        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fi" or size not in (None, value.size):
+        few = isinstance(value, np.ndarray) and (value.size < SHAPES if size is None else value.size != size)
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fi" or few:
             found_text = "nothing" if value is None else str(getattr(value, "shape", type(value).__name__))
-            raise BadCapture(f"{name} of {where} does not fit", found=found_text, expected=f"{size or 10} numbers")
-        found[name] = value.astype(np.float64).reshape(-1)
+            raise BadCapture(f"{name} of {where} does not fit", found=found_text, expected=f"{size or SHAPES} numbers")
+        found[name] = value.astype(np.float64).reshape(-1)[: size or SHAPES]
         if not np.isfinite(found[name]).all():
             raise BadCapture(f"{name} of {where} holds values that are not finite")
     return found
@@ -282,7 +284,7 @@ def _camera(
     matrix: Floats, K: Floats, size: tuple[int, int], world: Floats, options: CaptureOptions, index: int
 ) -> Camera:
     try:
-        placed = world @ np.linalg.inv(camera_from_flame(matrix, options.reading))
+        placed = world @ inverse(camera_from_flame(matrix, options.reading), ANNOTS)
         return Camera(*size, intrinsics(K, options.reading), placed, 0.1, 100.0)
     except BadCapture:
         raise

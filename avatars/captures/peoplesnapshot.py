@@ -21,7 +21,7 @@ from avatars.captures.capture import Capture, CaptureImage, check_counts, check_
 from avatars.captures.images import check_size, image_size
 from avatars.captures.options import CaptureOptions, read_options, small_file
 from avatars.captures.pairing import numbered_files
-from avatars.captures.reading import INSTA_READING, intrinsics
+from avatars.captures.reading import INSTA_READING, intrinsics, inverse
 from avatars.captures.smpl_bodies import tracked_body
 from avatars.captures.splits import held_out_end
 from shared.errors import BadCapture
@@ -128,8 +128,12 @@ def read_camera(path: Path, world_from_file: NDArray[np.float64], options: Captu
         raise BadCapture(
             f"{path.name} is damaged", found=f"{list(K.shape)}, {list(place.shape)}", expected="[3, 3], [4, 4]"
         )
+    if not all(arrays[name].size == 1 and arrays[name].dtype.kind in "fiu" for name in ("width", "height")):
+        raise BadCapture(f"{path.name} is damaged", expected="width and height, one number each")
+    if not all(np.isfinite(arrays[name]).all() for name in ("width", "height")):
+        raise BadCapture(f"{path.name} is damaged", expected="a finite width and height")
     size = int(np.squeeze(arrays["width"])), int(np.squeeze(arrays["height"]))
-    return Camera(*size, intrinsics(K, options.reading), world_from_file @ np.linalg.inv(place))
+    return Camera(*size, intrinsics(K, options.reading), world_from_file @ inverse(place, path.name))
 
 
 def split_frames(

@@ -10,7 +10,9 @@ Lens distortion (camera_k) is taken out of pictures and masks, so that what is w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,9 @@ from shared.errors import BadCapture, Cancelled
 
 CAMERA, MASKS, POSES = "camera.pkl", "masks.hdf5", "reconstructed_poses.hdf5"
 MAX_CAMERA_BYTES, MAX_FRAMES, MAX_PIXELS = 16 << 20, 20000, 1 << 26
+MAX_CHUNK_BYTES = 256 << 20
+_DAMAGE = (OSError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, MemoryError)
+"""What h5py raises for a file that is none."""
 VIDEOS, PICTURES = (".mp4", ".avi", ".mov"), (".png", ".jpg", ".jpeg")
 
 
@@ -132,13 +137,8 @@ def read_raw_camera(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64
 
 def datasets(path: Path, shapes: dict[str, tuple[int | None, ...]]) -> dict[str, NDArray[np.float64]]:
     """Arrays of numbers from an HDF5 file, every shape checked before it is read. Raises BadCapture."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            return {name: _dataset(file, name, shape, path) for name, shape in shapes.items()}
-    except OSError as error:
-        raise BadCapture(f"{path.name} is no intact HDF5 file", found=str(error)[:120]) from error
+    with _hdf5(path) as file:
+        return {name: _dataset(file, name, shape, path) for name, shape in shapes.items()}
 
 
 def plain_dataset(file: Any, name: str, path: Path) -> Any:
@@ -147,9 +147,12 @@ def plain_dataset(file: Any, name: str, path: Path) -> Any:
 
     if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
         raise BadCapture(f"{path.name} lacks the array {name!r}", found=", ".join(list(file)[:8]) or "nothing")
-    if file[name].external or file[name].is_virtual or file[name].dtype.kind not in "fiub":
-        raise BadCapture(f"{name} of {path.name} is no plain array of numbers", found=str(file[name].dtype))
-    return file[name]
+    found = file[name]
+    if found.external or found.is_virtual or found.dtype.kind not in "fiub" or not found.shape:
+        raise BadCapture(f"{name} of {path.name} is no plain array of numbers", found=str(found.dtype))
+    if found.chunks and math.prod(found.chunks) * found.dtype.itemsize > MAX_CHUNK_BYTES:  # unpacked whole
+        raise BadCapture(f"{name} of {path.name} is packed in pieces that are too large", found=str(found.chunks))
+    return found
 
 
 def _dataset(file: Any, name: str, shape: tuple[int | None, ...], path: Path) -> NDArray[np.float64]:
@@ -165,33 +168,48 @@ def _dataset(file: Any, name: str, shape: tuple[int | None, ...], path: Path) ->
     return values
 
 
+@contextmanager
+def _hdf5(path: Path) -> Iterator[Any]:
+    """An HDF5 file, open; what its library raises while it is read becomes a sentence. Raises BadCapture."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except _DAMAGE as error:
+        raise BadCapture(f"{path.name} is no intact HDF5 file", found=str(error)[:120]) from error
+
+
 class MaskFile:
     """The masks [H, W] uint8 (0 or 255) of masks.hdf5, read one at a time. Use as a context. Raises BadCapture."""
 
     def __init__(self, path: Path, size: tuple[int, int]) -> None:
-        import h5py
-
-        try:
-            self.file = h5py.File(path, "r")
-        except OSError as error:
-            raise BadCapture(f"{path.name} is no intact HDF5 file", found=str(error)[:120]) from error
-        self.masks = plain_dataset(self.file, "masks", path)
-        if self.masks.shape[1:] != size[::-1]:
-            raise BadCapture(
-                f"masks of {path.name} have the wrong size", found=str(list(self.masks.shape)), expected=str(size[::-1])
-            )
+        self._open = ExitStack()
+        self.path = path
+        with self._open:
+            self.masks = plain_dataset(self._open.enter_context(_hdf5(path)), "masks", path)
+            if self.masks.shape[1:] != size[::-1]:
+                raise BadCapture(
+                    f"masks of {path.name} have the wrong size",
+                    found=str(list(self.masks.shape)),
+                    expected=str(size[::-1]),
+                )
+            self._open = self._open.pop_all()
 
     def __enter__(self) -> MaskFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.file.close()
+        self._open.close()
 
     def __len__(self) -> int:
         return int(self.masks.shape[0])
 
     def __getitem__(self, frame: int) -> NDArray[np.uint8]:
-        return np.where(np.asarray(self.masks[frame]) > 0, 255, 0).astype(np.uint8)
+        try:
+            return np.where(np.asarray(self.masks[frame]) > 0, 255, 0).astype(np.uint8)
+        except _DAMAGE as error:
+            raise BadCapture(f"mask {frame} of {self.path.name} cannot be read", found=str(error)[:120]) from error
 
 
 class Undistortion:

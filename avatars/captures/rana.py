@@ -24,7 +24,7 @@ from avatars.captures.images import check_size, image_size, read_mask, read_prem
 from avatars.captures.options import CaptureOptions, json_object, read_options, small_file
 from avatars.captures.pairing import numbered_files
 from avatars.captures.peoplesnapshot import MASKS, PICTURES, body_poses, gender_of
-from avatars.captures.reading import INSTA_READING, intrinsics
+from avatars.captures.reading import INSTA_READING, intrinsics, inverse
 from avatars.captures.smpl_bodies import Body, tracked_body
 from avatars.captures.splits import held_out_end
 from shared.errors import BadCapture
@@ -77,7 +77,7 @@ def read_rana(folder: Path) -> Capture:
         notes.append(note)
     for number, (part, body) in enumerate(zip(parts, bodies, strict=True)):
         K = intrinsics(part.K, options.reading)
-        cameras.append(Camera(*part.size, K, body.world_from_file @ np.linalg.inv(part.camera_from_file)))
+        cameras.append(Camera(*part.size, K, body.world_from_file @ inverse(part.camera_from_file, CAMERAS)))
         begun = len(images)
         for row, picture in enumerate(part.pictures):
             held_out = number == 1 or (len(parts) == 1 and row >= train)
@@ -131,7 +131,7 @@ def _part(folder: Path, options: CaptureOptions) -> _Part:
         K = np.asarray(document["intrinsic"], np.float64).reshape(3, 3)
         place = np.asarray(document.get("extrinsic", np.eye(4).tolist()), np.float64).reshape(4, 4)
         size = int(document["width"]), int(document["height"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BadCapture(
             f"{CAMERAS} of {folder.name} is damaged", found=str(error), expected="intrinsic, extrinsic, height, width"
         ) from error

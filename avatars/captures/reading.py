@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from avatars.captures.flame_axes import MODEL_FROM_FLAME_4
+from shared.errors import BadCapture
 
 Floats = NDArray[np.float64]
 
@@ -53,6 +54,14 @@ def camera_from_flame(matrix: ArrayLike, reading: Reading) -> Floats:
     if reading.axes == "opengl":
         found = FLIP_YZ @ found
     return found @ MODEL_FROM_FLAME_4 if reading.up == "z" else found
+
+
+def inverse(matrix: ArrayLike, where: str) -> Floats:
+    """The inverse [4, 4] of a file's matrix. Raises BadCapture where it has none: a camera without extent."""
+    try:
+        return np.asarray(np.linalg.inv(np.asarray(matrix, np.float64)), np.float64)
+    except np.linalg.LinAlgError as error:
+        raise BadCapture(f"the matrix of a camera in {where} has no inverse", expected="a rigid matrix") from error
 
 
 def matrix_in_file(camera: ArrayLike, reading: Reading) -> Floats:

@@ -1,6 +1,6 @@
 """One parser's fuzzing in a process of its own, so that a crash of native code is seen and costs nothing else.
 
-    python -m backend.fuzzing.child NAME SECONDS SEED FOLDER
+    python -m backend.fuzzing.child NAME SECONDS SEED FOLDER TABLE
 
 prints one line of JSON, the `Row`. Started by `python -m backend fuzz`; told to end (SIGTERM, SIGINT) it finishes its
 case and prints what it has.
@@ -14,14 +14,14 @@ import sys
 import time
 from pathlib import Path
 
-from backend.fuzzing.parsers import PARSERS
+from backend.fuzzing.parsers import table
 from backend.fuzzing.runner import bounded_memory, fuzz
 
 
 def main(words: list[str]) -> int:
     """Fuzz one parser for a while."""
     name, seconds, seed, folder = words[0], float(words[1]), int(words[2]), Path(words[3])
-    parser = PARSERS[name]
+    parser = table(words[4])[name]
     told: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda heard, _: told.append(heard))

@@ -17,6 +17,8 @@ from random import Random
 from types import MappingProxyType
 from typing import Any
 
+from backend.fuzzing.container_mutations import hdf5, object_npy, pickled
+
 LENGTHS = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**40, 2**63 - 1)
 """What length fields are overwritten with."""
 VALUES: tuple[Any, ...] = (
@@ -152,7 +154,9 @@ def _exchange(document: Any, random: Random) -> None:
 
 
 def _npy(content: bytes, random: Random) -> bytes:
-    """Another shape or type in the header, or other numbers."""
+    """Another shape or type in the header, or other numbers; or something else within a pickled object."""
+    if b"|O" in content[:128]:
+        return object_npy(content, random)
     end = content.find(b"\n")
     if end < 0 or not content.startswith(b"\x93NUMPY"):
         return _flip(content, random)
@@ -245,9 +249,10 @@ def _safetensors(content: bytes, random: Random) -> bytes:
 
 INSIDE: Mapping[str, Callable[[bytes, Random], bytes]] = MappingProxyType(
     {"json": _json, "zip": _zip, "npy": _npy, "gzip": _gzip, "png": _png, "safetensors": _safetensors}
+    | {"pickle": pickled, "hdf5": hdf5}
 )
 """What is known of a file's inner structure -> how to damage it and close it again."""
 BY_SUFFIX: Mapping[str, str] = MappingProxyType(
     {".json": "json", ".npz": "zip", ".zip": "zip", ".frame": "zip", ".npy": "npy", ".spz": "gzip", ".png": "png"}
-    | {".safetensors": "safetensors"}
+    | {".safetensors": "safetensors", ".pkl": "pickle", ".hdf5": "hdf5"}
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,9 +10,11 @@ from types import MappingProxyType
 from typing import Any
 
 from backend.fuzzing import samples
+from backend.fuzzing.large_parsers import LARGE_PARSERS
 from backend.fuzzing.runner import Parser
+from backend.fuzzing.small_parsers import SMALL_PARSERS
 from backend.fuzzing.wire_samples import messages, read_answer, read_parts
-from shared.errors import BadCapture
+from shared.errors import BadCapture, BadConfig
 
 
 def _only(folder: Path, *suffixes: str) -> Path:
@@ -168,12 +171,6 @@ def _camera_path(folder: Path) -> Any:
     return read_path((folder / "x.json").read_bytes(), "x.json")
 
 
-def _gaussian_cameras(folder: Path) -> Any:
-    from avatars.formats.gaussian_avatars import read_cameras
-
-    return read_cameras(folder / "x.json")
-
-
 def _mesh(folder: Path) -> Any:
     from shared.mesh_asset import read_mesh
 
@@ -249,7 +246,20 @@ PARSERS: Mapping[str, Parser] = MappingProxyType(
             Parser("settings", samples.settings, _settings),
             Parser("journal", samples.journal, _journal),
             Parser("painted_weights", lambda: ({"x.npy": samples.npy(samples.numbers(9))},), _weights),
+            *SMALL_PARSERS,
+            *LARGE_PARSERS,
         )
     }
 )
 """What is fuzzed, by name."""
+
+
+def table(module: str) -> Mapping[str, Parser]:
+    """The parsers of a module that has a PARSERS like this one's, this one's for ''. Raises BadConfig."""
+    if not module:
+        return PARSERS
+    try:
+        found: Mapping[str, Parser] = importlib.import_module(module).PARSERS
+    except (ImportError, AttributeError) as error:
+        raise BadConfig(f"{module} holds no table of parsers", found=str(error), expected="PARSERS") from error
+    return found

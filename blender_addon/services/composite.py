@@ -9,13 +9,14 @@ from the avatars' proxy meshes, which Blender renders without showing them to th
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import bpy
 from bpy.app.handlers import persistent
 
 from .._shared import errors
+from ..logic.composite_record import Record, record_from_text
 from ..logic.faults import GUARDS
 from . import composite_nodes, rig_proxy
 from .frame_files import WRITER
@@ -27,26 +28,9 @@ FLAGS = ("visible_camera", "visible_shadow", "visible_glossy", "visible_diffuse"
 """What is switched on a proxy that shall only be seen indirectly."""
 
 
-@dataclass(frozen=True)
-class Record:
-    """What `remove` needs, kept on the scene as JSON. tree: one we made; nodes: ours in the user's tree."""
-
-    layer: str
-    nodes: tuple[str, ...] = ()
-    tree: str = ""
-    nodes_switched_on: bool = False
-    depth_switched_on: bool = False
-    proxies: dict[str, dict[str, bool]] = field(default_factory=dict)
-
-
 def record_of(scene: Any) -> Record | None:
     """What was done to a scene, None where nothing was or it is undone."""
-    text = scene.effigy.composite
-    if not text:
-        return None
-    found = json.loads(text)
-    found["nodes"] = tuple(found["nodes"])
-    return Record(**found)
+    return record_from_text(scene.effigy.composite)
 
 
 def is_copy(scene: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from .._shared import errors
 from ..logic import retarget
+from ..logic.bvh import bvh_fps
 from ..logic.linear_maps import nearest_rotations
 from ..logic.motion_source import SourceMotion
 from ..logic.retarget_names import CORE, Recognised, recognise
@@ -144,8 +144,9 @@ def _import(path: Path, scene_fps: float) -> float:
     if not path.is_file():
         raise errors.BadCapture(f"{path} does not exist")
     ending = path.suffix.lower()
+    bvh = bvh_fps(path) if ending == ".bvh" else 0.0
     try:
-        if ending == ".bvh":
+        if bvh:
             bpy.ops.import_anim.bvh(
                 filepath=str(path),
                 frame_start=1,
@@ -156,7 +157,7 @@ def _import(path: Path, scene_fps: float) -> float:
                 axis_forward="-Z",
                 axis_up="Y",
             )
-            return bvh_fps(path)
+            return bvh
         if ending == ".fbx":
             bpy.ops.import_scene.fbx(filepath=str(path))
         else:
@@ -164,23 +165,13 @@ def _import(path: Path, scene_fps: float) -> float:
     except (RuntimeError, AttributeError) as error:
         raise errors.BadCapture(
             f"Blender's importer could not read {path.name}",
-            found=str(error).strip().splitlines()[0][:200],
+            found=_reason(str(error)),
             do=f"Enable the add-on that imports {ending} files, or check the file",
         ) from error
     return scene_fps
 
 
-def bvh_fps(path: Path) -> float:
-    """Frames a second of a BVH file. Raises BadCapture."""
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            match = re.match(r"\s*Frame\s+Time:\s*([0-9.eE+-]+)", line)
-            if match:
-                try:
-                    seconds = float(match[1])
-                except ValueError:
-                    break
-                if 1e-4 <= seconds <= 10:
-                    return 1.0 / seconds
-                break
-    raise errors.BadCapture(f"{path.name} does not say its frame time", expected="a line 'Frame Time: 0.0333'")
+def _reason(said: str) -> str:
+    """The line of an importer's report that says why; a traceback says it in its last one."""
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("Location:")]
+    return (lines[-1] if "Traceback" in said else lines[0])[:200] if lines else "nothing"

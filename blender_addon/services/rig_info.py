@@ -41,7 +41,7 @@ def rig_from_json(text: str) -> RigInfo:
     """The stored rig. Raises BadAvatar for a text that a foreign tool damaged."""
     try:
         stored = json.loads(text)
-        return RigInfo(
+        rig = RigInfo(
             tuple(stored["joints"]),
             np.asarray(stored["parents"], np.int32),
             np.asarray(stored["rest_joints"], np.float32),
@@ -50,10 +50,27 @@ def rig_from_json(text: str) -> RigInfo:
             None if stored.get("floor") is None else float(stored["floor"]),
             None if stored.get("canonical") is None else np.asarray(stored["canonical"], np.float32),
         )
-    except (ValueError, KeyError, TypeError) as error:
+        _check(rig)
+        return rig
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise errors.BadAvatar(
             "The armature's avatar description is damaged", found=str(error), do="Add the avatar to the scene again"
         ) from error
+
+
+def _check(rig: RigInfo) -> None:
+    """Raises ValueError where the parts do not fit each other."""
+    joints = len(rig.joint_names)
+    if not all(isinstance(name, str) for name in (*rig.joint_names, *rig.expression_names)):
+        raise ValueError("names that are no texts")
+    if rig.parents.shape != (joints,) or (rig.parents >= np.arange(joints)).any() or (rig.parents < -1).any():
+        raise ValueError("parents that are no tree of the joints")
+    canonical = np.zeros((joints, 3)) if rig.canonical is None else rig.canonical
+    for name, array in (("rest_joints", rig.rest_joints), ("rest_pose", rig.rest_pose), ("canonical", canonical)):
+        if array.shape != (joints, 3) or not np.isfinite(array).all():
+            raise ValueError(f"{name} {list(array.shape)} of {joints} joints")
+    if rig.floor_m is not None and not np.isfinite(rig.floor_m):
+        raise ValueError("a floor that is not finite")
 
 
 def rig_of(armature_object: Any) -> RigInfo | None:

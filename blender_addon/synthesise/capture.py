@@ -178,7 +178,7 @@ def _prepare_folder(output: Path, digest: str) -> None:
                 for key in keys:
                     value = value[key]
                 found = str(value)
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 found = ""
     (output / "images").mkdir(parents=True, exist_ok=True)
     if found != digest:

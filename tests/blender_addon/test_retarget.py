@@ -180,7 +180,7 @@ def test_a_bvh_file_is_retargeted_and_leaves_nothing(addon, body, human, tmp_pat
         addon.context.scene.frame_set(frame)
         np.testing.assert_allclose(foreign.directions(body, ours), theirs, atol=2e-3)
     (tmp_path / "bad.bvh").write_text("HIERARCHY\nnothing")
-    with pytest.raises(RuntimeError, match=r"could not read|no armature|known|frame time"):
+    with pytest.raises(RuntimeError, match="is no intact BVH file"):
         addon.ops.effigy.import_motion(filepath=str(tmp_path / "bad.bvh"))
     assert _inventory(addon) == before
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 
-from avatars.text_edit.editors.weights import INDEX, Found, lacking_library
+from avatars.text_edit.editors.weights import Found, lacking_library, read_index
 from shared.errors import EnvironmentFailed
 
 IP2P, SDXL = "StableDiffusionInstructPix2PixPipeline", "StableDiffusionXLInstructPix2PixPipeline"
@@ -34,7 +33,7 @@ def load_pipeline(found: Found, device: str, dtype: torch.dtype | None = None) -
     try:
         kind = getattr(diffusers, found.kind)
         pipe = kind.from_pretrained(
-            str(found.folder), local_files_only=True, use_safetensors=True, dtype=dtype, **_beside(found)
+            str(found.folder), local_files_only=True, use_safetensors=True, dtype=dtype, **beside(found)
         )
     except (OSError, ValueError, AttributeError, ImportError, RuntimeError, TypeError) as error:
         raise EnvironmentFailed(
@@ -64,13 +63,13 @@ def _placed(pipe: Any, found: Found, device: str) -> Any:
     return pipe
 
 
-def _beside(found: Found) -> dict[str, Any]:
+def beside(found: Found) -> dict[str, Any]:
     """What `from_pretrained` must be told beside the folder."""
     if found.kind == IP2P:
         return {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     if found.kind == SDXL:
-        parts = json.loads((found.folder / INDEX).read_text(encoding="utf-8"))
-        return {"is_cosxl_edit": COSXL_SCHEDULER in parts.get("scheduler", ())}
+        scheduler = read_index(found.folder).get("scheduler", ())
+        return {"is_cosxl_edit": isinstance(scheduler, list) and COSXL_SCHEDULER in scheduler}
     if found.kind.startswith("Qwen") and find_spec("torchvision") is None:
         return {"processor": _pictures_and_words(found)}
     return {}

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from avatars.text_edit.config import EditorSettings
 from shared.errors import BadConfig, EnvironmentFailed
@@ -168,23 +169,16 @@ def find_weights(editor: str, model: str = "") -> Found:
 
 def checked_kind(folder: Path) -> str:
     """Diffusers' class of the pipeline in a folder all of whose parts are there. Raises BadConfig naming what lacks."""
-    index = folder / INDEX
-    try:
-        if index.stat().st_size > MAX_INDEX_BYTES:
-            raise BadConfig(f"{index} is too large to be a list of parts")
-        parts = json.loads(index.read_text(encoding="utf-8"))
-        kind = str(parts["_class_name"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadConfig(
-            f"{folder} holds no diffusers pipeline",
-            found=str(error),
-            expected=f"a folder with {INDEX} and one folder for each part",
-        ) from error
+    parts = read_index(folder)
+    kind = str(parts["_class_name"])
     needed = [
         name
         for name, value in parts.items()
-        if not name.startswith("_") and isinstance(value, list) and value[0] and name not in OPTIONAL
+        if not name.startswith("_") and isinstance(value, list) and any(value[:1]) and name not in OPTIONAL
     ]
+    strange = [name for name in needed if not re.fullmatch(r"[\w-]{1,80}", name)]
+    if strange:
+        raise BadConfig(f"{INDEX} of {folder} names a part that is no folder's name", found=repr(strange[0])[:80])
     missing = [name for name in needed if not (folder / name).is_dir() or not any((folder / name).iterdir())]
     if missing:
         raise BadConfig(f"parts of the model in {folder} are missing", found=", ".join(missing), do="Download it again")
@@ -197,6 +191,24 @@ def checked_kind(folder: Path) -> str:
             do="Take a version with safetensors",
         )
     return kind
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """The list of a pipeline's parts, `_class_name` among them. Raises BadConfig."""
+    index = folder / INDEX
+    try:
+        if index.stat().st_size > MAX_INDEX_BYTES:
+            raise BadConfig(f"{index} is too large to be a list of parts")
+        parts = json.loads(index.read_text(encoding="utf-8"))
+        if not isinstance(parts, dict) or not isinstance(parts.get("_class_name"), str):
+            raise ValueError("no _class_name")
+        return parts
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadConfig(
+            f"{folder} holds no diffusers pipeline",
+            found=str(error)[:200],
+            expected=f"a folder with {INDEX} and one folder for each part",
+        ) from error
 
 
 OPTIONAL = ("safety_checker", "feature_extractor", "image_encoder")
