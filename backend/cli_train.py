@@ -58,6 +58,13 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--preload", action="store_true", help="accepted; pictures are in memory wherever they fit")
     parser.add_argument("--again", action="store_true", help="train anew though the same was trained before")
     parser.add_argument("--local", action="store_true", help="train in this process, without a server")
+    parser.add_argument(
+        "--gpus",
+        type=int,
+        default=1,
+        metavar="N",
+        help="train on N GPUs of the machine at once (torchrun); a stopped run may go on with another number",
+    )
     parser.add_argument("--home", type=Path, help="with --local: data folder (default: $EFFIGY_HOME or ~/.effigy)")
     parser.add_argument("--device", default="auto", help="with --local or --subject: auto, cpu, cuda or cuda:N")
     folder = parser.add_argument_group("as RGBAvatar: into <output_dir>/<subject>/<work_name>, in this process")
@@ -137,7 +144,7 @@ def request_of(arguments: argparse.Namespace, preset: str, overrides: dict[str, 
     name = arguments.name or folder.name
     content = json.dumps([name, capture, preset, overrides], sort_keys=True)
     key = uuid.uuid4().hex if arguments.again else hashlib.sha256(content.encode()).hexdigest()[:16]
-    return StartTraining(key, name, capture, preset, overrides)
+    return StartTraining(key, name, capture, preset, overrides, arguments.gpus)
 
 
 def overrides_of(texts: list[str]) -> dict[str, str]:

@@ -31,6 +31,7 @@ class JobRecord:
     """A job as it is kept. kind: 'train', 'edit', 'online', 'check', 'import', 'export', 'track' or 'drive'.
 
     crashes: restarts of its worker since it was last started by hand. rank: smaller ones of the queue begin earlier.
+    gpus: how many a training takes.
     """
 
     job_id: str
@@ -49,6 +50,7 @@ class JobRecord:
     avatar_id: str = ""
     kind: str = "train"
     rank: int = 0
+    gpus: int = 1
 
     def info(self) -> JobInfo:
         """What clients are told."""

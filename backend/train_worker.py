@@ -16,6 +16,7 @@ from backend.devices import out_of_memory, refusal_for_want_of_memory, resolve_d
 from backend.edit_run import run_edit
 from backend.home import Home
 from backend.library import Library
+from backend.on_gpus import RankLost
 from backend.training_run import Outcome, run_training
 from backend.worker_link import WorkerLink, join_server, worker_parser
 from shared.edit_messages import StartEdit
@@ -88,6 +89,8 @@ def main() -> int:
             outcome = run_edit(asked, folder, library, device, reporter.tell, reporter.wanted)
         else:
             outcome = run_training(asked, folder, library, device, reporter.tell, reporter.wanted)
+    except RankLost:
+        raise  # as if this process had ended: the server starts it again
     except Exception as error:
         if not isinstance(error, EffigyError):
             if not out_of_memory(error):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from avatars.training.progress import TrainResult
 
 RESULT = "result.json"
+MOST_GPUS = 64
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Outcome:
 
 def check_training(asked: StartTraining) -> None:
     """Raises BadConfig, BadCapture: the sentence a user should read now, not when the job's turn comes."""
+    if not 1 <= asked.gpus <= MOST_GPUS:
+        raise BadConfig("The number of GPUs makes no sense", found=str(asked.gpus), expected=f"1 to {MOST_GPUS}")
     from avatars.captures.opening import open_capture
     from avatars.training.config import EDIT, TEACHER, load_config
     from avatars.training.tensorboard import check_tensorboard
@@ -69,12 +72,16 @@ def run_training(
     device: str,
     on_event: Callable[[Any], None],
     wanted: Callable[[], str],
+    most_batch: int = 0,
 ) -> Outcome:
     """Train (or go on from the folder's checkpoints) and move the avatar into the library.
 
-    on_event: called with avatars.training's Progress. wanted: '', 'pause' or 'cancel', asked between steps.
+    On several GPUs where asked.gpus says so, in processes of their own; `on_gpus` starts them, and they call this
+    again. on_event: called with avatars.training's Progress. wanted: '', 'pause' or 'cancel', asked between steps.
+    most_batch: as in avatars.training.loop.train.
     """
     from avatars.captures.opening import open_capture
+    from avatars.training import ranks
     from avatars.training.config import load_config
     from avatars.training.loop import train
 
@@ -82,14 +89,28 @@ def run_training(
     earlier = finished_run(folder, library)
     if earlier is not None:
         return earlier
+    if asked.gpus > 1 and ranks.count() == 1:
+        from backend.on_gpus import run_on_gpus
+
+        return run_on_gpus(asked, folder, library, device, on_event, wanted)
     config = load_config(asked.preset, asked.overrides)
     capture = open_capture(asked.capture)
-    return adopted(
-        lambda: train(config, capture, folder, name=asked.name, device=device, on_event=on_event, wanted=wanted),
-        folder,
-        library,
-        asked.name,
-    )
+
+    def run() -> TrainResult:
+        return train(
+            config,
+            capture,
+            folder,
+            name=asked.name,
+            device=device,
+            on_event=on_event,
+            wanted=wanted,
+            most_batch=most_batch,
+        )
+
+    if ranks.rank():  # the first one puts the avatar into the library
+        return Outcome(run().state)
+    return adopted(run, folder, library, asked.name)
 
 
 def adopted(run: Callable[[], TrainResult], folder: Path, library: Library, name: str) -> Outcome:

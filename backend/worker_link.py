@@ -69,8 +69,7 @@ def join_server(arguments: argparse.Namespace, load: Callable[[], None] = lambda
 
     Ctrl-C in a terminal reaches all processes; workers leave it to the server, which stops them in order.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_parent()
+    tie_to_parent()
     load()
     secret, _, server = sys.stdin.readline().strip().partition(" ")
     if not server:
@@ -79,7 +78,9 @@ def join_server(arguments: argparse.Namespace, load: Callable[[], None] = lambda
     return WorkerLink(server, arguments.name, secret)
 
 
-def _die_with_parent() -> None:
+def tie_to_parent() -> None:
+    """Leave Ctrl-C to the process that started this one, and ask the kernel for a kill signal when that one ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform != "linux":
         return
     parent = os.getppid()

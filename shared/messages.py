@@ -44,7 +44,7 @@ __all__ = [  # what is defined elsewhere and used from here; the rest of this pa
     "Superseded",
 ]
 
-PROTOCOL_VERSION = 13
+PROTOCOL_VERSION = 14
 Array = NDArray[Any]
 
 
@@ -183,7 +183,8 @@ class AvatarDetail:
 class StartTraining:
     """Ask for a training job. `key` makes it idempotent: the same key is the same job. capture: a name or a folder.
 
-    overrides: dotted configuration names to YAML texts, on top of the preset.
+    overrides: dotted configuration names to YAML texts, on top of the preset. gpus: how many train together; of a job
+    that is there and paused it changes that.
     """
 
     key: str
@@ -191,6 +192,7 @@ class StartTraining:
     capture: str
     preset: str
     overrides: dict[str, str] = field(default_factory=dict)
+    gpus: int = 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -131,14 +131,11 @@ class MlpBodyTrainer:
 
     def losses(self, batch: Batch, at: float) -> dict[str, Tensor]:
         """Named terms of a batch, already weighted. `schedule.views` pictures of one frame follow each other."""
-        views = self.config.schedule.views
-        if len(batch.frames) % views:
-            views = 1
-        rows = torch.arange(len(batch.frames), device=self.device) // views
+        firsts, rows = self._poses(batch)
         refined = 0 <= self.config.body.refine_pose_from <= at
         if self.refinement is not None:
             refined = at >= self.config.refine.start * self.config.schedule.images
-        frames = batch.frames[::views]
+        frames = batch.frames[firsts]
         if self.graphed is not None:
             drive = (self.theta[frames], self._skinning(frames, refined=refined), self.expressions[frames])
             active, view_dependent = self.objective.stage(at)
@@ -151,6 +148,18 @@ class MlpBodyTrainer:
         if refined and self.refinement is not None:
             terms["track"] = self.refinement.penalty(frames)
         return terms
+
+    def _poses(self, batch: Batch) -> tuple[slice | Tensor, Tensor]:
+        """The first picture of each of a batch's U poses, and which of them each of its pictures [B] shows."""
+        views, count = self.config.schedule.views, len(batch.frames)
+        before, whole = (0, count) if batch.part is None else (batch.part.first, batch.part.whole)
+        if whole % views:
+            views = 1
+        rows = (torch.arange(before, before + count, device=self.device) // views) - before // views
+        if before % views == 0:
+            return slice(None, None, views), rows
+        starts = [0, *range(views - before % views, count, views)]  # another process has the first of this pose
+        return torch.tensor(starts, device=self.device), rows
 
     def prepared(self, pictures: Pictures, images: tuple[int, ...]) -> Pictures:
         """Training pictures cut to the person and without the mask's edge, as the configuration asks."""

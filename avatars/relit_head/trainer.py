@@ -142,7 +142,9 @@ class RelitHeadTrainer:
         theta, correction = self.base.corrected(batch, at)
         surface = self.base.surface(batch.frames)
         driven = correction is not None and correction.points is not None
-        placed, weights = self.objective.placed(self.objective.jittered(theta, at), surface, at, driven=driven)
+        placed, weights = self.objective.placed(
+            self.objective.jittered(theta, at, batch.part), surface, at, driven=driven
+        )
         if correction is not None:
             placed = correction.carried(placed, batch.cameras)
         frames = self.model.frames(surface, self.base.vertices[batch.frames])

@@ -14,6 +14,7 @@ from avatars.rgb_head.cuda_place import FaceRows, usable
 from avatars.rgb_head.first_look import is_layer
 from avatars.rgb_head.graphed_step import GraphedStep
 from avatars.rgb_head.model import SH0, RgbHead, Surface
+from avatars.training import ranks
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch
 from avatars.training.image_loss import blend_terms, image_terms
@@ -83,13 +84,16 @@ class HeadObjective:
         """ψ [B, K], or None before blendshapes have joined."""
         return None if at < self.config.schedule.deltas_from else self.model.weights(theta)
 
-    def jittered(self, theta: Tensor, at: float) -> Tensor:
+    def jittered(self, theta: Tensor, at: float, part: ranks.Part | None = None) -> Tensor:
         """θ with noise of theta_noise standard deviations, a function of the seed and the position in the schedule."""
         noise = self.config.losses.theta_noise
         if noise <= 0:
             return theta
         self.generator.manual_seed((1_000_003 * self.config.seed + int(at)) % 2**32)  # the CPU generator takes 32 bits
-        drawn = torch.randn(theta.shape, generator=self.generator, device=theta.device)
+        count = len(theta) if part is None else part.whole
+        drawn = torch.randn((count, *theta.shape[1:]), generator=self.generator, device=theta.device)
+        if part is not None:
+            drawn = part.of(drawn)
         return theta + noise * self.model.driving_range.sigma * drawn
 
     def placed(
@@ -109,7 +113,7 @@ class HeadObjective:
         correction: of a track's errors, where θ comes from one.
         """
         driven = correction is not None and correction.points is not None
-        posed, weights = self.placed(self.jittered(theta, at), surface, at, driven=driven)
+        posed, weights = self.placed(self.jittered(theta, at, batch.part), surface, at, driven=driven)
         if correction is not None:
             posed = correction.carried(posed, batch.cameras)
         drawn = rasterise(
@@ -160,7 +164,8 @@ class HeadObjective:
         with torch.no_grad():
             posed = model.place(surface, self.weights(theta, at), hide_unseen=False)
             colours, alpha = batch.straight()
-            total, weight = seen_colours(posed, batch.cameras, colours, (alpha > 0.5).float(), min_weight=SEEN_WEIGHT)
+            seen = seen_colours(posed, batch.cameras, colours, (alpha > 0.5).float(), min_weight=SEEN_WEIGHT)
+            total, weight = (ranks.summed(values.contiguous()) for values in seen)
             new = (weight > SEEN_WEIGHT) & ~model.seen
             mean = held(total / weight.clamp_min(1e-6)[:, None])
             model.colours.copy_(torch.where(new[:, None], (mean - 0.5) / SH0, model.colours))

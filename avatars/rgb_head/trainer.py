@@ -20,6 +20,7 @@ from avatars.rgb_head.first_look import look, look_pictures, shown
 from avatars.rgb_head.initial import new_head
 from avatars.rgb_head.model import RgbHead, Surface
 from avatars.rgb_head.objective import HeadObjective
+from avatars.training import ranks
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch, Pictures
 from avatars.training.refine import Correction, TrackRefinement, is_refined, pixel_weights, track_terms
@@ -73,10 +74,12 @@ class RgbHeadTrainer:
         self.pictures: Pictures | None = None
         if config.model.first_look_px:
             pictures = look_pictures(capture, config.model.first_look_px, self.device)
-            share = float(shown(self.model, look(self.model, self.vertices, pictures)).float().mean())
+            (share,) = ranks.first_says(
+                [float(shown(self.model, look(self.model, self.vertices, pictures)).float().mean())]
+            )
             self.model = bound(config.model.target_gaussians / max(share, 0.05))
             weights = look(self.model, self.vertices, pictures)
-            found = shown(self.model, weights)
+            found = ranks.of_first({"shown": shown(self.model, weights)})["shown"].to(self.device)
             self.beginning, self.pictures = Beginning(self.model, torch.nonzero(found)[:, 0], weights), pictures
             self.model = self.model.kept(found)
         self.surfaces: dict[int, Anchors] = {}

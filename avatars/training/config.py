@@ -35,6 +35,8 @@ class Schedule:
     images: how many in all. batch: images a step. max_seconds: 0, or a time after which training ends; the schedule
     then follows max(images / all images, seconds / max_seconds), so a slow machine still ends with small rates; but
     never with fewer than min_images seen, however long that takes.
+    grow_batch: with several GPUs, which share a batch, each takes a whole one instead; learning rates grow by the
+    root of their number (docs/training.md).
     views: so many pictures of a batch are of one frame, where it has them (it is then posed once for all).
     sizes_px: longest image side in each stage, from the image counts in stages_from. deltas_from: blendshapes and
     network join.
@@ -42,6 +44,7 @@ class Schedule:
 
     images: int = 50000
     batch: int = 10
+    grow_batch: bool = False
     max_seconds: float = 0.0
     min_images: int = 0
     sizes_px: tuple[int, ...] = (512,)

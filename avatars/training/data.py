@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -16,6 +17,9 @@ from torch import Tensor
 from avatars.captures.capture import Capture
 from avatars.rendering.cameras import CameraBatch
 from avatars.training import cuda_images
+
+if TYPE_CHECKING:
+    from avatars.training.ranks import Part
 
 ON_DEVICE_BYTES = 4 << 30
 MOST_UNDER_WAY = 64
@@ -29,6 +33,7 @@ class Batch:
     cameras: B of them. backgrounds: [B, 3] in 0..1, to be shown behind both the picture and the model. lenses: [B]
     int64, which of the capture's cameras took each; ignored: [B, H, W] bool, pixels that count for nothing; both None
     where they are not wanted. images: [B] int64 (on the host), which of the capture's images each is, where known.
+    part: which of a step's pictures these are, where other processes have the others; None for all.
     """
 
     pixels: Tensor
@@ -38,6 +43,7 @@ class Batch:
     lenses: Tensor | None = None
     ignored: Tensor | None = None
     images: Tensor | None = None
+    part: Part | None = None
 
     @cached_property
     def rgba(self) -> Tensor:

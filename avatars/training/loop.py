@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from avatars.captures.capture import Capture
 from avatars.methods import find_method, find_trainer
+from avatars.training import ranks
 from avatars.training.changed_data import as_wanted
 from avatars.training.checkpoint import Checkpoint, clear_unfinished, newest_checkpoint, save_checkpoint
 from avatars.training.config import EDIT, TrainConfig
@@ -27,6 +28,7 @@ from avatars.training.evaluation import Curves, curve_subset, measure, picture
 from avatars.training.optimiser import Optimiser
 from avatars.training.progress import Progress, TrainResult
 from avatars.training.room import bytes_of, require_room, save_when_there_is_room, smaller_batch
+from avatars.training.running import Pace, RunningTerms
 from avatars.training.sampler import Sampler
 from avatars.training.schedule import images_reached, stage_size
 from avatars.training.split import trained_on
@@ -36,6 +38,7 @@ from avatars.warm_up import compile_kernels
 from shared.errors import BadConfig, EffigyError
 
 CHECKPOINTS, REPORT = "checkpoints", "report"
+COMMANDS = ("", "pause", "cancel")
 TIMES_PARAMETERS = 3
 """A checkpoint holds two moments beside each parameter."""
 
@@ -49,23 +52,28 @@ def train(
     device: str,
     on_event: Callable[[Progress], None],
     wanted: Callable[[], str] = lambda: "",
+    most_batch: int = 0,
 ) -> TrainResult:
     """Train an avatar of `capture` and leave NAME.avatar, report/ and checkpoints/ in `output`.
 
-    Goes on from output/checkpoints where there are any: on the CPU, with schedule.max_seconds 0, the result is bit for
-    bit that of an undisturbed run. wanted: asked before each step, 'pause' or 'cancel' ends it with a checkpoint.
+    Where torchrun started several processes (`ranks`) they train it together; only the first writes and tells. Goes on
+    from output/checkpoints where there are any: on the CPU, with schedule.max_seconds 0, the result is bit for bit that
+    of an undisturbed run. wanted: asked before each step, 'pause' or 'cancel' ends it with a checkpoint.
+    most_batch: no more pictures a step than that, 0 for what the configuration says.
     Raises BadConfig when the checkpoints belong to another run, BadCapture, BadTemplate, EnvironmentFailed.
     """
     if torch.device(device).type == "cpu":
         compile_kernels()  # once on a machine; before the clock of schedule.max_seconds starts
-    log = TensorBoardLog(Path(output) / LOG_FOLDER) if config.reporting.tensorboard else None
+    first = ranks.rank() == 0
+    log = TensorBoardLog(Path(output) / LOG_FOLDER) if config.reporting.tensorboard and first else None
     on_event = teeing(on_event, log) if log is not None else on_event
     wanted_capture = as_wanted(capture, config.data)
-    run = Run(config, trained_on(wanted_capture, config.split), Path(output), device, on_event)
+    told = on_event if first else _unheard
+    run = Run(config, trained_on(wanted_capture, config.split), Path(output), device, told, most_batch)
     state = run.go(wanted)
     facts = run.facts()
     avatar_folder, report_folder = run.output / f"{name}.avatar", run.output / REPORT
-    if state != "done":
+    if state != "done" or not first:
         return TrainResult(avatar_folder, report_folder, {}, state)
     run.tell("Measuring held-out frames")
     metrics = find_method(config.method).results(run, facts, avatar_folder, report_folder, name)
@@ -75,24 +83,35 @@ def train(
     return TrainResult(avatar_folder, report_folder, metrics, state)
 
 
+def _unheard(told: Progress) -> None:
+    """What other processes than the first tell."""
+
+
 class Run:
     """One run in progress. Everything a resume needs is in `checkpoint`; the rest is made anew."""
 
     def __init__(
-        self, config: TrainConfig, capture: Capture, output: Path, device: str, on_event: Callable[[Progress], None]
+        self,
+        config: TrainConfig,
+        capture: Capture,
+        output: Path,
+        device: str,
+        on_event: Callable[[Progress], None],
+        most_batch: int = 0,
     ) -> None:
         created = self.started = time.monotonic()
         self.training = False
         self.config, self.capture, self.output = config, capture, output
         self.device, self.on_event = torch.device(device), on_event
-        self.images, self.seconds_before, self.batch = 0, 0.0, config.schedule.batch
+        self.images, self.seconds_before = 0, 0.0
         self.told = self.previewed = self.saved = self.started
         self.recent: dict[str, float] = {}
         self.terms, self.steps = RunningTerms(), 0
-        self.look_every = max(1, min(20, config.schedule.images // config.schedule.batch // 250))
         self.pace = Pace()
         self.curves = Curves()
-        clear_unfinished(output / CHECKPOINTS)
+        if ranks.rank() == 0:
+            clear_unfinished(output / CHECKPOINTS)
+        ranks.first_says([0])  # nobody looks before that
         saved = newest_checkpoint(output / CHECKPOINTS)
         if saved is not None and saved.notes.get("run") != self.identity():
             raise BadConfig(
@@ -102,16 +121,23 @@ class Run:
             )
         self.tell("Preparing the model")
         self.trainer = find_trainer(config.method)(config, capture, device)
-        self.optimiser = Optimiser(self.trainer.parameters())
+        self.splits = getattr(self.trainer, "splits_rays", False)
+        self.batch = ranks.batch_of(config.schedule, splits=self.splits)
+        self.look_every = max(1, min(20, config.schedule.images // self.batch // 250))
+        parameters = ranks.grown(self.trainer.parameters(), self.batch / config.schedule.batch)
+        self.optimiser = Optimiser(parameters)
         shown = torch.tensor([capture.images[index].frame for index in capture.split("train")])
         self.sampler = Sampler(len(shown), config.seed, shown, config.schedule.views)
         self.pictures: dict[int, Pictures] = {}
         self.held_out_images = capture.split(config.watched) or capture.split("test")
-        self.held_out = self.load_held_out(self.held_out_images)
+        measured = self.held_out_images if ranks.rank() == 0 else self.held_out_images[:1]
+        self.held_out = self.load_held_out(measured)
         self.preparation_s = time.monotonic() - created
         self.watched = curve_subset(len(self.held_out), config.reporting.curve_images)
         if saved is not None:
             self._restore(saved)
+        self.batch = min(self.batch, most_batch or self.batch)
+        ranks.align(self.trainer)
 
     @property
     def seconds(self) -> float:
@@ -127,6 +153,7 @@ class Run:
         """Digest of what decides the result: configuration without reporting, capture, template."""
         values = dataclasses.asdict(self.config)
         values.pop("reporting")
+        values["schedule"].pop("grow_batch")  # how many pictures a step has may change where a run goes on
         names = [(image.file.name, image.camera, image.frame, image.split) for image in self.capture.images]
         capture = [self.capture.name, self.capture.template.as_json(), self.capture.numbers_digest()]
         described = json.dumps([values, *capture, names], sort_keys=True)
@@ -143,23 +170,33 @@ class Run:
         plan, begun_with = self.config.schedule, self.images
         self.prepare()
         parameters = {entry.name: entry.parameter for entry in self.optimiser.parameters}
-        require_room(self.output / CHECKPOINTS, TIMES_PARAMETERS * bytes_of(parameters))
+        first = ranks.rank() == 0
+        if first:
+            require_room(self.output / CHECKPOINTS, TIMES_PARAMETERS * bytes_of(parameters))
         self.started, self.training = time.monotonic(), True
         while True:
-            at = self.at
+            at, command = self._order(wanted)
             if at >= plan.images:
-                command = self.save(wanted) if self.images > begun_with else ""
+                command = self.save(wanted) if first and self.images > begun_with else ""
                 if not command:
                     return "done"
-            else:
-                command = wanted()
-                if command in ("pause", "cancel"):
-                    self.save(partial(str, command))
-            if command in ("pause", "cancel"):
+            elif command and first:
+                self.save(partial(str, command))
+            if command:
                 self.tell({"pause": "Paused", "cancel": "Cancelled"}[command])
                 return {"pause": "paused", "cancel": "cancelled"}[command]
             self.step(at)
-            self._keep_up(at, wanted)
+            if first:
+                self._keep_up(at, wanted)
+
+    def _order(self, wanted: Callable[[], str]) -> tuple[float, str]:
+        """Where the schedule is and what is wanted, as the first process knows it: clocks differ."""
+        at, number = self.at, 0
+        if ranks.rank() == 0 and at < self.config.schedule.images:
+            number = COMMANDS.index(asked) if (asked := wanted()) in COMMANDS else 0
+        if ranks.count() > 1:
+            at, number = ranks.first_says([at, number])
+        return at, COMMANDS[int(number)]
 
     def step(self, at: float) -> None:
         """One batch at position `at`, a smaller one where the device has no memory for it. Raises EnvironmentFailed."""
@@ -173,15 +210,22 @@ class Run:
 
     def _learn(self, chosen: Tensor, backgrounds: Tensor, at: float) -> bool:
         """One step on these pictures; False, and nothing learned, where the device has no memory for so many."""
+        views = self.config.schedule.views
+        part = ranks.part_of(len(chosen), views, splits=self.splits)
         try:
             pictures = self._pictures(stage_size(self.config.schedule, at))
-            batch = pictures.batch(chosen, backgrounds)
-            pictures.expect(self.sampler.waiting[: 3 * self.batch])
+            if pictures.images is not None:
+                part = dataclasses.replace(part, images=pictures.images[chosen])
+            batch = dataclasses.replace(pictures.batch(part.of(chosen), part.of(backgrounds)), part=part)
+            coming = self.sampler.waiting[: 3 * self.batch].split(self.batch)
+            pictures.expect(torch.cat([part.of(step) for step in coming]) if coming else chosen[:0])
             terms = self.trainer.losses(batch, at)
             values = torch.stack(list(terms.values()))
             total = values.sum()
-            self.optimiser.step(total, at)
+            self.optimiser.step(total if ranks.count() == 1 else total * part.share, at)
         except torch.OutOfMemoryError:  # what it holds is let go with its traceback, at the end of this block
+            if ranks.count() > 1:
+                raise  # the others are in the middle of a step: all begin again, with a smaller batch
             short = True
         else:
             short = False
@@ -225,6 +269,7 @@ class Run:
             "recent": self.recent,
             "curves": self.curves.as_json(),
             "batch": self.batch,
+            "gpus": ranks.count(),
         }
         folder, begun = self.output / CHECKPOINTS, time.monotonic()
         command = save_when_there_is_room(
@@ -249,7 +294,8 @@ class Run:
         self.recent = dict(saved.notes["recent"])
         self.terms = RunningTerms(self.recent)
         self.curves = Curves.from_json(saved.notes["curves"])
-        self.batch = int(saved.notes.get("batch", self.batch))
+        if not self.config.schedule.grow_batch or saved.notes.get("gpus", 1) == ranks.count():
+            self.batch = max(int(saved.notes.get("batch", self.batch)), 1 if self.splits else ranks.count())
         damaged = f"; damaged and passed over: {'; '.join(saved.passed_over)}" if saved.passed_over else ""
         self.tell(f"Resumed at {self.images} images{damaged}")
 
@@ -325,48 +371,5 @@ class Run:
             "images": self.images,
             "images_per_s": round(self.images / max(self.seconds, 1e-9), 2),
             "gaussians_trained": self.trainer.gaussians(),
-            "device": str(self.device),
+            "device": str(self.device) if ranks.count() == 1 else f"{ranks.count()} x {self.device.type}",
         }
-
-
-class RunningTerms:
-    """Running means of loss terms (each new value counts 5 %), kept where the terms are until somebody reads them."""
-
-    def __init__(self, means: Mapping[str, float] | None = None) -> None:
-        self.names = tuple(means or ())
-        self.means = torch.tensor(list((means or {}).values()))
-
-    def add(self, names: tuple[str, ...], values: Tensor) -> None:
-        """Take one step's terms [n]; one that is new starts with its value, one that is gone is forgotten."""
-        values = values.detach()
-        if names != self.names:
-            before = dict(zip(self.names, self.means, strict=True))
-            kept = [before.get(name, value).to(value) for name, value in zip(names, values, strict=True)]
-            self.names, self.means = names, torch.stack(kept)
-        self.means = torch.lerp(self.means.to(values), values, 0.05)
-
-    def read(self) -> dict[str, float]:
-        """The means as numbers."""
-        return dict(zip(self.names, self.means.tolist(), strict=True))
-
-
-class Pace:
-    """Images a second over the last few seconds."""
-
-    def __init__(self) -> None:
-        self.marks: list[tuple[float, int]] = []
-        self.total = 0
-
-    def count(self, images: int) -> None:
-        """Note that `images` more are done."""
-        self.total += images
-        self.marks.append((time.monotonic(), self.total))
-        if len(self.marks) > 200:
-            del self.marks[:100]
-
-    def images_per_s(self) -> float:
-        """0 until two steps are done."""
-        if len(self.marks) < 2:
-            return 0.0
-        (first, before), (last, after) = self.marks[0], self.marks[-1]
-        return (after - before) / max(last - first, 1e-9)

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from avatars.training import cuda_adam
+from avatars.training import cuda_adam, ranks
 from avatars.training.adam import FusedAdam
+from avatars.training.gradients import SharedGradients
 from avatars.training.trainer import RatedParameter
 
 EPSILON = 1e-15
@@ -16,7 +17,10 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 class Optimiser:
-    """Adam (default betas, ε = 1e-15 as in RGBAvatar), AdamW where decay is asked for; one group for each rate."""
+    """Adam (default betas, ε = 1e-15 as in RGBAvatar), AdamW where decay is asked for; one group for each rate.
+
+    Where several processes train, all make the step of the sum of their gradients.
+    """
 
     def __init__(self, parameters: Sequence[RatedParameter]) -> None:
         self.parameters = tuple(parameters)
@@ -39,6 +43,8 @@ class Optimiser:
         ]
         self.adam = FusedAdam(groups, epsilon=EPSILON)
         kinds = dict.fromkeys(entry.betas for entry in self.parameters)
+        several = ranks.count() > 1
+        self.shared = SharedGradients([entry.parameter for entry in self.parameters]) if several else None
         self.on_cuda = {betas: cuda_adam.CudaAdam(betas=betas, epsilon=EPSILON) for betas in kinds}
 
     def step(self, loss: Tensor, at: float) -> None:
@@ -46,7 +52,11 @@ class Optimiser:
         for leader, group in zip(self.leaders, self.adam.param_groups, strict=True):
             group["lr"] = leader.rate(at)
         parameters = [entry.parameter for entry in self.parameters]
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        gradients: Sequence[Tensor | None]
+        if self.shared is not None:
+            gradients = self.shared.of(loss)
+        else:
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         if all(cuda_adam.usable(parameter) for parameter in parameters):
             self._step_on_cuda(gradients)
             return

@@ -90,7 +90,7 @@ def samples() -> dict[str, Any]:
         m.AvatarList((summary, dataclasses.replace(summary, avatar_id="bob", problem="weights are missing"))),
         m.GetAvatar("anna"),
         m.AvatarDetail(summary, rig(), proxy(), np.zeros((3, 3), np.float32), np.full((2, 2, 4), 7, np.uint8)),
-        m.StartTraining("k1", "Anna", "demo_head", "tiny", {"steps": "20"}),
+        m.StartTraining("k1", "Anna", "demo_head", "tiny", {"steps": "20"}, 2),
         m.StartOnline("k2", "Anna", "video", "a.mp4", "a.npz", overrides={"sampler.pool": "500"}),
         m.ListPresets(),
         m.PresetList({"tiny": "seconds"}, {"demo_head": "a head"}, {"tiny": "RGB head"}),

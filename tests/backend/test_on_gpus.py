@@ -1,0 +1,178 @@
+"""Training in several processes, with gloo on the CPU: what one learns they learn, and how it ends, goes on and fails.
+
+On GPUs the same code runs with NCCL: `benchmark scale --agree`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from avatars.training import ranks
+from avatars.training.checkpoint import newest_checkpoint
+from avatars.training.config import load_config
+from avatars.training.trainer import RatedParameter
+from backend.library import Library
+from backend.on_gpus import RankLost, check_gpus, run_on_gpus
+from backend.training_run import check_training, run_training
+from shared.errors import BadCapture, BadConfig, EnvironmentFailed
+from shared.messages import StartTraining
+from tests.ranks_trial import CASES, learn
+from tests.tiny import tiny_capture
+from tests.tiny_body import tiny_body_capture
+
+ROOT = Path(__file__).resolve().parents[2]
+FEW = {"schedule.images": "24", "reporting.curve_points": "0", "reporting.preview_s": "0.01"}
+FEW |= {"model.first_look_px": "0", "model.fill_unseen": "false"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("trial")
+    tiny_capture(place / "captures" / "head", size=48, frames=5, cameras=3, gaussians=500)
+    tiny_body_capture(place / "captures" / "body")
+    return place
+
+
+Learned = dict[str, tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]]
+
+
+@pytest.fixture(scope="module")
+def learned(folder: Path) -> Learned:
+    """Of each case what one process learned, and what each of two did."""
+    environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "tests.ranks_trial", str(folder), *CASES]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as two:
+        one = {name: learn(name, folder, folder / f"one_{name}") for name in CASES}
+        _, told = two.communicate()
+    assert two.returncode == 0, told[-4000:]
+    return {
+        name: (one[name], *(load_file(folder / f"{name}.{rank}.safetensors") for rank in (0, 1)))  # type: ignore[misc]
+        for name in CASES
+    }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_learn_what_one_does(learned: Learned, name: str) -> None:
+    """Gradients agree to rounding. Adam turns rounding into whole steps where a gradient is next to nothing, so of
+    what is learned a few numbers may be off."""
+    one, first, second = learned[name]
+    assert set(one) == set(first) == set(second)
+    for key, value in first.items():
+        assert torch.equal(value, second[key]), key
+    slopes = [key for key in one if key.startswith("first.exp_avg.")]
+    assert sum(float(one[key].abs().sum()) for key in slopes) > 0
+    for key in slopes:
+        largest = float(one[key].abs().max())
+        torch.testing.assert_close(first[key], one[key], rtol=1e-3, atol=1e-4 * largest, msg=key)
+    for key in [key for key in one if key.startswith(("parameter.", "kept."))]:
+        assert first[key].shape == one[key].shape, key
+        off = (first[key].double() - one[key].double()).abs() > 1e-3 * one[key].double().abs().max()
+        assert float(off.double().mean() if off.numel() else 0) < 0.1, key
+
+
+def asked(folder: Path, name: str, gpus: int) -> StartTraining:
+    return StartTraining("k", name, str(folder / "captures" / "head"), "tiny", FEW, gpus)
+
+
+def children() -> list[psutil.Process]:
+    return [one for one in psutil.Process().children(recursive=True) if one.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_it_goes_on_with_another_number(folder: Path, tmp_path: Path) -> None:
+    """One process, paused; two, paused; one to the end: pictures that were seen stay seen."""
+    library, place, told = Library(tmp_path / "library"), tmp_path / "job", []
+    library.folder.mkdir()
+    seen = []
+    for gpus in (1, 2, 1):
+        events: list[Any] = []
+        until = 24 if len(seen) == 2 else 8 * (len(seen) + 1)
+
+        def wanted(events: list[Any] = events, until: int = until) -> str:
+            return "pause" if until < 24 and any(event.step >= until - 6 for event in events) else ""
+
+        outcome = run_training(asked(folder, "tiny", gpus), place, library, "cpu", events.append, wanted)
+        saved = newest_checkpoint(place / "checkpoints")
+        seen.append(saved.notes["images"] if saved is not None else 24)
+        told.append((outcome.state, [event.message for event in events]))
+    assert [state for state, _ in told] == ["paused", "paused", "done"], told
+    assert 0 < seen[0] < seen[1] < 24
+    assert any(f"Resumed at {seen[0]} images" in text for text in told[1][1])
+    assert any(f"Resumed at {seen[1]} images" in text for text in told[2][1])
+    assert library.ids() == ["tiny"]
+    assert not children()
+
+
+def test_short_memory_halves_the_batch_and_a_dead_process_ends_all(folder: Path, tmp_path: Path) -> None:
+    events: list[Any] = []
+    order = StartTraining("k", "short", str(folder / "captures" / "head"), "tiny", FEW | {"schedule.batch": "4"}, 2)
+    with pytest.raises(RankLost, match=r"ended by itself \(found process 2 of 2, killed by signal 9\)"):
+        run_on_gpus(
+            order, tmp_path / "job", Library(tmp_path), "cpu", events.append, str, module="tests.backend.failing_rank"
+        )
+    assert any(event.message.endswith("batches of 2 from here on") for event in events)
+    assert any(event.preview is not None and event.preview.ndim == 3 for event in events)
+    assert not children()
+
+
+def test_what_one_process_cannot_read_is_the_sentence_of_all(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadCapture, match=r"a picture cannot be read \(found 0042.png\)"):
+        run_on_gpus(
+            asked(folder, "bad", 2),
+            tmp_path / "job",
+            Library(tmp_path),
+            "cpu",
+            lambda told: None,
+            str,
+            module="tests.backend.failing_rank",
+        )
+    assert not children()
+
+
+def test_numbers_that_make_no_sense(folder: Path) -> None:
+    with pytest.raises(BadConfig, match="number of GPUs"):
+        check_training(asked(folder, "tiny", 0))
+    if torch.cuda.device_count() < 60:
+        with pytest.raises(EnvironmentFailed, match="not 60 GPUs here"):
+            check_gpus(60, "cuda")
+    check_gpus(60, "cpu")
+
+
+def test_who_takes_which_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = load_config("tiny", {"schedule.batch": "4", "schedule.grow_batch": "true"}).schedule
+    assert ranks.batch_of(plan) == 4
+    assert ranks.part_of(10, 1).share == 1
+    monkeypatch.setattr(ranks, "count", lambda: 3)
+    taken = []
+    for rank in range(3):
+        monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
+        for whole, views in ((10, 1), (12, 2), (3, 1), (4, 4)):
+            part = ranks.part_of(whole, views)
+            taken.append((whole, part.first, part.last))
+            assert whole < 12 or part.first % views == 0
+    for whole in (10, 12, 3, 4):
+        parts = [(first, last) for size, first, last in taken if size == whole]
+        assert [row for first, last in parts for row in range(first, last)] == list(range(whole))
+    assert ranks.part_of(1, 1, splits=True).share == pytest.approx(1 / 3)
+    assert ranks.batch_of(plan) == 12
+    entry = RatedParameter("x", torch.nn.Parameter(torch.zeros(1)), 0.1, 0.01, 100)
+    (more,) = ranks.grown([entry], 4.0)
+    assert (more.rate(0), more.rate(100)) == pytest.approx((0.2, 0.02))
