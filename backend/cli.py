@@ -58,6 +58,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "avatars": "backend.cli_lists:add_avatars",
         "library": "backend.cli_library:add_library",
         "jobs": "backend.cli_lists:add_jobs",
+        "farm": "backend.cli_farm:add_farm",
         "keys": "backend.cli_keys:add_keys",
         "status": "backend.cli_library:add_status",
         "log": "backend.cli_library:add_log",

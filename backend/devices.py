@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from shared.errors import EnvironmentFailed
 
@@ -69,6 +70,23 @@ def use_cores(count: int) -> None:
 
     torch.set_num_threads(max(1, min(count, int(os.environ.get("OMP_NUM_THREADS", count)))))
     numba.set_num_threads(max(1, min(count, numba.get_num_threads())))
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Within it torch computes with one thread, so that equal input gives equal bytes on any number of cores.
+
+    Its CPU kernels take the last numbers of every thread's share by other instructions than the rest (pow), or add in
+    another order (products, Fourier transforms). Kernels of numba and of GPUs are not concerned.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def out_of_memory(error: BaseException) -> bool:

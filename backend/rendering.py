@@ -11,7 +11,7 @@ import numpy as np
 
 from avatars.avatar_folder import avatar_digest, load_avatar, load_preview
 from avatars.rgb_head.reenact import pinned
-from backend.devices import out_of_memory, release_memory
+from backend.devices import one_torch_thread, out_of_memory, release_memory
 from backend.library import Library
 from backend.render_desk import RecentEnvironments
 from shared.errors import BadAvatar, BadMessage
@@ -57,7 +57,8 @@ class Studio:
                 do="Link the avatar again, or put the earlier one back into the library",
             )
         if found not in self._avatars:
-            self._avatars[found] = pinned(load_avatar(folder, self.device))  # artists move heads anywhere
+            with one_torch_thread():
+                self._avatars[found] = pinned(load_avatar(folder, self.device))  # artists move heads anywhere
         self._avatars.move_to_end(found)
         while len(self._avatars) > KEPT_AVATARS:
             self._avatars.popitem(last=False)
@@ -116,9 +117,10 @@ class Studio:
             )
             for K, world_from_camera in zip(request.K, request.world_from_camera, strict=True)
         ]
-        images = render_scene(
-            instances, cameras, environment, request.passes, quality=request.quality, device=self.device
-        )
+        with one_torch_thread():
+            images = render_scene(
+                instances, cameras, environment, request.passes, quality=request.quality, device=self.device
+            )
         return FrameReply(
             request.view,
             request.passes,
@@ -133,7 +135,8 @@ class Studio:
         own = request.instance.light
         light = self._environment(request) if own is None else self._own_light(own, request)
         light = None if light == CAPTURED else light
-        cloud = gaussian_cloud(self._instance(request.instance), light, self.device)
+        with one_torch_thread():
+            cloud = gaussian_cloud(self._instance(request.instance), light, self.device)
         return GaussianCloud(request.view, cloud.means, cloud.quats, cloud.scales, cloud.opacities, cloud.harmonics)
 
     def _environment(self, request: RenderRequest | PoseGaussians) -> Environment | None:
