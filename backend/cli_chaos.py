@@ -66,6 +66,7 @@ def chaos(arguments: argparse.Namespace) -> int:
     sums = Table("held", "", show_header=False)
     for name, value in (
         ("faults injected", outcome.injected),
+        ("survived", outcome.survived),
         ("looks at the invariants", outcome.looks),
         ("pictures asked for / answered", f"{clients['asked']} / {clients['answered']}"),
         ("requests lost", clients["lost"]),
@@ -74,13 +75,16 @@ def chaos(arguments: argparse.Namespace) -> int:
         ("jobs lost", jobs["lost"]),
         ("trainings that ended otherwise than an undisturbed one", jobs["different"]),
         ("corrupt files", outcome.corrupt_files),
-        ("memory growth of a server, MiB", f"{outcome.growth_bytes / 1024**2:.1f}"),
+        ("bytes leaked by a server (its growth at most)", f"{outcome.growth_bytes:,}"),
+        ("bytes leaked by a render worker", f"{outcome.worker_growth_bytes:,}"),
         ("processes left behind", outcome.left_behind),
     ):
         sums.add_row(name, str(value))
     out.print(sums)
     for line in outcome.violations:
         out.print(f"NOT HELD  {line}", markup=False)
+    if outcome.survived < outcome.injected:
+        out.print(f"NOT HELD  {outcome.injected - outcome.survived} faults were not survived")
     return VIOLATED if outcome.violations else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -15,9 +16,10 @@ from backend.chaos.scene import CAPTURE, PRESET, TRAINING
 from shared.errors import EnvironmentFailed
 
 RUN_WITHIN_S = 900.0
-MOST_WRITES, MOST_WAIT_S = 3, 4.0
-"""A kill comes at one of the first checkpoints that a process writes, or so long after its first one at most."""
-LOOK_S = 0.0005
+MOST_WRITES, MOST_WAIT_S, MOST_INTO_S = 3, 4.0, 0.006
+"""A kill comes at one of the first checkpoints that a process writes, so long after that was begun at most, or so long
+after its first one at most."""
+LOOK_S = 0.0002
 
 
 @dataclass
@@ -86,19 +88,30 @@ def _started(command: Sequence[str], home: Path) -> subprocess.Popen[bytes]:
 
 
 def _killed(command: Sequence[str], home: Path, chosen: random.Random, *, in_write: bool) -> str | None:
-    """Begin (or go on) and kill it: where it was then; None where the run ended first."""
+    """Begin (or go on) and kill it: where it was then; None where the run ended first.
+
+    In a write: the process is stopped first, then it is looked at whether the half is still there; where the write was
+    quicker, the process goes on to its next checkpoint.
+    """
+    earlier = _halves(home)
     process = _started(command, home)
     try:
-        writes, skipped, seen = chosen.randint(1, MOST_WRITES), 0, ""
-        wait_s, first_s = chosen.uniform(0.0, MOST_WAIT_S), 0.0
+        writes, seen = chosen.randint(1, MOST_WRITES), set[str]()
+        wait_s, into_s, first_s = chosen.uniform(0.0, MOST_WAIT_S), chosen.uniform(0.0, MOST_INTO_S), 0.0
         until = time.monotonic() + RUN_WITHIN_S
         while process.poll() is None and time.monotonic() < until:
-            half = next((path.name for path in home.glob("jobs/*/checkpoints/.images_*.tmp")), "")
-            if half and half != seen:
-                seen, skipped = half, skipped + 1
+            half = _being_written(home, earlier)
+            if half is not None:
                 first_s = first_s or time.monotonic()
-                if in_write and skipped > writes:
-                    return f"at {half}"
+                seen.add(half.name)
+                if in_write and len(seen) > writes:
+                    time.sleep(into_s)
+                    process.send_signal(signal.SIGSTOP)
+                    held = _files(half)
+                    if held is not None:
+                        return f"inside {half.name}, {held} of its files begun"
+                    into_s /= 2  # the whole of it took less
+                    process.send_signal(signal.SIGCONT)
             if not in_write and first_s and time.monotonic() - first_s > wait_s:
                 return f"{wait_s:.1f} s after its first checkpoint"
             time.sleep(LOOK_S)
@@ -108,6 +121,19 @@ def _killed(command: Sequence[str], home: Path, chosen: random.Random, *, in_wri
     finally:
         process.kill()
         process.wait()
+
+
+def _being_written(home: Path, earlier: set[Path]) -> Path | None:
+    """A half checkpoint beside those that earlier kills left."""
+    return next((path for path in home.glob("jobs/*/checkpoints/.images_*.tmp") if path not in earlier), None)
+
+
+def _files(half: Path) -> int | None:
+    """How many files a half checkpoint has; None where it is not there any more."""
+    try:
+        return len(list(half.iterdir()))
+    except OSError:
+        return None
 
 
 def _halves(home: Path) -> set[Path]:

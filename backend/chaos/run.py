@@ -15,7 +15,7 @@ from backend.chaos.watch import Watch, corrupt_files, settle
 from shared.client import BackendClient
 from shared.errors import EffigyError, EnvironmentFailed
 
-EVERY_S, SPREAD_S = 1.6, 1.2
+EVERY_S, SPREAD_S = 1.0, 0.7
 LOOK_EVERY_S = 1.0
 
 log = logging.getLogger("effigy.chaos")
@@ -23,7 +23,11 @@ log = logging.getLogger("effigy.chaos")
 
 @dataclass
 class Outcome:
-    """What a run came to. faults: name -> how often; clients: requests asked, answered, wrong, lost."""
+    """What a run came to. faults: name -> how often; clients: requests asked, answered, wrong, lost.
+
+    survived: faults after which the backend answered again with nothing new that did not hold. growth_bytes: the most
+    that a server grew by, worker_growth_bytes: a render worker, once they had settled.
+    """
 
     seed: int
     seconds: float
@@ -31,7 +35,9 @@ class Outcome:
     clients: dict[str, int] = field(default_factory=dict)
     jobs: dict[str, int] = field(default_factory=dict)
     corrupt_files: int = 0
+    survived: int = 0
     growth_bytes: int = 0
+    worker_growth_bytes: int = 0
     left_behind: int = 0
     looks: int = 0
     violations: list[str] = field(default_factory=list)
@@ -62,7 +68,7 @@ def run_chaos(
     """
     tell("An undisturbed training first, and what each picture must look like")
     scene = Scene(folder, seed, device)
-    watch = Watch()
+    watch, survival = Watch(), Survival()
     outcome = Outcome(seed, seconds, {name: 0 for name in FAULTS})
     chosen = random.Random(seed)
     names, weights = list(FAULTS), [fault.weight for fault in FAULTS.values()]
@@ -74,16 +80,18 @@ def run_chaos(
                 tell(f"{now - begun:4.0f} s  {name}")
                 told = FAULTS[name].act(scene, chosen)
                 outcome.faults[name] += told is not None
+                survival.injected(told is not None)
                 if told:
                     watch.violated(f"{name}: {told}")
                 rest = time.monotonic() + max(0.1, chosen.uniform(every_s - SPREAD_S, every_s + SPREAD_S))
                 while time.monotonic() < rest:
                     if time.monotonic() - looked_s >= LOOK_EVERY_S:
                         looked_s = time.monotonic()
-                        _look(scene, watch, client)
+                        survival.looked(_look(scene, watch, client), len(watch.violations))
                     time.sleep(0.05)
             tell("The faults are over: jobs and clients finish")
             outcome.jobs = settle(scene, client, watch)
+            survival.looked(True, len(watch.violations))
             scene.end_clients()
         outcome.clients = scene.totals()
         scene.server.stop()
@@ -100,16 +108,40 @@ def run_chaos(
     if outcome.clients["lost"]:
         watch.violated(f"{outcome.clients['lost']} requests were never answered")
     outcome.growth_bytes, outcome.looks, outcome.violations = watch.growth_bytes, watch.looks, watch.violations
+    outcome.survived, outcome.worker_growth_bytes = survival.survived, watch.worker.growth_bytes
     return outcome
 
 
-def _look(scene: Scene, watch: Watch, client: BackendClient) -> None:
+@dataclass
+class Survival:
+    """Which faults were followed by a backend that answers, and by nothing that does not hold."""
+
+    survived: int = 0
+    _waiting: int = 0
+    _violations: int = 0
+
+    def injected(self, count: bool) -> None:
+        """A fault was done, or there was nothing to do it to."""
+        self._waiting += count
+
+    def looked(self, answered: bool, violations: int) -> None:
+        """After a look: whether the backend answered, and how much did not hold until now."""
+        if violations > self._violations:
+            self._waiting = max(0, self._waiting - (violations - self._violations))
+            self._violations = violations
+        if answered:
+            self.survived, self._waiting = self.survived + self._waiting, 0
+
+
+def _look(scene: Scene, watch: Watch, client: BackendClient) -> bool:
+    """Whether the backend answered."""
     jobs = watch.look(scene, client)
     if jobs is None:
-        return
+        return False
     try:
         scene.keep_training(client, jobs)
     except EnvironmentFailed as error:
         watch.violated(f"a job was refused: {error}")
     except EffigyError as error:  # the server is not what it was a moment ago; asked again at the next look
         log.debug("not now: %s", error)
+    return True

@@ -8,16 +8,40 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from backend.chaos.faults import BROKEN
+from backend.chaos.faults import BROKEN, RENDER
 from backend.chaos.scene import REFERENCE, Scene
 from shared.client import BackendClient
 from shared.errors import EffigyError
 from shared.messages import JobInfo, ListAvatars, Ping
 
 SILENT_S = 20.0
-SETTLED_S = 8.0
+SETTLED_S, WORKER_SETTLED_S = 8.0, 30.0
+"""A server has loaded all by then; a render worker also what its first pictures need, on a busy machine as well."""
 GROWTH_BYTES = 64 * 1024**2
 END_WITHIN_S = 240.0
+
+
+@dataclass
+class Growth:
+    """Of one process after the other, each once it has settled. growth_bytes: the most that one grew by."""
+
+    settle_s: float = SETTLED_S
+    growth_bytes: int = 0
+    pid: int = 0
+    born_s: float = 0.0
+    settled_bytes: int = 0
+
+    def look(self, pid: int) -> None:
+        """At the process that is there now."""
+        if pid != self.pid:
+            self.pid, self.born_s, self.settled_bytes = pid, time.monotonic(), 0
+        try:
+            rss = psutil.Process(pid).memory_info().rss
+        except psutil.Error:
+            return
+        if time.monotonic() - self.born_s >= self.settle_s:
+            self.settled_bytes = self.settled_bytes or rss
+            self.growth_bytes = max(self.growth_bytes, rss - self.settled_bytes)
 
 
 @dataclass
@@ -27,11 +51,14 @@ class Watch:
     begun_s: float = field(default_factory=time.monotonic)
     violations: list[str] = field(default_factory=list)
     looks: int = 0
-    growth_bytes: int = 0
+    server: Growth = field(default_factory=Growth)
+    worker: Growth = field(default_factory=lambda: Growth(WORKER_SETTLED_S))
     silent_since_s: float = 0.0
-    pid: int = 0
-    born_s: float = 0.0
-    settled_bytes: int = 0
+
+    @property
+    def growth_bytes(self) -> int:
+        """The most that a server grew by."""
+        return self.server.growth_bytes
 
     def violated(self, what: str) -> None:
         """Note it, each only once."""
@@ -66,18 +93,10 @@ class Watch:
         return jobs
 
     def _memory(self, scene: Scene) -> None:
-        """How much the server has grown since it had settled."""
-        pid = scene.server.process.pid
-        if pid != self.pid:
-            self.pid, self.born_s, self.settled_bytes = pid, time.monotonic(), 0
-        try:
-            rss = psutil.Process(pid).memory_info().rss
-        except psutil.Error:
-            return
-        if time.monotonic() - self.born_s < SETTLED_S:
-            return
-        self.settled_bytes = self.settled_bytes or rss
-        self.growth_bytes = max(self.growth_bytes, rss - self.settled_bytes)
+        """How much the server and its render worker have grown since they had settled."""
+        self.server.look(scene.server.process.pid)
+        for process in scene.workers(RENDER)[:1]:
+            self.worker.look(process.pid)
         if self.growth_bytes > GROWTH_BYTES:
             self.violated("a server grew by more than 64 MiB")
 

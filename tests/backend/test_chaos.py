@@ -12,7 +12,7 @@ import pytest
 from backend import cli_chaos
 from backend.chaos.faults import FAULTS
 from backend.chaos.kills import run_kills
-from backend.chaos.run import Outcome, run_chaos
+from backend.chaos.run import Outcome, Survival, run_chaos
 from backend.chaos.watch import Watch
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="chaos stops processes as Linux does")
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ch
 def test_two_minutes_of_chaos(tmp_path: Path) -> None:
     outcome = run_chaos(tmp_path, 120, 4)
     assert outcome.violations == []
-    assert outcome.injected >= 20
+    assert outcome.injected == outcome.survived >= 20
     assert sum(times > 0 for times in outcome.faults.values()) >= 9
     assert outcome.clients["answered"] == outcome.clients["asked"] >= 50
     assert outcome.jobs["done"] == outcome.jobs["acknowledged"] >= 1
@@ -32,7 +32,21 @@ def test_a_training_that_is_killed_ends_as_one_that_is_left_alone(tmp_path: Path
     few = {"schedule.images": "48", "reporting.checkpoint_images": "4", "reporting.curve_points": "0"}
     outcome = run_kills(tmp_path, 3, 5, training=few)
     assert (outcome.kills, outcome.equal) == (3, outcome.runs)
-    assert outcome.in_writes >= 1
+    assert outcome.in_writes == 2, "every other kill is inside of a checkpoint"
+
+
+def test_a_fault_is_survived_when_the_backend_answers_after_it_and_all_holds() -> None:
+    survival = Survival()
+    survival.injected(True)
+    survival.looked(False, 0)
+    assert survival.survived == 0
+    survival.injected(False)  # nothing was there to be disturbed
+    survival.injected(True)
+    survival.looked(True, 0)
+    assert survival.survived == 2
+    survival.injected(True)
+    survival.looked(True, 1)
+    assert survival.survived == 2
 
 
 def test_a_seed_decides_the_schedule() -> None:
