@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avatars.files import check_seal, sha256_of, write_atomically, write_folder_atomically, write_seal
+from avatars.files import (
+    check_seal,
+    save_tensors,
+    sha256_of,
+    write_atomically,
+    write_folder_atomically,
+    write_seal,
+)
 from avatars.templates.opening import TemplateReference
 from shared.edit_messages import EditNote
 from shared.errors import BadAvatar, EffigyError
@@ -60,7 +67,6 @@ def save_avatar(folder: Path, avatar: Avatar, about: About, preview: NDArray[np.
     when the disk refuses.
     """
     from PIL import Image
-    from safetensors.torch import save_file
 
     folder = Path(folder)
     if folder.exists() and not (folder / DESCRIPTION).is_file():
@@ -92,7 +98,7 @@ def save_avatar(folder: Path, avatar: Avatar, about: About, preview: NDArray[np.
         document["edit"] = dict(about.edit)
 
     def fill(target: Path) -> None:
-        save_file({name: value.contiguous() for name, value in avatar.tensors().items()}, str(target / WEIGHTS))
+        save_tensors({name: value.contiguous() for name, value in avatar.tensors().items()}, target / WEIGHTS)
         Image.fromarray(preview, "RGBA" if preview.shape[2] == 4 else "RGB").save(target / PREVIEW)
         document["files"] = {
             name: {"sha256": sha256_of(target / name), "bytes": (target / name).stat().st_size} for name in LIMITS

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shared.errors import EnvironmentFailed
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_SEAL_BYTES = 4096
 
@@ -55,6 +60,18 @@ def sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write contiguous tensors as safetensors. Raises OSError where the disk refuses, which that library tells by an
+    error of its own."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(dict(tensors), str(path))
+    except SafetensorError as error:
+        raise OSError(errno.ENOSPC, str(error), str(path)) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from backend.edit_requests import check_request
 from backend.library import Library, check_name
-from backend.training_run import Outcome, adopted, finished_run
+from backend.training_run import Heard, Outcome, adopted, finished_run
 from shared.edit_messages import EditorInfo, EditorList, Look, StartEdit
 from shared.errors import BadAvatar, BadConfig, EnvironmentFailed, nearest
 
@@ -108,7 +108,7 @@ def run_edit(
     if earlier is not None:
         return earlier
     check_edit_request(asked, library)
-    config = edit_config(edit_values(asked))
+    config, heard = edit_config(edit_values(asked)), Heard(on_event)
     return adopted(
         lambda: edit(
             config,
@@ -118,10 +118,12 @@ def run_edit(
             name=asked.name,
             device=device,
             weights=painted(asked),
-            on_event=on_event,
+            on_event=heard,
             wanted=wanted,
         ),
         folder,
         library,
         asked.name,
+        heard.say,
+        wanted,
     )

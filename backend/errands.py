@@ -181,7 +181,7 @@ class Errands(JobTable):
     def _end(self, record: JobRecord) -> None:
         self._told_end_at_s = time.monotonic()
         self._asked.pop(record.job_id, None)
-        self._put(record)
+        self._happened(record)
 
     # --- time passes -------------------------------------------------------------------------------------------------
     def tick(self) -> None:

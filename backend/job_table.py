@@ -100,7 +100,14 @@ class JobTable(ABC):
         self.worker.stop()
 
     def _put(self, record: JobRecord) -> JobRecord:
+        """What is asked for. Raises EnvironmentFailed, and nothing has changed, where it cannot be written."""
         self.journal.put(record)
+        self._publish(self.info(record.job_id))
+        return record
+
+    def _happened(self, record: JobRecord) -> JobRecord:
+        """What a worker did or said last: true whether or not it can be written now."""
+        self.journal.happened(record)
         self._publish(self.info(record.job_id))
         return record
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import uuid
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -17,6 +18,8 @@ from typing import Any
 
 from shared.errors import EnvironmentFailed
 from shared.messages import JobInfo
+
+log = logging.getLogger("effigy.jobs")
 
 REMOVED = "removed"
 STATES = ("queued", "running", "paused", "done", "failed", "cancelled", REMOVED)
@@ -102,6 +105,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path, self.damaged_lines = path, 0
+        self._unwritten: set[str] = set()
         self.records: dict[str, JobRecord] = {}
         lines = self._replay()
         for record in list(self.records.values()):
@@ -131,6 +135,27 @@ class Journal:
             ) from error
         self.records[record.job_id] = record
         return record
+
+    def happened(self, record: JobRecord) -> JobRecord:
+        """As `put`, of what cannot be refused any more, such as a job's end: where the disk does not take it, it is
+        true nevertheless, and written with `catch_up`."""
+        try:
+            self._unwritten.discard(record.job_id)
+            return self.put(record)
+        except EnvironmentFailed as error:
+            log.error("%s; it is written as soon as there is room", error)
+            self._unwritten.add(record.job_id)
+            self.records[record.job_id] = record
+            return record
+
+    def catch_up(self) -> None:
+        """Write what the disk did not take, as far as it does now."""
+        for job_id in [job_id for job_id in self._unwritten if job_id in self.records]:
+            try:
+                self.put(self.records[job_id])
+            except EnvironmentFailed:
+                return
+            self._unwritten.discard(job_id)
 
     def remove(self, job_id: str) -> JobRecord:
         """Forget a job for good and return its last record."""

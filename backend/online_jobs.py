@@ -167,12 +167,12 @@ class OnlineJobs(JobTable):
         elif isinstance(message, Failure):
             self._told_end_at_s = time.monotonic()
             self._live.pop(record.job_id, None)
-            self._put(replace(record, state="failed", message=str(message.error()), avatar_id=self._kept(record)))
+            self._happened(replace(record, state="failed", message=str(message.error()), avatar_id=self._kept(record)))
         elif isinstance(message, JobInfo) and message.state in ENDED:
             self._told_end_at_s = time.monotonic()
             self._told(replace(message, job_id=record.job_id))
             self._summary = None
-            self._put(record.ended(message))
+            self._happened(record.ended(message))
         elif isinstance(message, JobInfo):
             self._told(replace(message, job_id=record.job_id))
             self._publish(self.info(record.job_id))

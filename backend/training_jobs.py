@@ -29,6 +29,7 @@ CANCEL_GRACE_S = 10.0
 """A worker that does not stop by itself within this time is ended by force; its last checkpoint stays."""
 STALLED_GRACE_S = 1.0
 """As long has one that stalls already: it is not expected to hear anything."""
+CATCH_UP_EVERY_S = 1.0
 FINAL_STATES = ("done", "paused", "cancelled")
 
 log = logging.getLogger("effigy.training")
@@ -50,7 +51,7 @@ class TrainingJobs(JobTable):
         self._stalled = False
         self._wanted = ""
         self._wanted_at_s = 0.0
-        self._restart_at_s = 0.0
+        self._restart_at_s = self._catch_up_at_s = 0.0
 
     # --- what clients ask -------------------------------------------------------------------------------------------
     def info(self, job_id: str) -> JobInfo:
@@ -153,11 +154,11 @@ class TrainingJobs(JobTable):
         elif isinstance(message, Failure):
             self._told_end_at_s = time.monotonic()
             self._live.pop(record.job_id, None)  # its last progress would hide the reason
-            self._put(replace(record, state="failed", message=str(message.error())))
+            self._happened(replace(record, state="failed", message=str(message.error())))
         elif isinstance(message, JobInfo) and message.state in FINAL_STATES:
             self._told_end_at_s = time.monotonic()
             self._told(replace(message, job_id=record.job_id))
-            self._put(record.ended(message))
+            self._happened(record.ended(message))
         elif isinstance(message, JobInfo):
             self.watchdog.heard(message.step, message.message)
             if record.step != message.step:  # not worth a line of the journal; kept for the next one
@@ -169,6 +170,9 @@ class TrainingJobs(JobTable):
     def tick(self) -> None:
         """Notice the worker's end, restart after a crash, begin the next job."""
         now = time.monotonic()
+        if now >= self._catch_up_at_s:
+            self._catch_up_at_s = now + CATCH_UP_EVERY_S
+            self.journal.catch_up()
         if self.worker is not None:
             if self.worker.ended() is not None:
                 self._ended(now)
@@ -222,7 +226,7 @@ class TrainingJobs(JobTable):
         self._running, self._told_end_at_s = job_id, None
         if record.state != "running":
             self._wanted = ""
-            record = self._put(replace(record, state="running", message=""))
+            record = self._happened(replace(record, state="running", message=""))
         self.watchdog.begin()
         self._stalled = False
         self.worker = self._start(record)
@@ -241,16 +245,16 @@ class TrainingJobs(JobTable):
         self._live.pop(record.job_id, None)
         if self._wanted == "cancel":
             self._running = ""
-            self._put(replace(record, state="cancelled", message="Cancelled; its worker had to be ended by force"))
+            self._happened(replace(record, state="cancelled", message="Cancelled; its worker had to be ended by force"))
         elif record.crashes >= len(RESTART_AFTER_S):
             self._running = ""
             text = f"{failure.what} {record.crashes + 1} times ({failure.found}); {worker.last_words()}"
-            self._put(replace(record, state="failed", message=text))
+            self._happened(replace(record, state="failed", message=text))
         else:
             wait_s = RESTART_AFTER_S[record.crashes]
             self._restart_at_s = now + wait_s
             text = f"The worker stopped ({failure.found}); it goes on from its last checkpoint"
-            self._put(replace(record, crashes=record.crashes + 1, message=text))
+            self._happened(replace(record, crashes=record.crashes + 1, message=text))
 
     def _overdue(self, now: float) -> bool:
         """Whether the worker should be gone by now: it said its last, or was told to cancel, a good while ago."""

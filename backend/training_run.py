@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from shared.messages import StartTraining
 if TYPE_CHECKING:
     from avatars.training.progress import TrainResult
 
-RESULT = "result.json"
+RESULT, RESULT_BYTES = "result.json", 4096
 MOST_GPUS = 64
 
 
@@ -95,6 +95,7 @@ def run_training(
         return run_on_gpus(asked, folder, library, device, on_event, wanted)
     config = load_config(asked.preset, asked.overrides)
     capture = open_capture(asked.capture)
+    heard = Heard(on_event)
 
     def run() -> TrainResult:
         return train(
@@ -103,22 +104,48 @@ def run_training(
             folder,
             name=asked.name,
             device=device,
-            on_event=on_event,
+            on_event=heard,
             wanted=wanted,
             most_batch=most_batch,
         )
 
     if ranks.rank():  # the first one puts the avatar into the library
         return Outcome(run().state)
-    return adopted(run, folder, library, asked.name)
+    return adopted(run, folder, library, asked.name, heard.say, wanted)
 
 
-def adopted(run: Callable[[], TrainResult], folder: Path, library: Library, name: str) -> Outcome:
+class Heard:
+    """Passes a run's progress on; after its end it can say more with the numbers that were told last."""
+
+    def __init__(self, on_event: Callable[[Any], None]) -> None:
+        self._on_event, self._last = on_event, None
+
+    def __call__(self, progress: Any) -> None:
+        """Pass it on."""
+        self._last = progress
+        self._on_event(progress)
+
+    def say(self, message: str) -> None:
+        """Tell this, where anything was told before."""
+        if self._last is not None:
+            self._on_event(replace(self._last, message=message, preview=None))
+
+
+def adopted(
+    run: Callable[[], TrainResult],
+    folder: Path,
+    library: Library,
+    name: str,
+    tell: Callable[[str], None],
+    wanted: Callable[[], str],
+) -> Outcome:
     """What came of `run`, a training in `folder`; the avatar that it made goes into the library.
 
     Raises EnvironmentFailed where the disk refuses, and what `run` does.
     """
+    from avatars.files import write_atomically
     from avatars.training.loop import CHECKPOINTS
+    from avatars.training.room import save_when_there_is_room
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,8 +156,11 @@ def adopted(run: Callable[[], TrainResult], folder: Path, library: Library, name
         avatar_id = library.adopt(Path(result.avatar_folder), name)
         outcome = Outcome("done", avatar_id, str(result.report_folder), metrics)
         document = {"avatar_id": avatar_id, "report_folder": outcome.report_folder, "metrics": metrics}
-        (folder / RESULT).write_text(json.dumps(document), encoding="utf-8")
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # large, and of no use to a finished job
+        content = json.dumps(document).encode()
+        if not save_when_there_is_room(
+            lambda: write_atomically(folder / RESULT, content), folder, RESULT_BYTES, tell, wanted, "what came of it"
+        ):
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # large, and of no use to a job that is known done
     except OSError as error:
         raise EnvironmentFailed(
             "The disk refused", found=f"{error.filename or folder}: {error.strerror}", do="Make room and resume the job"

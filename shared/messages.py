@@ -235,6 +235,10 @@ class PresetList:
     methods: dict[str, str] = field(default_factory=dict)
 
 
+NO_ROOM = "Paused for want of room"
+"""How the message of a running job begins whose disk is full; it goes on when there is room."""
+
+
 @dataclass(frozen=True, eq=False)
 class JobInfo:
     """State of a job. kind: train, edit, online, check, import, export, track or drive. state: queued, running, paused,

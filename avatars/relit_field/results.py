@@ -24,6 +24,7 @@ from avatars.training.evaluation import as_uint8, curve_subset, measure, metric_
 from avatars.training.figures import contact_sheet, loss_figure, psnr_figure
 from avatars.training.metrics import psnr
 from avatars.training.report import peak_rss_mib
+from avatars.training.room import REPORT_BYTES, bytes_of
 from shared.errors import BadAvatar
 
 if TYPE_CHECKING:
@@ -96,9 +97,12 @@ def write_teacher(
         Image.fromarray(strip).save(target / "maps.png")
 
     report_folder.parent.mkdir(parents=True, exist_ok=True)
-    write_folder_atomically(report_folder, fill)
+    run.keep(lambda: write_folder_atomically(report_folder, fill), report_folder, REPORT_BYTES, "the report")
     folder = avatar_folder.with_suffix(".teacher")
-    save_teacher(folder, trainer.model, about, preview_of(maps), teacher.poses)
+    preview, needed_bytes = preview_of(maps), bytes_of(trainer.model.tensors())
+    run.keep(
+        lambda: save_teacher(folder, trainer.model, about, preview, teacher.poses), folder, needed_bytes, "the teacher"
+    )
     return metrics
 
 

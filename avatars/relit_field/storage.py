@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from avatars.captures.capture import Capture
-from avatars.files import sha256_of, write_folder_atomically
+from avatars.files import save_tensors, sha256_of, write_folder_atomically
 from avatars.lighting.environment_files import write_exr
 from avatars.relit_body.teacher import TeacherImages, TeacherPoints
 from avatars.relit_field.corrected_poses import CorrectedPoses
@@ -149,7 +149,7 @@ def save_teacher(
     levels = person.fields.shape_grid.open_levels(about.step)
 
     def fill(place: Path) -> None:
-        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, str(place / WEIGHTS))
+        save_tensors({name: value.cpu().contiguous() for name, value in tensors.items()}, place / WEIGHTS)
         try:
             vertices, faces = field_mesh(person.fields, person.body, model.config.mesh_resolution, levels)
             trimesh.Trimesh(vertices, faces, process=False).export(str(place / MESH))

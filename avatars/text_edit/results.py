@@ -32,6 +32,7 @@ from avatars.templates.opening import TemplateReference
 from avatars.training.evaluation import as_uint8
 from avatars.training.figures import LABEL_PX, loss_figure
 from avatars.training.report import front_preview, peak_rss_mib
+from avatars.training.room import REPORT_BYTES, bytes_of
 from avatars.training.views import notable_images
 from shared.errors import BadAvatar
 
@@ -110,7 +111,7 @@ def write_edit(
             Image.fromarray(preview).save(target / "edited_view.png")
 
     report_folder.parent.mkdir(parents=True, exist_ok=True)
-    write_folder_atomically(report_folder, fill)
+    run.keep(lambda: write_folder_atomically(report_folder, fill), report_folder, REPORT_BYTES, "the report")
     old = read_description(Path(run.config.edit.avatar))
     about = About(
         name=name,
@@ -120,7 +121,8 @@ def write_edit(
         provenance=dict(old.get("provenance", {})),
         edit=note,
     )
-    save_avatar(avatar_folder, avatar, about, front_preview(avatar, capture, device))
+    shown, needed_bytes = front_preview(avatar, capture, device), bytes_of(avatar.tensors())
+    run.keep(lambda: save_avatar(avatar_folder, avatar, about, shown), avatar_folder, needed_bytes, "the avatar")
     return metrics
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import re
@@ -13,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from avatars.files import check_seal, sha256_of, write_folder_atomically, write_seal
+from avatars.files import check_seal, save_tensors, sha256_of, write_folder_atomically, write_seal
 from shared.errors import EnvironmentFailed
 
 TENSORS, NOTES = "state.safetensors", "state.json"
@@ -46,10 +45,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, images: int) -> Path:
 
     def fill(place: Path) -> None:
         contiguous = {name: value.detach().cpu().contiguous().clone() for name, value in checkpoint.tensors.items()}
-        try:
-            save_file(contiguous, str(place / TENSORS))
-        except SafetensorError as error:  # its way of telling that the disk refused
-            raise OSError(errno.ENOSPC, str(error), str(place / TENSORS)) from error
+        save_tensors(contiguous, place / TENSORS)
         notes = dict(checkpoint.notes) | {"sha256": sha256_of(place / TENSORS)}
         (place / NOTES).write_text(json.dumps(notes, indent=1), encoding="utf-8")
         write_seal(place / NOTES)

@@ -27,7 +27,7 @@ from avatars.training.data import Pictures, load_pictures
 from avatars.training.evaluation import Curves, curve_subset, measure, picture
 from avatars.training.optimiser import Optimiser
 from avatars.training.progress import Progress, TrainResult
-from avatars.training.room import bytes_of, require_room, save_when_there_is_room, smaller_batch
+from avatars.training.room import Stopped, bytes_of, require_room, save_when_there_is_room, smaller_batch
 from avatars.training.running import Pace, RunningTerms
 from avatars.training.sampler import Sampler
 from avatars.training.schedule import images_reached, stage_size
@@ -76,7 +76,10 @@ def train(
     if state != "done" or not first:
         return TrainResult(avatar_folder, report_folder, {}, state)
     run.tell("Measuring held-out frames")
-    metrics = find_method(config.method).results(run, facts, avatar_folder, report_folder, name)
+    try:
+        metrics = find_method(config.method).results(run, facts, avatar_folder, report_folder, name)
+    except Stopped as stopped:
+        return TrainResult(avatar_folder, report_folder, {}, run.ended_by(stopped.command))
     if log is not None:
         log.finish(metrics)
     run.tell("Done")
@@ -109,6 +112,7 @@ class Run:
         self.terms, self.steps = RunningTerms(), 0
         self.pace = Pace()
         self.curves = Curves()
+        self.wanted: Callable[[], str] = lambda: ""
         if ranks.rank() == 0:
             clear_unfinished(output / CHECKPOINTS)
         ranks.first_says([0])  # nobody looks before that
@@ -167,7 +171,7 @@ class Run:
 
     def go(self, wanted: Callable[[], str]) -> str:
         """Train to the end of the schedule, or until 'pause' or 'cancel' is wanted; returns how it ended."""
-        plan, begun_with = self.config.schedule, self.images
+        plan, begun_with, self.wanted = self.config.schedule, self.images, wanted
         self.prepare()
         parameters = {entry.name: entry.parameter for entry in self.optimiser.parameters}
         first = ranks.rank() == 0
@@ -183,8 +187,7 @@ class Run:
             elif command and first:
                 self.save(partial(str, command))
             if command:
-                self.tell({"pause": "Paused", "cancel": "Cancelled"}[command])
-                return {"pause": "paused", "cancel": "cancelled"}[command]
+                return self.ended_by(command)
             self.step(at)
             if first:
                 self._keep_up(at, wanted)
@@ -197,6 +200,19 @@ class Run:
         if ranks.count() > 1:
             at, number = ranks.first_says([at, number])
         return at, COMMANDS[int(number)]
+
+    def ended_by(self, command: str) -> str:
+        """Tell of a 'pause' or 'cancel'; the state it leads to."""
+        state = {"pause": "paused", "cancel": "cancelled"}[command]
+        self.tell(state.capitalize())
+        return state
+
+    def keep(self, write: Callable[[], object], folder: Path, needed_bytes: int, what: str) -> None:
+        """Call `write`, and again when there is room where the disk refused. Raises Stopped where it was told to end
+        meanwhile: the checkpoint of its last step stays."""
+        command = save_when_there_is_room(write, folder, needed_bytes, self.tell, self.wanted, what)
+        if command:
+            raise Stopped(command)
 
     def step(self, at: float) -> None:
         """One batch at position `at`, a smaller one where the device has no memory for it. Raises EnvironmentFailed."""

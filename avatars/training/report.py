@@ -23,6 +23,7 @@ from avatars.training.changed_data import REFINED, write_refined
 from avatars.training.evaluation import measure, metric_names, picture
 from avatars.training.figures import contact_sheet, coverage_figure, loss_figure, psnr_figure
 from avatars.training.refit import fit_frames, refinement_of
+from avatars.training.room import REPORT_BYTES, bytes_of
 from avatars.training.views import coverage, frontal_image, notable_images, view_angles_deg
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def write_results(
         contact_sheet(target / "contact_sheet.png", columns)
 
     report_folder.parent.mkdir(parents=True, exist_ok=True)
-    write_folder_atomically(report_folder, fill)
+    run.keep(lambda: write_folder_atomically(report_folder, fill), report_folder, REPORT_BYTES, "the report")
     summary = {"metrics": {key: value for key, value in metrics.items() if isinstance(value, int | float)}}
     evaluation = {"size_px": run.config.size_px, "background": "white", "split": run.config.split}
     about = About(
@@ -93,7 +94,9 @@ def write_results(
         | {"evaluation": evaluation, "coverage": metrics["coverage"], "preset": run.config.description},
         provenance=dict(capture.provenance) | {"subject": capture.subject, "synthetic": capture.synthetic},
     )
-    save_avatar(avatar_folder, avatar, about, front_preview(avatar, capture, run.device))
+    preview = front_preview(avatar, capture, run.device)
+    needed_bytes = bytes_of(avatar.tensors())
+    run.keep(lambda: save_avatar(avatar_folder, avatar, about, preview), avatar_folder, needed_bytes, "the avatar")
     return metrics
 
 

@@ -10,11 +10,20 @@ from pathlib import Path
 from torch import Tensor
 
 from shared.errors import EnvironmentFailed
+from shared.messages import NO_ROOM
 
 TIMES_CHECKPOINT = 3
 """Room a run needs before it begins: the two that are kept, and the one that is being written."""
-NOTES_BYTES = 1 << 20
+NOTES_BYTES, REPORT_BYTES = 1 << 20, 8 << 20
 LOOK_EVERY_S = 1.0
+
+
+class Stopped(Exception):
+    """A command came while a run waited for room. command: 'pause' or 'cancel'."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__(command)
+        self.command = command
 
 
 def bytes_of(tensors: Mapping[str, Tensor]) -> int:
@@ -44,12 +53,17 @@ def require_room(folder: Path, checkpoint_bytes: int) -> None:
 
 
 def save_when_there_is_room(
-    save: Callable[[], None], folder: Path, needed_bytes: int, tell: Callable[[str], None], wanted: Callable[[], str]
+    save: Callable[[], object],
+    folder: Path,
+    needed_bytes: int,
+    tell: Callable[[str], None],
+    wanted: Callable[[], str],
+    what: str = "a checkpoint",
 ) -> str:
     """Call `save` until the disk takes it; returns '', or the 'pause' or 'cancel' that came while it waited.
 
     A refused write leaves what exists as it was (`write_folder_atomically`). tell: says so once a second, with the
-    path, the bytes and the seconds waited. Raises what `save` raises beside EnvironmentFailed.
+    path, the bytes that `what` needs and the seconds waited. Raises what `save` raises beside EnvironmentFailed.
     """
     begun = time.monotonic()
     while True:
@@ -60,7 +74,7 @@ def save_when_there_is_room(
             reason = error.found or error.what
         while True:
             tell(
-                f"Paused for want of room: {folder} needs {needed_bytes:,} bytes for a checkpoint ({reason}); "
+                f"{NO_ROOM}: {folder} needs {needed_bytes:,} bytes for {what} ({reason}); "
                 f"goes on when there is room; waited {time.monotonic() - begun:.0f} s"
             )
             command = wanted()

@@ -5,7 +5,36 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from .._shared import messages, shared_module
+
 PIXELS_PER_LETTER = 7.0
+STATE_ICONS = {
+    "queued": "TIME",
+    "running": "PLAY",
+    "paused": "PAUSE",
+    "done": "CHECKMARK",
+    "failed": "ERROR",
+    "cancelled": "X",
+}
+
+
+def waits_for_room(job: messages.JobInfo) -> bool:
+    """Whether it runs, but its disk is full."""
+    return job.state == "running" and job.message.startswith(messages.NO_ROOM)
+
+
+def held_by_another(job: messages.JobInfo) -> bool:
+    """Whether another process holds it, so that what we ask of it would be refused."""
+    return bool(job.owner) and shared_module("machine").whoami() not in job.owner
+
+
+def job_title(row: Any, job: messages.JobInfo) -> None:
+    """Its name, how it stands, and its place where it waits for its turn."""
+    place = f", no. {job.place}" if job.place else ""
+    if waits_for_room(job):
+        row.label(text=f"{job.name}: waits for room", icon="DISK_DRIVE")
+    else:
+        row.label(text=f"{job.name}: {job.state}{place}", icon=STATE_ICONS.get(job.state, "QUESTION"))
 
 
 def wrapped(layout: Any, context: Any, text: str, icon: str = "NONE", indent: int = 0) -> None:

@@ -15,9 +15,8 @@ from ..logic.versions import family_of, parent_of
 from ..services.connection import CONNECTION
 from ..services.pictures import PICTURES
 from ..services.rig_info import avatar_of, proxy_of
-from .drawing import duration, no_backend, numbers, wrapped
+from .drawing import duration, held_by_another, job_title, no_backend, numbers, waits_for_room, wrapped
 from .operators_edit import chosen_editor
-from .panels_train import STATE_ICONS
 from .parts import sidebar_child, sidebar_part
 
 CAPABILITY = "edit"
@@ -93,8 +92,9 @@ class EFFIGY_PT_edit(sidebar_part("edit"), bpy.types.Panel):
     def _draw_job(self, context: Any, state: LinkState, job: messages.JobInfo) -> None:
         box = self.layout.box()
         row = box.row(align=True)
-        place = f", no. {job.place}" if job.place else ""
-        row.label(text=f"{job.name}: {job.state}{place}", icon=STATE_ICONS.get(job.state, "QUESTION"))
+        job_title(row, job)
+        buttons = row.row(align=True)
+        buttons.enabled = not held_by_another(job)
         for action, icon, states in (
             ("pause", "PAUSE", ("queued", "running")),
             ("resume", "PLAY", ("paused", "failed", "cancelled")),
@@ -102,13 +102,17 @@ class EFFIGY_PT_edit(sidebar_part("edit"), bpy.types.Panel):
             ("remove", "TRASH", ("done", "failed", "cancelled")),
         ):
             if job.state in states:
-                button = row.operator("effigy.change_job", text="", icon=icon)
+                button = buttons.operator("effigy.change_job", text="", icon=icon)
                 button.job_id, button.action = job.job_id, action
         if job.state in UNFINISHED and job.steps:
             eta = f", {duration(job.eta_s)} left" if job.state == "running" and job.eta_s else ""
             box.progress(factor=min(1.0, job.step / job.steps), text=f"{job.step} / {job.steps}{eta}")
+        if held_by_another(job):
+            wrapped(box, context, f"Held by {job.owner}", icon="LOCKED")
+            button = box.operator("effigy.change_job", text="Take Over")
+            button.job_id, button.action = job.job_id, "take"
         if job.message and job.message.lower() != job.state:
-            wrapped(box, context, job.message)
+            wrapped(box, context, job.message, icon="ERROR" if job.stalled_s or waits_for_room(job) else "NONE")
         if job.state in UNFINISHED:
             if job.losses:
                 wrapped(box, context, numbers({name: job.losses[name] for name in TOLD if name in job.losses}))

@@ -6,7 +6,7 @@ from typing import Any
 
 import bpy
 
-from .._shared import messages, shared_module
+from .._shared import messages
 from ..logic import curve_image
 from ..logic.link import UNFINISHED, LinkState
 from ..logic.remedies import job_remedies
@@ -15,7 +15,7 @@ from ..services.performing import PERFORMING
 from ..services.pictures import PICTURES, folded
 from ..services.synthesis import SYNTHESIS
 from ..services.training import chosen_capture
-from .drawing import duration, numbers, wrapped
+from .drawing import STATE_ICONS, duration, held_by_another, job_title, numbers, waits_for_room, wrapped
 from .panels_track import draw_live, draw_track
 from .parts import sidebar_part
 
@@ -25,14 +25,6 @@ RESUMED_FROM = {
     "train": ("paused", "failed", "cancelled"),
     "edit": ("paused", "failed", "cancelled"),
     "track": ("failed", "cancelled"),
-}
-STATE_ICONS = {
-    "queued": "TIME",
-    "running": "PLAY",
-    "paused": "PAUSE",
-    "done": "CHECKMARK",
-    "failed": "ERROR",
-    "cancelled": "X",
 }
 FINDING_ICONS = {"ok": "CHECKMARK", "doubtful": "QUESTION", "bad": "ERROR"}
 
@@ -123,20 +115,21 @@ class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
             return
         box = self.layout.box()
         row = box.row(align=True)
-        place = f", no. {job.place}" if job.place else ""
-        row.label(text=f"{job.name}: {job.state}{place}", icon=STATE_ICONS.get(job.state, "QUESTION"))
-        self._draw_buttons(row, job, max(other.place for other in state.jobs))
+        job_title(row, job)
+        held = held_by_another(job)
+        self._draw_buttons(row, job, max(other.place for other in state.jobs), held=held)
         if job.state in UNFINISHED and job.steps:
             eta = f", {duration(job.eta_s)} left" if job.state == "running" and job.eta_s else ""
             box.progress(factor=min(1.0, job.step / job.steps), text=f"{job.step} / {job.steps}{eta}")
-        if job.owner and shared_module("machine").whoami() not in job.owner:
+        if held:
             wrapped(box, context, f"Held by {job.owner}", icon="LOCKED")
             button = box.operator("effigy.change_job", text="Take Over")
             button.job_id, button.action = job.job_id, "take"
         if job.losses and job.state in UNFINISHED:
             wrapped(box, context, f"{numbers(job.losses)}; {job.images_per_s:.1f} images/s")
         if job.message and job.message.lower() != job.state:
-            wrapped(box, context, job.message, icon="ERROR" if job.state == "failed" or job.stalled_s else "NONE")
+            wrong = job.state == "failed" or job.stalled_s or waits_for_room(job)
+            wrapped(box, context, job.message, icon="ERROR" if wrong else "NONE")
         if job.state == "failed" and job.kind == "train":
             self._draw_remedies(box, state, job)
         for finding in job.findings:
@@ -151,7 +144,10 @@ class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
             button = row.operator("effigy.mend_job", text=remedy.label, icon="MODIFIER")
             button.job_id, button.action, button.preset = job.job_id, remedy.action, remedy.preset
 
-    def _draw_buttons(self, row: Any, job: messages.JobInfo, last_place: int) -> None:
+    def _draw_buttons(self, whole: Any, job: messages.JobInfo, last_place: int, *, held: bool) -> None:
+        """held: another client holds the job, which would be refused to us."""
+        row = whole.row(align=True)
+        row.enabled = not held
         live, trains = job.kind == "online", job.kind in ("train", "edit", "online")
         for action, icon, states in (
             ("up", "TRIA_UP", ("queued",) if job.place > 1 else ()),
@@ -166,6 +162,7 @@ class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
             if job.state in states:
                 button = row.operator("effigy.change_job", text="", icon=icon)
                 button.job_id, button.action = job.job_id, action
+        row = whole
         if job.avatar_id and (live or job.state == "done"):
             row.operator("effigy.add_avatar", text="", icon="ADD").avatar_id = job.avatar_id
         if job.report_folder:

@@ -101,10 +101,16 @@ def test_a_disk_that_refuses_is_told_and_what_was_written_stays(tmp_path: Path) 
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, before[1]))
         with pytest.raises(EnvironmentFailed, match=r"journal cannot be written.*Make room"):
             journal.put(record("b"))
+        assert journal.happened(record("a", state="done")).state == "done"  # nobody can be asked to undo that
+        journal.catch_up()
+        assert Journal(path).records["a"].state == "queued"
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     assert list(journal.records) == ["a"]
+    assert journal.records["a"].state == "done"
+    journal.catch_up()
+    assert Journal(path).records["a"].state == "done"
     journal.put(record("c"))
     assert list(Journal(path).records) == ["a", "c"]
 

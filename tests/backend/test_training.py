@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -124,6 +125,29 @@ def test_a_killed_train_worker_goes_on_from_its_checkpoint(
     client.request(m.ChangeJob(job.job_id, "cancel"))
     job_when(client, job.job_id, lambda job: job.state == "cancelled")
     assert "Traceback" not in (home / "jobs" / job.job_id / "worker.log").read_text()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits another process as Linux does")
+def test_a_training_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
+    server: RunningServer, client: BackendClient, home: Path, capture: Path
+) -> None:
+    """The limit on its files stands for the disk's end."""
+    job = client.request(training(capture, "full", **LONG), timeout_s=TIMEOUT_S)
+    job_when(client, job.job_id, lambda job: job.step > 0)
+    worker, resource = worker_of(server, "backend.train_worker").pid, pytest.importorskip("resource")
+    _, hard = resource.prlimit(worker, resource.RLIMIT_FSIZE)
+    resource.prlimit(worker, resource.RLIMIT_FSIZE, (2_000, hard))
+    told = job_when(client, job.job_id, lambda job: job.message.startswith(m.NO_ROOM))
+    assert (told.state, told.stalled_s) == ("running", 0)
+    checkpoints = home / "jobs" / job.job_id / "checkpoints"
+    assert f"{checkpoints} needs " in told.message
+    assert "goes on when there is room; waited " in told.message
+    resource.prlimit(worker, resource.RLIMIT_FSIZE, (hard, hard))
+    job_when(client, job.job_id, lambda job: job.step > told.step and not job.message.startswith(m.NO_ROOM))
+    resource.prlimit(worker, resource.RLIMIT_FSIZE, (2_000, hard))
+    job_when(client, job.job_id, lambda job: job.message.startswith(m.NO_ROOM))
+    client.request(m.ChangeJob(job.job_id, "cancel"))
+    job_when(client, job.job_id, lambda job: job.state == "cancelled")
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,16 @@ import bpy
 
 
 class Layout:
-    """Checks that each property and operator a panel shows exists; `texts` holds labels and operators."""
+    """Checks that each property and operator a panel shows exists; `texts` holds labels and operators, `off` those
+    operators that cannot be pressed, with their properties."""
 
-    def __init__(self, texts: list[str] | None = None) -> None:
-        self.texts: list[str] = [] if texts is None else texts
+    def __init__(self, of: Layout | None = None) -> None:
+        self.texts: list[str] = [] if of is None else of.texts
+        self.off: list[tuple[str, SimpleNamespace]] = [] if of is None else of.off
+        self.enabled = of is None or of.enabled
 
     def _inner(self, *_, **__) -> Layout:
-        return Layout(self.texts)
+        return Layout(self)
 
     row = column = box = split = grid_flow = _inner
 
@@ -40,7 +43,10 @@ class Layout:
         group, _, function = name.partition(".")
         known = getattr(getattr(bpy.ops, group), function).get_rna_type().properties
         self.texts.append(f"{name} {text}".strip())
-        return _Properties(set(known.keys()))
+        made = _Properties(set(known.keys()))
+        if not self.enabled:
+            self.off.append((name, made))
+        return made
 
     def operator_menu_enum(self, name, attribute, **_) -> None:
         assert attribute in self.operator(name).known
@@ -69,10 +75,16 @@ class _Properties:
 
     def __setattr__(self, name, value) -> None:
         assert name in self.known, name
+        object.__setattr__(self, name, value)
 
 
 def draw(panel, **context) -> list[str]:
     """What a panel shows in the current context."""
+    return draw_whole(panel, **context).texts
+
+
+def draw_whole(panel, **context) -> Layout:
+    """The same, with what cannot be pressed."""
     layout = Layout()
     full = {
         name: getattr(bpy.context, name)
@@ -86,7 +98,7 @@ def draw(panel, **context) -> list[str]:
     this.layout = layout
     around = SimpleNamespace(region=None, **full, **context)
     if "poll" in dir(panel) and not panel.poll(around):
-        return []
+        return layout
     # A part of the sidebar keeps its own faults from Blender; here they must come out.
     (getattr(this, "draw_part", None) or this.draw)(around)
-    return layout.texts
+    return layout

@@ -10,11 +10,12 @@ import pytest
 from blender_addon.logic.link import LinkState
 from blender_addon.logic.remedies import LARGE_TO_SMALL, job_remedies, preset_for_cpu, smaller_preset
 from blender_addon.services.connection import CONNECTION
-from blender_addon.ui import panels_train
+from blender_addon.ui import panels_edit, panels_train
 from shared import desk_messages, messages
+from shared.machine import whoami
 
 from .conftest import ROOT
-from .drawn import draw
+from .drawn import draw, draw_whole
 
 OFFERED = {name: "" for chain in LARGE_TO_SMALL for name in chain}
 MEMORY = "The worker process stopped 4 times (killed by signal 9, perhaps for lack of memory); its log is empty"
@@ -86,3 +87,29 @@ def test_the_buttons_of_a_failed_training_ask_for_what_they_say(addon: Any, monk
     assert (training.capture, training.preset, len(asked)) == ("demo_head", "rgb_head_quality", count)
     with pytest.raises(RuntimeError, match="listed no more"):
         addon.ops.effigy.mend_job(job_id="gone", action="form")
+
+
+FULL = f"{messages.NO_ROOM}: /home/checkpoints needs 1,000 bytes for a checkpoint (No space left on device); goes on"
+
+
+@pytest.mark.parametrize("kind", ["train", "edit"])
+def test_a_job_that_waits_for_room_says_so_and_one_that_another_holds_cannot_be_changed(
+    addon: Any, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    jobs = (
+        messages.JobInfo("full", kind, "Anna", "running", 5, 10, message=FULL, owner=f"Blender ({whoami()})"),
+        messages.JobInfo("held", kind, "Ben", "running", 5, 10, owner="Blender (ben@desk, process 1)"),
+        messages.JobInfo("mine", kind, "Cleo", "running", 5, 10, owner=f"Blender ({whoami()})"),
+    )
+    welcome = messages.Welcome(messages.PROTOCOL_VERSION, "", "", "", "", "cpu", "numba", ("train", "edit"))
+    state = LinkState("tcp://127.0.0.1:1", "connected", jobs=jobs, welcome=welcome)
+    monkeypatch.setattr(type(CONNECTION), "state", property(lambda self: state))
+    panel = panels_train.EFFIGY_PT_train if kind == "train" else panels_edit.EFFIGY_PT_edit
+    shown = draw_whole(panel)
+    assert "Anna: waits for room" in shown.texts
+    assert "Cleo: running" in shown.texts
+    told = " ".join(shown.texts)
+    for words in ("needs 1,000 bytes", "goes on", "Held by Blender (ben@desk,", "effigy.change_job Take Over"):
+        assert words in told
+    off = [(button.job_id, button.action) for name, button in shown.off if name == "effigy.change_job"]
+    assert off == [("held", "pause"), ("held", "cancel")], "it would be refused; taking it over is offered beside it"
