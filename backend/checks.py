@@ -34,6 +34,16 @@ def check_hello(hello: Hello, key: str) -> None:
         raise NotAllowed("The backend's key is missing or wrong", do="Give the key that the backend was started with")
 
 
+def check_drawing(message: RenderRequest | PoseGaussians) -> tuple[str, ...]:
+    """Check what is to be drawn or posed; the ids of who is in it. Whether they exist, the worker finds while it
+    renders. Raises BadMessage."""
+    if isinstance(message, PoseGaussians):
+        check_pose_request(message)
+        return (message.instance.avatar_id,)
+    check_render_request(message)
+    return tuple(one.avatar_id for one in message.instances)
+
+
 def check_render_request(request: RenderRequest) -> None:
     """Raises BadMessage with what is wrong. Whether avatars and environment exist is asked elsewhere."""
     if not 1 <= len(request.view) <= MAX_NAME:

@@ -19,7 +19,7 @@ from typing import Any
 import zmq
 
 from backend.addresses import bind_private
-from backend.checks import check_pose_request, check_render_request
+from backend.checks import check_drawing
 from backend.doorkeeper import Doorkeeper, Peer
 from backend.engines.engine import Engine
 from backend.engines.local import LocalEngine
@@ -246,22 +246,8 @@ class Server:
                 if known is not None:
                     return self.job_desk.info(known.job_id)
                 return self.desk.ask(asked)  # which looks whether capture, preset and overrides are good
-            case messages.RenderRequest() | messages.PoseGaussians() if not self.front_sockets.listens(
-                asked.channel, asked.client
-            ):
-                return None  # it reads no answers: this one neither, and others need not wait while it is drawn
-            case messages.RenderRequest():
-                check_render_request(message)  # whether its avatars exist, the worker finds while it renders
-                learning = [item.avatar_id for item in message.instances if item.avatar_id.startswith(LIVE)]
-                for avatar_id in learning:
-                    self.online.summary(avatar_id)
-                return (self.live if learning else self.desk).ask(asked)
-            case messages.PoseGaussians():
-                check_pose_request(message)
-                if message.instance.avatar_id.startswith(LIVE):
-                    self.online.summary(message.instance.avatar_id)
-                    return self.live.ask(asked)
-                return self.desk.ask(asked)
+            case messages.RenderRequest() | messages.PoseGaussians():
+                return self._draw(asked)
             case messages.GetAvatar() if message.avatar_id.startswith(LIVE):
                 self.online.summary(message.avatar_id)
                 return self.live.ask(asked)
@@ -273,6 +259,14 @@ class Server:
                     raise BadAvatar(summary.problem)
                 return self.desk.ask(asked)
         raise BadMessage(f"{type(message).__name__} is not a request")
+
+    def _draw(self, asked: Asked) -> Any:
+        if not self.front_sockets.listens(asked.channel, asked.client):
+            return None  # it reads no answers: this one neither, and others need not wait while it is drawn
+        learning = [avatar_id for avatar_id in check_drawing(asked.message) if avatar_id.startswith(LIVE)]
+        for avatar_id in learning:
+            self.online.summary(avatar_id)
+        return (self.live if learning else self.desk).ask(asked)
 
     def _status(self) -> Status:
         records = self.jobs.journal.records.values()
