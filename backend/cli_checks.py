@@ -20,6 +20,7 @@ from backend.cli_online import add_online_benchmark
 from backend.cli_quality import add_quality
 from backend.cli_refine_benchmark import add_refine_benchmark
 from backend.cli_relit_benchmark import add_relight_benchmark
+from backend.cli_scale import add_scale_benchmark
 from backend.cli_sharing import add_sharing_benchmark
 from backend.cli_surface_benchmark import add_surface_benchmark
 from backend.cli_teacher import add_teacher_benchmark
@@ -60,6 +61,7 @@ def add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     add_live_benchmark(kinds)
     add_surface_benchmark(kinds)
     add_sharing_benchmark(kinds)
+    add_scale_benchmark(kinds)
     wire = kinds.add_parser("wire", help="time per 1080p frame between the render worker and a client on this machine")
     wire.add_argument("--frames", type=int, default=60)
     wire.add_argument("--size", type=int, nargs=2, default=(1920, 1080), metavar=("WIDTH", "HEIGHT"))

@@ -103,8 +103,7 @@ class _Ranks:
         place = Path(self.kept.name)
         (place / "order.json").write_text(json.dumps(asdict(asked)), encoding="utf-8")
         kind = device.partition(":")[0]
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(asked.gpus)]
-        command += ["-m", module, "--order", str(place / "order.json"), "--folder", str(folder)]
+        command = [*torchrun(asked.gpus), "-m", module, "--order", str(place / "order.json"), "--folder", str(folder)]
         command += ["--library", str(library.folder), "--kind", kind, "--batch", str(batch)]
         with self.log_path.open("ab") as log:
             self.log_start = log.tell()
@@ -113,7 +112,7 @@ class _Ranks:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=_environment(asked.gpus),
+                env=ranks_environment(asked.gpus),
                 start_new_session=True,
             )
         self.lines: queue.Queue[bytes] = queue.Queue()
@@ -198,7 +197,12 @@ class _Ranks:
         self.kept.cleanup()
 
 
-def _environment(count: int) -> dict[str, str]:
+def torchrun(count: int) -> tuple[str, ...]:
+    """The beginning of a command that starts so many processes of a module on this machine."""
+    return (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count))
+
+
+def ranks_environment(count: int) -> dict[str, str]:
     """For torchrun and what it starts: ours, with a share of the cores each."""
     from backend.devices import usable_cores
 

@@ -47,7 +47,7 @@ def learn(name: str, folder: Path, place: Path) -> dict[str, Tensor]:
     run.prepare()
     found: dict[str, Tensor] = {}
     for step in range(STEPS):
-        at, _ = run._order(str)
+        at, _ = run.order(str)
         run.step(at)
         if step == 0:
             found = {f"first.{key}": value.detach().clone() for key, value in run.optimiser.state().items()}

@@ -179,7 +179,7 @@ class Run:
             require_room(self.output / CHECKPOINTS, TIMES_PARAMETERS * bytes_of(parameters))
         self.started, self.training = time.monotonic(), True
         while True:
-            at, command = self._order(wanted)
+            at, command = self.order(wanted)
             if at >= plan.images:
                 command = self.save(wanted) if first and self.images > begun_with else ""
                 if not command:
@@ -192,7 +192,7 @@ class Run:
             if first:
                 self._keep_up(at, wanted)
 
-    def _order(self, wanted: Callable[[], str]) -> tuple[float, str]:
+    def order(self, wanted: Callable[[], str]) -> tuple[float, str]:
         """Where the schedule is and what is wanted, as the first process knows it: clocks differ."""
         at, number = self.at, 0
         if ranks.rank() == 0 and at < self.config.schedule.images:
