@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backend.job_table import JobTable
+from backend.job_table import STALLED_GRACE_S, JobTable
 from backend.jobs import ENDED, JobRecord, Journal, new_job_id, now_text
 from backend.workers import Worker
 from shared.desk_messages import StartCheck, StartExport, StartImport
@@ -94,7 +94,7 @@ class Errands(JobTable):
         record = self._record(job_id)
         live = self._live.get(job_id)
         info = record.info() if live is None else replace(live, name=record.name, created=record.created)
-        return replace(info, state=record.state, message=record.message or info.message)
+        return self._watched(replace(info, job_id=job_id, state=record.state, message=record.message or info.message))
 
     def start(self, asked: Any) -> JobInfo:
         """Queue an errand. Raises BadMessage where too many wait."""
@@ -175,6 +175,7 @@ class Errands(JobTable):
         elif isinstance(message, JobInfo):
             before = self._live.get(record.job_id)
             text = message.message or (before.message if before is not None else "")
+            self.watchdog.heard(message.step, text)
             self._live[record.job_id] = replace(message, message=text)
             self._publish(self.info(record.job_id))
 
@@ -197,13 +198,16 @@ class Errands(JobTable):
                 self._end(replace(record, state="failed", message=text))
             self._running, self._idle = "", True  # one that went for lack of work just now left its errand untouched
         if self.worker is not None and not self._idle:
-            late = self._told_end_at_s is not None and time.monotonic() - self._told_end_at_s > GONE_GRACE_S
-            if late:
+            grace_s = STALLED_GRACE_S if self._stalled else GONE_GRACE_S
+            if self._told_end_at_s is None:
+                self._watch()
+            elif time.monotonic() - self._told_end_at_s > grace_s:
                 self.worker.process.kill()
             return
         if self._asked:
             self._running, self._told_end_at_s, self._idle = next(iter(self._asked)), None, False
-            self._put(replace(self._record(self._running), state="running"))
+            self._watch_anew()
+            self._happened(replace(self._record(self._running), state="running"))
             if self.worker is None:
                 self.worker = self._start()
             else:

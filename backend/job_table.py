@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -12,10 +13,16 @@ import numpy as np
 
 from backend.job_curve import Curves
 from backend.jobs import ENDED, JobRecord, Journal
+from backend.watchdog import Watchdog
 from backend.workers import Worker
 from shared.desk_messages import JobCurve
 from shared.errors import BadMessage, NotFound, nearest
 from shared.messages import ChangeJob, JobInfo, JobPreview
+
+STALLED_GRACE_S = 1.0
+"""So long has a worker that stalls to go when it is told to: it is not expected to hear anything."""
+
+log = logging.getLogger("effigy.jobs")
 
 
 class JobTable(ABC):
@@ -35,6 +42,8 @@ class JobTable(ABC):
         self._live: dict[str, JobInfo] = {}
         self._previews: dict[str, JobPreview] = {}
         self._curves = Curves()
+        self.watchdog = Watchdog()
+        self._stalled = False
 
     @abstractmethod
     def info(self, job_id: str) -> JobInfo:
@@ -88,6 +97,29 @@ class JobTable(ABC):
         """Keep a job's newest numbers, and the curve they make."""
         self._live[info.job_id] = info
         self._curves.note(info.job_id, info.step, info.losses)
+
+    def _watch_anew(self) -> None:
+        """Another worker, or another job of the same one, begins."""
+        self.watchdog.begin()
+        self._stalled = False
+
+    def _watched(self, info: JobInfo) -> JobInfo:
+        """What is told of a job, which says so where its worker makes no step any more."""
+        stalled_s = self.watchdog.stalled_s() if info.job_id == self._running and info.state == "running" else 0.0
+        if not stalled_s:
+            return info
+        usual_s = self.watchdog.median_step_s()
+        usually = f", where one takes {usual_s:.2g} s" if usual_s else ""
+        text = f"No step for {stalled_s:.0f} s{usually}: it may hang. Cancel it, or wait"
+        return replace(info, stalled_s=stalled_s, message=text)
+
+    def _watch(self) -> None:
+        """Tell when the worker stalls, and when it gets on again."""
+        stalled = self.watchdog.stalled_s() > 0
+        if stalled != self._stalled:
+            self._stalled = stalled
+            log.warning("job %s %s", self._running, "makes no step any more" if stalled else "gets on again")
+            self._publish(self.info(self._running))
 
     def _leave(self, action: str, grace_s: float) -> None:
         """Ask the worker for `action`, give it grace_s to end by itself, and end it."""

@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backend.job_table import JobTable
+from backend.job_table import STALLED_GRACE_S, JobTable
 from backend.jobs import ENDED, JobRecord, Journal, new_job_id, now_text
 from backend.library import Library
-from backend.online_run import LIVE, live_id
+from backend.online_run import LEARNING, LIVE, live_id
 from backend.render_desk import RenderDesk
 from backend.workers import Worker
 from shared.errors import BadMessage, EffigyError, NotFound, nearest
@@ -67,6 +67,7 @@ class OnlineJobs(JobTable):
         self._summary: AvatarSummary | None = None
         self._wanted: list[str] = []
         self._ending_since_s: float | None = None
+        self._words, self._cancelled = 0, False
         for record in list(journal.records.values()):
             if record.kind == "online" and record.state not in ENDED:
                 self._put(self._after_crash(record, "The backend ended while it learned"))
@@ -99,7 +100,7 @@ class OnlineJobs(JobTable):
         if live is None:
             return record.info()
         avatar_id = record.avatar_id or (live_id(job_id) if self._summary is not None else "")
-        return replace(live, state=record.state, created=record.created, avatar_id=avatar_id)
+        return self._watched(replace(live, state=record.state, created=record.created, avatar_id=avatar_id))
 
     def start(self, asked: StartOnline) -> JobInfo:
         """Begin; the same key again is the same job. Raises EffigyError while another one runs."""
@@ -125,7 +126,8 @@ class OnlineJobs(JobTable):
         )
         self._put(record)
         self._asked, self._running, self._told_end_at_s, self._wanted = asked, record.job_id, None, []
-        self._ending_since_s = None
+        self._ending_since_s, self._cancelled = None, False
+        self._watch_anew()
         self.worker = self._start(record)
         self.desk.begin(self.worker)
         log.info("live training %s (%s) begins in process %d", record.job_id, record.name, self.worker.process.pid)
@@ -144,7 +146,7 @@ class OnlineJobs(JobTable):
         if asked.action in ("pause", "resume"):
             self._put(replace(record, state={"pause": "paused", "resume": "running"}[asked.action]))
         elif asked.action in ("stop", "cancel"):
-            self._ending_since_s = time.monotonic()
+            self._ending_since_s, self._cancelled = time.monotonic(), asked.action == "cancel"
         return self.info(record.job_id)
 
     # --- what the worker says ----------------------------------------------------------------------------------------
@@ -174,6 +176,11 @@ class OnlineJobs(JobTable):
             self._summary = None
             self._happened(record.ended(message))
         elif isinstance(message, JobInfo):
+            learns = message.message.startswith(
+                LEARNING
+            )  # else it waits for frames or stands still: saying so is enough
+            self._words += not learns
+            self.watchdog.heard(message.step, "" if learns else str(self._words))
             self._told(replace(message, job_id=record.job_id))
             self._publish(self.info(record.job_id))
 
@@ -185,14 +192,19 @@ class OnlineJobs(JobTable):
         if self.worker.ended() is None:
             now = time.monotonic()
             since = [at for at in (self._told_end_at_s, self._ending_since_s) if at is not None]
-            if since and now - max(since) > END_GRACE_S:
+            if since and now - max(since) > (STALLED_GRACE_S if self._stalled else END_GRACE_S):
                 self.worker.process.kill()
+            elif not since:
+                self._watch()
             return
         record = self._record(self._running)
         failure = self.worker.failure("learning")
         if self._told_end_at_s is None:
             log.error("live training %s: %s", record.job_id, failure)
-            record = self._after_crash(record, f"{failure.what} ({failure.found}); {self.worker.last_words()}")
+            if self._cancelled:
+                record = replace(record, state="cancelled", message="Cancelled; its worker had to be ended by force")
+            else:
+                record = self._after_crash(record, f"{failure.what} ({failure.found}); {self.worker.last_words()}")
             self._live.pop(record.job_id, None)
         self._summary = None
         try:

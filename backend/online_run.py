@@ -13,6 +13,7 @@ from shared.errors import BadConfig, nearest
 from shared.messages import AvatarSummary, StartOnline
 
 SOURCES = ("capture", "video", "listen", "track")
+LEARNING = "Learning"
 LIVE = "live-"
 """Before a job's id: the id of the avatar that learns in it."""
 
@@ -87,5 +88,5 @@ def told(status: Any) -> tuple[str, dict[str, float]]:
     parts.append(f"{inner.images} images learned")
     if inner.note:
         parts.append(inner.note)
-    state = {"waiting": "Waiting for frames", "learning": "Learning", "paused": "Paused", "finishing": "Finishing"}
+    state = {"waiting": "Waiting for frames", "learning": LEARNING, "paused": "Paused", "finishing": "Finishing"}
     return f"{state.get(inner.state, inner.state.capitalize())}: {', '.join(parts)}", dict(inner.losses)

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from backend.edit_requests import put_request, read_request
-from backend.job_table import JobTable
+from backend.job_table import STALLED_GRACE_S, JobTable
 from backend.jobs import ENDED, QUEUED_KINDS, JobRecord, Journal, new_job_id, now_text
-from backend.watchdog import Watchdog
 from backend.workers import Worker
 from shared.edit_messages import StartEdit
 from shared.errors import BadMessage, EffigyError, nearest
@@ -27,8 +26,6 @@ RESTART_AFTER_S = (1.0, 2.0, 4.0)
 ACTIONS = ("pause", "resume", "cancel", "up", "down")
 CANCEL_GRACE_S = 10.0
 """A worker that does not stop by itself within this time is ended by force; its last checkpoint stays."""
-STALLED_GRACE_S = 1.0
-"""As long has one that stalls already: it is not expected to hear anything."""
 CATCH_UP_EVERY_S = 1.0
 FINAL_STATES = ("done", "paused", "cancelled")
 
@@ -47,8 +44,6 @@ class TrainingJobs(JobTable):
     ) -> None:
         super().__init__(journal, send, publish)
         self._start = start
-        self.watchdog = Watchdog()
-        self._stalled = False
         self._wanted = ""
         self._wanted_at_s = 0.0
         self._restart_at_s = self._catch_up_at_s = 0.0
@@ -64,13 +59,7 @@ class TrainingJobs(JobTable):
         told = record.info()
         kept = {name: getattr(told, name) for name in ("state", "created", "capture", "preset")}
         info = replace(live, **kept, message=live.message or record.message, place=place)
-        stalled_s = self.watchdog.stalled_s() if job_id == self._running and record.state == "running" else 0.0
-        if not stalled_s:
-            return info
-        usual_s = self.watchdog.median_step_s()
-        usually = f", where one takes {usual_s:.2g} s" if usual_s else ""
-        text = f"No step for {stalled_s:.0f} s{usually}: it may hang. Cancel it, or wait"
-        return replace(info, stalled_s=stalled_s, message=text)
+        return self._watched(info)
 
     def start(self, asked: StartTraining | StartEdit) -> JobInfo:
         """Queue a job; the same key again is the same job. Raises EnvironmentFailed."""
@@ -185,14 +174,6 @@ class TrainingJobs(JobTable):
             if job_id:
                 self._begin(job_id)
 
-    def _watch(self) -> None:
-        """Tell when the worker stalls, and when it gets on again."""
-        stalled = self.watchdog.stalled_s() > 0
-        if stalled != self._stalled:
-            self._stalled = stalled
-            log.warning("job %s %s", self._running, "makes no step any more" if stalled else "gets on again")
-            self._publish(self.info(self._running))
-
     def _waiting(self) -> list[str]:
         """Ids of the jobs that wait, in the order they will begin in."""
         waiting = [record for record in self.journal.records.values() if _waits(record)]
@@ -227,8 +208,7 @@ class TrainingJobs(JobTable):
         if record.state != "running":
             self._wanted = ""
             record = self._happened(replace(record, state="running", message=""))
-        self.watchdog.begin()
-        self._stalled = False
+        self._watch_anew()
         self.worker = self._start(record)
         log.info("job %s (%s) begins in process %d", job_id, record.name, self.worker.process.pid)
 

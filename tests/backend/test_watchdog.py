@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backend import render_desk, training_jobs
+from backend.errands import Errands
 from backend.frames import Asked
 from backend.jobs import JobRecord, Journal
+from backend.library import Library
+from backend.online_jobs import LiveDesk, OnlineJobs
+from backend.online_run import LEARNING
 from backend.render_desk import RenderDesk
 from backend.training_jobs import TrainingJobs
 from backend.watchdog import LEAST_S, LOADING_S, TIMES_MEDIAN, Watchdog
 from backend.workers import Worker
 from shared import wire
+from shared.desk_messages import StartCheck
 from shared.messages import ChangeJob, Failure, GetAvatar, JobInfo, StartTraining
 from tests.shared.samples import samples
 
@@ -133,6 +139,80 @@ def test_one_that_still_moves_has_longer_to_write_its_last_checkpoint(
         now = time.monotonic()
         assert not jobs._overdue(now + training_jobs.CANCEL_GRACE_S - 1)
         assert jobs._overdue(now + training_jobs.CANCEL_GRACE_S + 1)
+    finally:
+        assert jobs.worker is not None
+        jobs.worker.stop(wait_s=0.0)
+
+
+def hung_errands(tmp_path: Path, published: list[JobInfo]) -> tuple[Errands, str]:
+    errands = Errands(
+        Journal(tmp_path / "journal.jsonl"),
+        lambda: Worker("tests.backend.hung_worker", "errands", "", [], tmp_path / "errands.log"),
+        lambda *_: None,
+        published.append,
+    )
+    return errands, errands.start(StartCheck("k", "demo_head", 2)).job_id
+
+
+def hung_learner(tmp_path: Path, published: list[JobInfo]) -> tuple[OnlineJobs, str]:
+    learners = OnlineJobs(
+        Journal(tmp_path / "journal.jsonl"),
+        Library(tmp_path / "library"),
+        tmp_path / "jobs",
+        LiveDesk(lambda: None, lambda *_: None, lambda *_: None, lambda *_: None),  # type: ignore[arg-type, return-value]
+        lambda record: Worker("tests.backend.hung_worker", "online", "", [], tmp_path / "online.log"),
+        lambda *_: None,
+        published.append,
+    )
+    return learners, learners.start(samples()["StartOnline"]).job_id
+
+
+@pytest.mark.parametrize("made", [hung_errands, hung_learner], ids=["errand", "live training"])
+def test_errands_and_live_trainings_that_hang_are_flagged_once_and_cancelled_within_two_seconds(
+    made: Any, tmp_path: Path
+) -> None:
+    """Real processes that hang; what they said before that is said for them."""
+    published: list[JobInfo] = []
+    jobs, job_id = made(tmp_path, published)
+    clock = Clock()
+    jobs.watchdog = trained(clock, 0.1)
+    said = JobInfo(job_id, "", "Anna", "running", 20, 100, message=f"{LEARNING}: 3 frames, 20 images learned")
+    jobs.received(said)
+    jobs.tick()
+    assert jobs.info(job_id).stalled_s == 0
+    published.clear()
+    clock.now_s += 42
+    for _ in range(3):
+        jobs.tick()
+    (told,) = published
+    assert (told.job_id, told.state) == (job_id, "running")
+    assert told.stalled_s == pytest.approx(42)
+    assert told.message == "No step for 42 s, where one takes 0.1 s: it may hang. Cancel it, or wait"
+    begin = time.monotonic()
+    jobs.change(ChangeJob(job_id, "cancel"))
+    while jobs.worker is not None:
+        jobs.tick()
+        time.sleep(0.01)
+    assert time.monotonic() - begin < 2
+    ended = jobs.info(job_id)
+    assert (ended.state, ended.stalled_s) == ("cancelled", 0)
+
+
+def test_a_live_training_without_frames_is_no_stall_but_one_that_says_nothing_is(tmp_path: Path) -> None:
+    jobs, job_id = hung_learner(tmp_path, [])
+    try:
+        clock = Clock()
+        jobs.watchdog = trained(clock, 0.1)
+        for text in (["Waiting for frames: 3 frames, 20 images learned"] * 90) + ["Paused: 20 images learned"] * 90:
+            clock.now_s += 1
+            jobs.received(JobInfo(job_id, "online", "Anna", "running", 20, message=text))
+            assert jobs.info(job_id).stalled_s == 0
+        clock.now_s += 31
+        assert jobs.info(job_id).stalled_s == pytest.approx(31)
+        for frames in range(40):  # more frames come, but nothing is learned from them
+            clock.now_s += 1
+            jobs.received(JobInfo(job_id, "online", "Anna", "running", 20, message=f"{LEARNING}: {frames} frames"))
+        assert jobs.info(job_id).stalled_s > 30
     finally:
         assert jobs.worker is not None
         jobs.worker.stop(wait_s=0.0)
