@@ -41,6 +41,7 @@ from backend.tracking_run import (
 from shared.errors import Cancelled
 
 DETECTIONS = "bodies"
+STAGES = {"detect": "Finding the body", "fit": "Fitting the body", "cut out": "Cutting the person out"}
 
 
 @dataclass(frozen=True)

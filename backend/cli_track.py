@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from avatars.captures.check import CaptureCheck
+    from avatars.tracking.refining import RefineSettings
     from backend.body_tracking_run import BodyTrackResult
     from backend.tracking_run import TrackResult
     from shared.template import TemplateArrays
 
 PICTURE, FLAME = "report.png", "flame"
-STAGES = {"detect": "Finding the face", "fit": "Fitting the head", "cut out": "Cutting the person out"}
-BODY_STAGES = {"detect": "Finding the body", "fit": "Fitting the body", "cut out": "Cutting the person out"}
+REFINING = ("photometric", "silhouette")
 
 
 def add_track(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,10 +47,29 @@ def add_track(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     lens.add_argument("--focal-px", type=float, help="focal length in px of the video's pictures")
     parser.add_argument("--step", type=int, default=1, help="only every so manieth picture (default 1)")
     parser.add_argument("--size", type=int, default=512, help="longest side of the pictures stored, px (default 512)")
+    add_without(parser)
     parser.add_argument("--subject", default="", help="who it is (default: the folder's name)")
     parser.add_argument("--licence", default="not stated", help="carried into the avatar")
     parser.add_argument("--json", action="store_true", help="the report as JSON on standard output instead of a table")
     parser.set_defaults(run=track_command)
+
+
+def add_without(parser: argparse.ArgumentParser) -> None:
+    """Declare the switch that leaves terms of the fit out."""
+    parser.add_argument(
+        "--without",
+        action="append",
+        choices=REFINING,
+        default=[],
+        help="leave one out of what lays a head to the pictures after the landmarks; may be given twice",
+    )
+
+
+def refine_settings(without: Sequence[str]) -> RefineSettings:
+    """What `add_without` asks for."""
+    from avatars.tracking.refining import RefineSettings
+
+    return RefineSettings(photometric="photometric" not in without, silhouette="silhouette" not in without)
 
 
 def track_command(arguments: argparse.Namespace) -> int:
@@ -56,12 +77,13 @@ def track_command(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
+    from backend.body_tracking_run import STAGES as BODY_STAGES
     from backend.body_tracking_run import BodyTrackSettings, track_body
     from backend.clip_source import FULL_FRAME_MM, open_clip
     from backend.detector import Detector
     from backend.interrupts import first_interrupt
     from backend.tracker_environment import make_tracker_environment
-    from backend.tracking_run import TrackSettings, track_clip
+    from backend.tracking_run import STAGES, TrackSettings, track_clip
     from shared.errors import BadCapture, BadConfig
 
     path = arguments.video.expanduser()
@@ -80,6 +102,7 @@ def track_command(arguments: argparse.Namespace) -> int:
     if arguments.height_m and not arguments.body:
         raise BadConfig("--height-m is for whole persons", do="Give --body as well")
     common: dict[str, Any] = {
+        "refine": refine_settings(arguments.without),
         "subject": arguments.subject,
         "licence": arguments.licence,
         "focal_px": focal_px,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from backend.cli_track import add_without, refine_settings
 from shared.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def add_track_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentParse
         type=Path,
         help="folder for the video, `capture`, its pictures with true parameters (`exact`), track.json",
     )
+    add_without(parser)
     parser.add_argument("--body", action="store_true", help="a whole person (default capture: demo_relight, turning)")
     parser.add_argument("--camera", type=int, default=0, help="with --body: which camera films (default: %(default)s)")
     parser.add_argument("--height", choices=("known", "unknown"), default="unknown", help="with --body: tell it or not")
@@ -88,7 +90,9 @@ def benchmark_track(arguments: argparse.Namespace) -> int:
         source = open_clip(video)
         focal_px = float(truth.cameras[0].K[0, 0]) if arguments.focal == "known" else 0.0
         # the whole picture is kept, so that masks can be compared
-        settings = TrackSettings(focal_px=focal_px, size_px=max(source.size_px))
+        settings = TrackSettings(
+            focal_px=focal_px, size_px=max(source.size_px), refine=refine_settings(arguments.without)
+        )
         times = StageTimes()
         with Detector(python) as detector:
             result = track_clip(source, folder / "capture", detector, settings, times)

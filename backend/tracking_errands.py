@@ -9,8 +9,6 @@ from shared.desk_messages import Finding
 from shared.errors import BadCapture
 from shared.track_messages import StartDrive, StartTrack
 
-STAGES = {"detect": "Finding the face", "fit": "Fitting the head", "cut out": "Cutting the person out"}
-
 
 class Teller(Protocol):
     """Tells the server how it goes; both words raise Cancelled once it was told to stop."""
@@ -37,7 +35,7 @@ def track_video(asked: StartTrack, teller: Teller) -> None:
     from backend.clip_source import FULL_FRAME_MM, open_clip
     from backend.detector import Detector
     from backend.tracker_environment import make_tracker_environment
-    from backend.tracking_run import TRACKING, TrackSettings, track_clip
+    from backend.tracking_run import STAGES, TRACKING, TrackSettings, track_clip
 
     python = make_tracker_environment(lambda text: teller.say(text.capitalize()))
     if not asked.source:

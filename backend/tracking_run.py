@@ -22,6 +22,7 @@ from avatars.tracking.detections import NO_HANDS, Detections
 from avatars.tracking.fitting import ClipFit, ClipFitter, FitSettings
 from avatars.tracking.judging import REASONS, Verdict, before_fit, confidence, find_cuts, judge, stretches
 from avatars.tracking.landmark_model import LandmarkModel
+from avatars.tracking.refining import Framing, RefineSettings, refine_clip
 from avatars.tracking.tracked_capture import (
     Crop,
     capture_files,
@@ -42,6 +43,12 @@ USUAL_35MM = 32.0
 FILM_FACE = "Film one person's face from the front to half sideways, close and in even light"
 FILM_BODY = "Film one person from head to feet, the camera still, in even light"
 TRACKING, SOURCE, REPORT = "tracking", "source.json", "report.json"
+STAGES = {
+    "detect": "Finding the face",
+    "fit": "Fitting the head",
+    "cut out": "Cutting the person out",
+    "refine": "Laying the head to the pictures",
+}
 Tell = Callable[[str, int, int], None]
 Kept = TypeVar("Kept", Detections, BodyDetections)
 
@@ -49,7 +56,8 @@ Kept = TypeVar("Kept", Detections, BodyDetections)
 @dataclass(frozen=True)
 class TrackSettings:
     """How a clip becomes a capture. focal_px: 0 for what the file says, else a guess. size_px: longest side stored.
-    identity_modes: shape of the head from landmarks, which are poor at it. Names go into the capture."""
+    identity_modes: shape of the head from landmarks, which are poor at it. refine: how the fit is laid to the pictures
+    then. Names go into the capture."""
 
     name: str = ""
     subject: str = ""
@@ -59,6 +67,7 @@ class TrackSettings:
     identity_modes: int = 8
     webp_quality: int = 92
     fit: FitSettings = field(default_factory=FitSettings)
+    refine: RefineSettings = field(default_factory=RefineSettings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +147,15 @@ def track_clip(
         settings,
         tell,
         check,
+    )
+
+    def refining(share: float) -> None:
+        tell("refine", round(share * len(rows)), len(rows))
+        check()
+
+    framing = Framing(crop.left, crop.top, crop.stored_px / crop.side_px)
+    fit = refine_clip(
+        fitter, rows, lambda row: read_cut_out(output, int(found.number[row])), framing, settings.refine, refining
     )
     reference = reference_of(body.template_id, shape=template_shape(model, fit))
     images = [
@@ -247,6 +265,18 @@ def enough(count: int, reasons: tuple[str, ...], *, whole_body: bool = False) ->
 def picture_name(number: int) -> str:
     """Where a picture is stored in the capture."""
     return f"images/{number:06d}.webp"
+
+
+def read_cut_out(output: Path, number: int) -> NDArray[np.uint8]:
+    """A picture that `cut_out` wrote, [H, W, 4] with straight colours. Raises BadCapture for one that is damaged."""
+    from PIL import Image
+
+    path = output / picture_name(number)
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGBA"))
+    except (OSError, ValueError) as error:
+        raise BadCapture(f"{path.name} cannot be read", found=str(error), do="Delete it and track again") from error
 
 
 def examples_of(numbers: NDArray[np.int64], reason: tuple[str, ...]) -> dict[int, str]:

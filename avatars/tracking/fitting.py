@@ -21,6 +21,8 @@ from shared.rotations import axis_angles_from_matrices
 
 Array = NDArray[np.float64]
 Tell = Callable[[float], None]
+More = Callable[[int], tuple[Array, Array] | None]
+"""What else is known of a frame: J^T W J [U, U] and J^T W e [U] to be added to its equations."""
 UNSEEN = ("eyeLook", "tongueOut", "mouthClose")
 """Expressions that begin so are never fitted: eyes turn by their joints, the others move no landmark."""
 RIGID_LANDMARKS = 150
@@ -187,9 +189,13 @@ class ClipFitter:
                 tell(done / work)
         self.state = self._started()
         for _ in range(settings.frame_rounds):
-            self._frame_round()
+            self.frame_round()
             done += len(self.seen)
             tell(done / work)
+        return self.found()
+
+    def found(self) -> ClipFit:
+        """The fit as it is now."""
         return ClipFit(self.state, self.identity, self.focal_px, self.model.offsets, self.residuals())
 
     def _prior(self, state: FrameState) -> tuple[Array, Array]:
@@ -281,12 +287,18 @@ class ClipFitter:
         right = (turned @ error[..., None])[..., 0].sum(0) - near * self.model.offsets
         self.model.offsets = self.model.offsets + np.linalg.solve(matrix, right[..., None])[..., 0]
 
-    def _frame_round(self) -> None:
+    def frame_round(self, more: More = lambda row: None) -> None:
+        """One Gauss-Newton step of all frames, tied to their neighbours, the clip's shared unknowns being kept."""
         frames, size = len(self.seen), self.model.frame_size
         blocks, right = np.zeros((frames, size, size)), np.zeros((frames, size))
         for first in range(0, frames, CHUNK):
             index = np.arange(first, min(first + CHUNK, frames))
             blocks[index], right[index] = self._equations(index, shared=False)
+        for row in range(frames):
+            added = more(row)
+            if added is not None:
+                blocks[row] += added[0]
+                right[row] += added[1]
         rows = np.arange(size)
         if frames > 1:
             pull = self.ties * _changes(self.state.at(slice(None, -1)), self.state.at(slice(1, None)))
