@@ -130,7 +130,7 @@ def test_what_cannot_be_tracked_is_said(clip: tuple[Path, ExactDetector], tmp_pa
         track_clip(open_clip(folder, 4), tmp_path / "few", detector)  # type: ignore[arg-type]
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "0.png").write_bytes(b"no picture")
-    with pytest.raises(BadCapture, match=r"0\.png is no picture"):
+    with pytest.raises(BadCapture, match=r"0\.png cannot be read"):
         open_clip(tmp_path / "bad")
     small = tmp_path / "small"
     small.mkdir()
