@@ -74,7 +74,7 @@ def benchmark_refine(arguments: argparse.Namespace) -> int:
         if arguments.output:  # after each, so that a run cut short leaves what it has
             document = {"device": device_name(device), "preset": arguments.preset, "set": common, "runs": found}
             (arguments.output / "refine.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
-    _show(console, found)
+    show_runs(console, found)
     return 0
 
 
@@ -95,7 +95,8 @@ def _trained(name: str, config: Any, capture: Capture, device: str, output: Path
     return {key: result.metrics[key] for key in (*keys, *others) if key in result.metrics}
 
 
-def _show(console: Console, found: Mapping[str, Mapping[str, Any]]) -> None:
+def show_runs(console: Console, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print the table of all runs."""
     titles = [title for _, title, _ in FIGURES]
     table = Table("trained on", *titles, *(f"{title}, fitted" for title in titles), *AGAINST)
     exact = found.get("exact", {})

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from avatars.captures.opening import open_capture
 from avatars.training.changed_data import with_parameters
 from backend.cli import main
+from backend.cli_refine_benchmark import show_runs
 from backend.cli_track_benchmark import write_exact_twin
 from tests.tiny import tiny_avatar, tiny_capture
 
@@ -24,9 +27,23 @@ def test_it_trains_on_noise_and_says_both_figures(tmp_path: Path, capsys: pytest
     found = json.loads((tmp_path / "out" / "refine.json").read_text(encoding="utf-8"))["runs"]["noise+refined"]
     assert {"psnr_db", "psnr_db_fitted", "refined"} <= set(found)
     assert (tmp_path / "out" / "noise+refined.png").is_file()
+    assert "rotations" in np.load(tmp_path / "out" / "noise+refined.npz")
     assert f"{found['psnr_db_fitted']:.2f}" in capsys.readouterr().out
     assert main([*arguments, "--runs", "tracked"]) != 0
     assert "--tracked" in capsys.readouterr().err
+
+
+def test_the_table_compares_with_exact_as_it_is_and_fitted() -> None:
+    figures = {"ssim": 0.9, "flip": 0.1, "ssim_fitted": 0.9, "flip_fitted": 0.1}
+    exact = figures | {"psnr_db": 30.0, "psnr_db_fitted": 31.25}
+    other = figures | {"psnr_db": 20.0, "psnr_db_fitted": 29.5}
+    console = Console(width=200, record=True, file=io.StringIO())
+    show_runs(console, {"exact": exact, "tracked": other})
+    row = next(line for line in console.export_text().splitlines() if "tracked" in line)
+    assert "-0.50" in row
+    assert "-1.75" in row
+    show_runs(console, {"tracked": other})  # nothing to compare with
+    assert "-1.75" not in console.export_text()
 
 
 def test_the_twin_has_the_tracks_pictures_and_the_true_parameters(tmp_path: Path) -> None:
