@@ -31,7 +31,7 @@ from backend.library import Library, avatar_place
 from backend.video import check_video, video_or_none
 from shared.errors import BadConfig, EffigyError, EnvironmentFailed
 from shared.messages import AvatarDetail, AvatarInstance, GetAvatar, PutEnvironment, RenderRequest
-from shared.npz import read_npz
+from shared.npz import MAX_UNPACKED_BYTES, read_npz
 from shared.types import Motion
 
 FRAME_TIMEOUT_S = 600.0
@@ -298,7 +298,6 @@ def _renderer(arguments: argparse.Namespace) -> Iterator[Renderer]:
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        return read_npz(path.read_bytes(), path.name, EffigyError)
-    except OSError as error:
-        raise EffigyError(f"{path} cannot be read", found=str(error.strerror)) from error
+    from avatars.captures.options import small_file
+
+    return read_npz(small_file(path, MAX_UNPACKED_BYTES), path.name, EffigyError)

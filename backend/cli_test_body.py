@@ -14,7 +14,7 @@ from backend.cli_evaluate import PARTS
 from backend.home import default_home
 from backend.library import Library, avatar_place
 from backend.video import check_video, video_or_none
-from shared.errors import BadConfig, EffigyError
+from shared.errors import BadConfig
 
 DEFAULT_SIZE = (1024, 1024)
 UPS = ("x", "-x", "y", "-y", "z", "-z")
@@ -136,9 +136,10 @@ def _images(arguments: argparse.Namespace, capture: Any) -> tuple[int, ...]:
 
 
 def _on_motion(arguments: argparse.Namespace, body: Any, device: str) -> int:
+    from avatars.captures.options import small_file
     from avatars.evaluation.frames import Shot
     from avatars.mlp_body.testing import body_view, motion_for, render_motion, timed
-    from shared.camera_files import read_path
+    from shared.camera_files import MAX_BYTES, read_path
     from shared.motions import read_smpl_motion
     from shared.types import Motion
 
@@ -151,10 +152,7 @@ def _on_motion(arguments: argparse.Namespace, body: Any, device: str) -> int:
     if not len(motion):
         raise BadConfig("--begin_ith_frame is beyond the motion", found=str(arguments.begin_ith_frame))
     if arguments.cam_path is not None:
-        try:
-            content = arguments.cam_path.read_bytes()
-        except OSError as error:
-            raise EffigyError(f"{arguments.cam_path} cannot be read", found=str(error.strerror)) from error
+        content = small_file(arguments.cam_path, MAX_BYTES)
         camera = read_path(content, arguments.cam_path.name, up).cameras[0]
     else:
         camera = body_view(body.proxy().vertices, motion, *(arguments.size or DEFAULT_SIZE))

@@ -107,7 +107,7 @@ def open_model(text: str, library: Path, iteration: int, output: Path | None, de
 def _settings(path: Path) -> Mapping[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

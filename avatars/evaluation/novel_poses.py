@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from avatars.captures.embedded import embedded_captures
 from avatars.captures.opening import layout_of, open_capture
+from avatars.captures.options import small_file
 from avatars.captures.smpl_bodies import placed_body
 from avatars.formats.motions import read_motion
 from avatars.templates.opening import TemplateReference
@@ -32,7 +33,7 @@ from shared.template import rotation_matrices
 from shared.types import Motion, Rig
 
 MESH_INFOS = "mesh_infos.pkl"
-MAX_PICKLE_BYTES, MAX_OPERATIONS = 256 << 20, 5_000_000
+MAX_PICKLE_BYTES, MAX_OPERATIONS, MAX_FILE_BYTES = 256 << 20, 5_000_000, 1 << 30
 AIST_FPS, PREPARED_FPS = 60.0, 25.0
 OWN = ("rotations", "translations", "expressions")
 EXPECTED = f"a capture, an .npz of ours, AMASS or smpl_params, an AIST++ .pkl, or a folder with {MESH_INFOS}"
@@ -65,7 +66,7 @@ def read_novel_poses(name_or_path: str, rig: Rig, reference: TemplateReference, 
     else:
         if path.suffix.lower() != ".npz":
             raise BadCapture(f"{path.name} is no motion that can be read here", expected=EXPECTED)
-        arrays = read_npz(path.read_bytes(), path.name, BadCapture, max_unpacked_bytes=2 << 30)
+        arrays = read_npz(small_file(path, MAX_FILE_BYTES), path.name, BadCapture, max_unpacked_bytes=2 << 30)
         if all(name in arrays for name in OWN):
             return NovelPoses(read_motion(path, rig), "motion of Effigy", path.stem)
         motion, kind = read_smpl_motion(path), "SMPL motion"

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from avatars.captures.options import small_file
 from avatars.files import write_atomically
 from avatars.tracking.body_landmarks import BODY, LEFT_HAND, POINTS, RIGHT_HAND
 from avatars.tracking.detections import THUMBNAIL_PX
 from shared.errors import BadCapture
-from shared.npz import read_npz
+from shared.npz import MAX_UNPACKED_BYTES, read_npz
 
 SHARP_PX = 192
 Floats = NDArray[np.float32]
@@ -81,7 +82,7 @@ class BodyDetections:
     @staticmethod
     def read(path: Path) -> BodyDetections:
         """From `write`. Raises BadCapture for a damaged file."""
-        arrays = read_npz(path.read_bytes(), path.name, BadCapture)
+        arrays = read_npz(small_file(path, MAX_UNPACKED_BYTES), path.name, BadCapture)
         try:
             found = BodyDetections(*(arrays[field.name] for field in fields(BodyDetections)))
         except KeyError as error:

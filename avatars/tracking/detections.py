@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from avatars.captures.options import small_file
 from avatars.files import write_atomically
 from avatars.tracking.correspondences import LANDMARKS
 from shared.errors import BadCapture
-from shared.npz import read_npz
+from shared.npz import MAX_UNPACKED_BYTES, read_npz
 
 THUMBNAIL_PX = 16
 FACE_PX, COLOUR_PX = 128, 64
@@ -91,7 +92,7 @@ class Detections:
     @staticmethod
     def read(path: Path) -> Detections:
         """From `write`. Raises BadCapture for a damaged file."""
-        arrays = read_npz(path.read_bytes(), path.name, BadCapture)
+        arrays = read_npz(small_file(path, MAX_UNPACKED_BYTES), path.name, BadCapture)
         try:
             found = Detections(*(arrays[field.name] for field in fields(Detections)))
         except KeyError as error:

@@ -28,6 +28,7 @@ SWING_RAD, SWING = 0.12, 0.6  # of joints, of expressions
 DIRECTIONS = ((0.0, 1.0), (0.6, 0.8), (-0.8, 0.6), (0.28, 0.96), (-0.96, -0.28))  # sine and cosine of the yaw
 FOCAL, DISTANCE = 2.0, 2.6  # heights, sizes of the avatar
 FORMAT = "effigy-frame-hashes"
+MAX_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,8 @@ def written(hashes: Sequence[FrameHash], machine: Mapping[str, str], size_px: tu
 def read_hashes(path: Path) -> tuple[list[FrameHash], tuple[int, int]]:
     """Hashes and size in px another machine wrote. Raises NotFound, BadConfig."""
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES} bytes")
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != FORMAT or document["version"] != 1:
             raise ValueError(f"{document['format']} {document['version']}")
@@ -160,7 +163,7 @@ def read_hashes(path: Path) -> tuple[list[FrameHash], tuple[int, int]]:
         return rows, (int(width), int(height))
     except OSError as error:
         raise NotFound("The hashes to compare with cannot be read", found=f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise BadConfig(
             "The hashes to compare with cannot be read",
             found=f"{path.name}: {error!r}"[:120],

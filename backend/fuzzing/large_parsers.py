@@ -10,6 +10,7 @@ import numpy as np
 from backend.fuzzing import capture_samples as captures
 from backend.fuzzing import model_samples as models
 from backend.fuzzing.runner import Parser
+from backend.fuzzing.samples import body_motion, smpl_motions
 from shared.errors import BadCapture
 
 
@@ -110,6 +111,7 @@ LARGE_PARSERS = (
     Parser("insta", captures.insta, _capture),
     Parser("video", captures.videos, _video),
     Parser("picture_folder", captures.clip_folder, _clip),
+    Parser("novel_poses", lambda: smpl_motions() + body_motion(), _novel_poses),
     Parser("flame_model", models.flame, _flame, damaged=("flame2023.pkl", "l_eyelid.npy")),
     Parser("flame_uv", models.flame, _flame_uv, damaged=("flame_uv.npz", "head_template_mesh.obj")),
     Parser("body_model", models.body_models, _body),

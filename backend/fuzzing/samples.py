@@ -222,7 +222,8 @@ def frames() -> tuple[Files, ...]:
 
     def packed(new: bool) -> bytes:
         stream = io.BytesIO()
-        torch.save(document, stream, _use_new_zipfile_serialization=new)
+        content = {**document, "global_step": torch.zeros(2)} if new else document
+        torch.save(content, stream, _use_new_zipfile_serialization=new)
         return stream.getvalue()
 
     return ({"x.frame": packed(True)}, {"y/x.frame": packed(False)})
@@ -252,10 +253,19 @@ def flame_motion() -> tuple[Files, ...]:
 
 
 def our_motion() -> tuple[Files, ...]:
-    """A driving motion in Effigy's own arrays, with names."""
+    """A driving motion of the head in Effigy's own arrays, with names."""
+    return _own_motion("bust")
+
+
+def body_motion() -> tuple[Files, ...]:
+    """The same of the whole body."""
+    return _own_motion("body")
+
+
+def _own_motion(view: str) -> tuple[Files, ...]:
     from avatars.templates.opening import embedded_template
 
-    arrays = embedded_template("bust")
+    arrays = embedded_template(view)
     joints, expressions = np.array(arrays.joint_names), np.array(arrays.expression_names)
     moved = {"rotations": numbers(FRAMES, len(joints), 3), "translations": numbers(FRAMES, 3)}
     moved["expressions"] = numbers(FRAMES, len(expressions))

@@ -169,6 +169,34 @@ def _radiance(folder: Path) -> Any:
     return read_radiance(folder / "x.npz")
 
 
+def _mask(folder: Path) -> Any:
+    from avatars.text_edit.drawn import opened
+
+    return opened(next(folder.iterdir()), (8, 8))
+
+
+def _options(folder: Path) -> Any:
+    from avatars.captures.options import amend_options, read_options
+    from avatars.captures.reading import INSTA_READING
+
+    found = read_options(folder, INSTA_READING)
+    amend_options(folder, {"split": {"train_cameras": [0]}})
+    return found
+
+
+def _refined(folder: Path) -> Any:
+    from avatars.captures.opening import open_capture
+    from avatars.training.changed_data import with_parameters
+
+    return with_parameters(open_capture(folder), folder / "refined.npz")
+
+
+def _hashes(folder: Path) -> Any:
+    from backend.farm.hashes import read_hashes
+
+    return read_hashes(folder / "x.json")
+
+
 def _label(folder: Path) -> Any:
     from avatars.avatar_folder import shown_name
 
@@ -197,6 +225,10 @@ SMALL_PARSERS = (
     Parser("mesh_file", samples.meshes, _mesh_file),
     Parser("pseudo_truth", samples.pseudo_truth, _pseudo_truth),
     Parser("radiance", samples.radiance, _radiance),
+    Parser("edit_mask", samples.masks, _mask),
+    Parser("capture_options", samples.capture_options, _options),
+    Parser("refined_parameters", samples.refined, _refined, damaged=("refined.npz",)),
+    Parser("frame_hashes", samples.frame_hashes, _hashes),
     Parser("label", samples.label, _label),
     Parser("torch_weights", samples.perceptual_weights, _torch_weights),
 )

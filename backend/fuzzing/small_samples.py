@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from backend.fuzzing.runner import Files
-from backend.fuzzing.samples import as_json, npy, npz, numbers, our_motion, picture, written
+from backend.fuzzing.samples import as_json, effigy_capture, npy, npz, numbers, our_motion, picture, written
 
 FRAMES = 3
 
@@ -164,6 +164,34 @@ def pseudo_truth() -> tuple[Files, ...]:
 def radiance() -> tuple[Files, ...]:
     """A light as arrays."""
     return ({"x.npz": npz(radiance=np.ones((4, 8, 3), np.float32))},)
+
+
+def masks() -> tuple[Files, ...]:
+    """A mask that was painted for an edit."""
+    return ({"x.png": picture("PNG", "L")}, {"x.jpg": picture("JPEG", "RGB")})
+
+
+def capture_options() -> tuple[Files, ...]:
+    """How another project's folder is to be read."""
+    options = {"test_frames": 3, "fps": 25.0, "pairing": "name", "reading": {"up": "z"}, "split": {"thin_rad": 0.1}}
+    return ({"effigy.json": as_json(options | {"train_range": [0, 9, 1]})},)
+
+
+@cache
+def refined() -> tuple[Files, ...]:
+    """A capture, and parameters that were refined of it."""
+    files = effigy_capture()[0]
+    with np.load(io.BytesIO(files["parameters.npz"])) as arrays:
+        kept = {name: arrays[name] for name in ("rotations", "translations", "expressions", "K")}
+    return ({**files, "refined.npz": npz(**kept)},)
+
+
+def frame_hashes() -> tuple[Files, ...]:
+    """What another machine's pictures hash to."""
+    from backend.farm.hashes import FORMAT
+
+    rows = [["head", "cpu", 3, "ab", "cd", "ef"]] * 2
+    return ({"x.json": as_json({"format": FORMAT, "version": 1, "size_px": [16, 8], "frames": rows})},)
 
 
 def label() -> tuple[Files, ...]:
