@@ -25,7 +25,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -36,6 +36,7 @@ BLENDER_LIBRARIES = [
     *("libx11-6", "libxrender1", "libxxf86vm1", "libxfixes3", "libxi6"),
     *("libxkbcommon0", "libsm6", "libice6", "libgl1", "libegl1"),
 ]
+SLURM = ["--no-install-recommends", "slurmctld", "slurmd", "slurm-client", "munge"]  # for the tests of farms
 WINDOWED_BLENDERS = ("4.3", "5.2")
 # Whole runs take as many processes as there are cores, four at most; files stay together (tests/conftest.py says how).
 SIDE_BY_SIDE = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder")
@@ -237,7 +238,7 @@ def working_blender(explicit: str | None) -> list[str]:
     python = blender_environment()
     if python is not None:
         if output_of([python, "-c", BLENDER_PROBE]) is None:
-            install_blender_libraries()
+            install_packages("Blender's libraries", BLENDER_LIBRARIES)
         if output_of([python, "-c", BLENDER_PROBE]) is not None:
             return [str(python)]
     blender = find_blender()
@@ -251,11 +252,11 @@ def working_blender(explicit: str | None) -> list[str]:
     raise InstallError("No Blender found: install Python 3.11 (or uv), or Blender 4.2+ and put it on PATH.")
 
 
-def install_blender_libraries() -> None:
-    """The system libraries bpy links to, where we may install them: as root on a Debian-like system."""
+def install_packages(what: str, packages: Sequence[str]) -> None:
+    """Debian's packages, where we may install them: as root on a Debian-like system."""
     if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
         logged("updating package lists", ["apt-get", "update", "-qq"])
-        logged("installing Blender's libraries", ["apt-get", "install", "-y", "-qq", *BLENDER_LIBRARIES])
+        logged(f"installing {what}", ["apt-get", "install", "-y", "-qq", *packages])
 
 
 # --- commands --------------------------------------------------------------------------------------------------------
@@ -283,7 +284,7 @@ def test(arguments: argparse.Namespace, extra: list[str]) -> int:
     """The whole suite: the rooms in the backend's environment, then the add-on's in Blender's."""
     print("Effigy: setting up the tests", flush=True)
     blender = working_blender(arguments.blender)
-    meanwhile = threading.Thread(target=prepare_windowed_blenders, name="windowed Blenders", daemon=True)
+    meanwhile = threading.Thread(target=prepare_tests, name="tests' programs", daemon=True)
     if not extra:
         meanwhile.start()
     python = backend_environment()
@@ -303,19 +304,23 @@ def test(arguments: argparse.Namespace, extra: list[str]) -> int:
     return first or second if not extra else next((code for code in (first, second) if code not in (0, 5)), 0)
 
 
-def prepare_windowed_blenders() -> None:
-    """Debian's Blender 4.3 and 5.2 in chroots, cached outside the repository; without them their tests skip.
-
-    Runs beside the making of the backend's environment, so with this Python and nothing but its standard library.
-    """
+def prepare_tests() -> None:
+    """Slurm and, cached elsewhere, Debian's Blenders in chroots, while the environment is made: stdlib only."""
     if not (sys.platform == "linux" and os.geteuid() == 0):
-        print("  no windowed Blenders: making them needs root on Linux; their tests skip")
+        print("  neither Slurm nor windowed Blenders: they need root on Linux; their tests skip")
         return
+    if not shutil.which("slurmctld", path="/usr/sbin"):
+        attempt(install_packages, "Slurm", SLURM)
     for version in WINDOWED_BLENDERS:
-        try:
-            logged(f"preparing a windowed Blender {version}", [sys.executable, "-m", "tests.windows.debian", version])
-        except InstallError as error:
-            print(f"  {error}\n  Going on without it.")
+        attempt(logged, f"windowed Blender {version}", [sys.executable, "-m", "tests.windows.debian", version])
+
+
+def attempt(step: Callable[..., None], *given: object) -> None:
+    """A step that can be done without."""
+    try:
+        step(*given)
+    except InstallError as error:
+        print(f"  {error}\n  Going on without it.")
 
 
 def addon(arguments: argparse.Namespace, extra: list[str]) -> int:

@@ -9,6 +9,7 @@ status is 0 only when every frame asked for is on disk and whole; otherwise the 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -40,6 +41,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--missing", action="store_true", help="only frames that are not on disk, or not whole")
     made.add_argument("--check", action="store_true", help="render nothing, list what is missing")
     made.add_argument("--output", default="", help="where pictures go, as in Output Properties")
+    made.add_argument(
+        "--pin", action="append", default=[], metavar="AVATAR=DIGEST", help="render this version of an avatar or none"
+    )
+    made.add_argument("--plan", default="", metavar="FILE", help="render nothing, write what the shot holds as JSON")
     made.add_argument(
         "--address", default="", help="the backend's address (default: EFFIGY_ADDRESS, scene, preferences)"
     )
@@ -86,7 +91,12 @@ def _run(options: argparse.Namespace) -> int:
         raise errors.EffigyError(
             "The output is a video, which frames cannot be added to", do="Choose an image format in Output Properties"
         )
+    pin(scene, options.pin)
     asked = wanted_frames(scene, options.frames, options.chunk)
+    if options.plan:
+        with open(options.plan, "w", encoding="utf-8") as file:
+            json.dump(plan(scene, asked), file)
+        return 0
     todo = [frame for frame in asked if not (options.missing or options.check) or not frame_files.is_done(scene, frame)]
     problems: dict[int, str] = {}
     if not options.check:
@@ -101,9 +111,46 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def pinned(scene: Any) -> list[tuple[str, str]]:
+    """Ids of the scene's avatars and the digest of the content each is pinned to, '' for any."""
+    return sorted({(o.data.effigy.avatar_id, o.data.effigy.digest) for o in scene.objects if is_drawn(o)})
+
+
+def pin(scene: Any, pins: Sequence[str]) -> None:
+    """Hold avatars to the digests of `AVATAR=DIGEST`. Raises EffigyError where the scene holds another version."""
+    for text in pins:
+        avatar_id, equals, digest = text.rpartition("=")
+        found = [o.data.effigy for o in scene.objects if is_drawn(o) and o.data.effigy.avatar_id == avatar_id]
+        if not equals or not digest or not found:
+            known = ", ".join(f"{name}={held[:12]}…" for name, held in pinned(scene))
+            raise errors.EffigyError("An avatar cannot be pinned", found=text, expected=known or "avatars in the scene")
+        for avatar in found:
+            if avatar.digest and avatar.digest != digest:
+                raise errors.EffigyError(
+                    f"The shot holds another version of avatar {avatar_id} than the job was made with",
+                    found=avatar.digest[:12],
+                    expected=digest[:12],
+                    do="Make the job again, or render the .blend it was made of",
+                )
+            avatar.digest = digest
+
+
+def plan(scene: Any, frames: Sequence[int]) -> dict[str, Any]:
+    """What a farm has to know of a shot before it renders it. picture: of the first view."""
+    render = scene.render
+    return {
+        "scene": scene.name,
+        "output": bpy.path.abspath(render.filepath),
+        "frames": list(frames),
+        "pictures": [str(frame_files.frame_paths(scene, frame)[0]) for frame in frames],
+        "fps": render.fps / render.fps_base,
+        "avatars": dict(pinned(scene)),
+    }
+
+
 def _avatars(scene: Any) -> str:
     """The scene's avatars and the content they are pinned to."""
-    found = sorted({(o.data.effigy.avatar_id, o.data.effigy.digest) for o in scene.objects if is_drawn(o)})
+    found = pinned(scene)
     named = ", ".join(f"{avatar} ({digest[:12] or 'any version'})" for avatar, digest in found)
     return f"Avatars: {named or 'none'}"
 

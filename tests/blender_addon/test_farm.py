@@ -1,12 +1,10 @@
-"""The scripts of docs/farm run: Slurm's with a real backend and Blender, Flamenco's job type in a JavaScript engine."""
+"""What docs/farm.md says: the table of options, and Flamenco's job type in a JavaScript engine."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,22 +12,9 @@ import pytest
 from blender_addon import batch
 from blender_addon.logic import frames
 
-from .conftest import ROOT, RealBackend, backend_python
-from .test_batch import shot, shot_file  # noqa: F401 - fixtures
+from .conftest import ROOT, RealBackend
 
 FARM = ROOT / "docs" / "farm"
-
-BLENDER = """#!{python}
-# The bpy module as `blender -b FILE --command effigy_render …`.
-import os, sys
-sys.path.insert(0, {root!r})
-import bpy, blender_addon
-from blender_addon import batch
-assert sys.argv[1] == "-b" and sys.argv[3:5] == ["--command", batch.COMMAND], sys.argv
-bpy.ops.wm.read_factory_settings(use_empty=True)
-blender_addon.register()
-os._exit(batch.run(["--file", sys.argv[2], *sys.argv[5:]]))
-"""
 
 STUBS = """
 const path = { join: (...parts) => parts.join("/") };
@@ -39,40 +24,6 @@ const made = (name, type) => ({ name, type, commands: [], dependencies: [],
 const author = { Task: made, Command: (name, parameters) => ({ name, parameters }) };
 const frameChunker = (text, size) => JSON.parse(process.argv[2]);
 """
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Slurm runs on Linux")
-def test_a_slurm_array_renders_all_frames_with_backends_of_its_own(
-    home: Path,
-    shot: Path,  # noqa: F811
-    tmp_path: Path,
-) -> None:
-    blender = tmp_path / "blender"
-    blender.write_text(BLENDER.format(python=sys.executable, root=str(ROOT)), encoding="utf-8")
-    blender.chmod(0o755)
-    environ = {
-        **os.environ,
-        "SHOT": str(shot),
-        "AVATARS": str(home / "library"),
-        "EFFIGY_PYTHON": backend_python(),
-        "EFFIGY_SERVE": "--device cpu",
-        "BLENDER": str(blender),
-        "PYTHONPATH": str(ROOT),
-        "TMPDIR": str(tmp_path),
-        "SLURM_ARRAY_TASK_COUNT": "2",
-    }
-    for task, expected in (("1", 3), ("2", 6)):
-        done = subprocess.run(
-            ["sh", str(FARM / "slurm.sh")],
-            env=environ | {"SLURM_ARRAY_TASK_ID": task},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-        assert len(list((shot.parent / "frames").glob("*.png"))) == expected
-    assert not list(tmp_path.glob("effigy.*")), "its folder is gone"
 
 
 def test_the_flamenco_job_type_renders_every_chunk_and_checks(tmp_path: Path) -> None:
