@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections import Counter, OrderedDict
@@ -36,9 +37,11 @@ class Peer:
 class Doorkeeper:
     """key: the backend's, empty where it asks for none. ring: who is let in, None where nothing is encrypted."""
 
-    def __init__(self, key: str, epoch: str, lockout: Lockout, ring: KeyRing | None = None) -> None:
+    def __init__(
+        self, key: str, epoch: str, lockout: Lockout, ring: KeyRing | None = None, leases: Leases | None = None
+    ) -> None:
         self.key, self.epoch, self.lockout, self.ring = key, epoch, lockout, ring
-        self.leases = Leases()
+        self.leases = Leases() if leases is None else leases
         self.refused: Counter[str] = Counter()
         self._greeted: dict[str, OrderedDict[bytes, Holder]] = {"control": OrderedDict(), "frames": OrderedDict()}
 
@@ -60,7 +63,8 @@ class Doorkeeper:
         user = self._user(peer)
         name = f"{hello.client} (key of {user})" if user else hello.client
         # The key stands before the token, so that knowing another's token is not enough.
-        holder = Holder(f"{peer.public}/{hello.instance}" if hello.instance else "", name)
+        token = hashlib.sha256(f"{peer.public}/{hello.instance}".encode()).hexdigest() if hello.instance else ""
+        holder = Holder(token, name)
         greeted = self._greeted[peer.channel]
         greeted[peer.identity] = holder
         greeted.move_to_end(peer.identity)

@@ -34,7 +34,7 @@ from backend.job_desk import JobDesk
 from backend.job_table import JobTable
 from backend.jobs import JobRecord, Journal
 from backend.key_ring import ring_for
-from backend.leases import NOBODY
+from backend.leases import NOBODY, Leases
 from backend.library import Library
 from backend.lockout import Lockout
 from backend.online_jobs import LiveDesk, OnlineJobs
@@ -106,7 +106,8 @@ class Server:
         if journal.damaged_lines:
             log.warning("the job journal had %d damaged lines; they were left out", journal.damaged_lines)
         self._sequence = 0
-        self.door = Doorkeeper(settings.key, self.epoch, lockout, ring)
+        leases = Leases(path=settings.home.jobs / "leases.json")
+        self.door = Doorkeeper(settings.key, self.epoch, lockout, ring, leases)
         self._flood = FloodGuard(settings.flood_bytes)
         self.library = Library(settings.home.library)
         self.jobs = TrainingLanes(

@@ -109,6 +109,24 @@ def test_a_job_can_be_taken_over_and_is_nobodys_once_it_is_over() -> None:
     leases.require("j1", ANNA)
 
 
+def test_leases_outlive_the_server_and_a_damaged_file_of_them_costs_nothing_else(tmp_path: Path) -> None:
+    clock, path = Clock(), tmp_path / "leases.json"
+    leases = Leases(clock, path)
+    leases.seen(ANNA)
+    for job_id in ("j1", "j2"):
+        leases.give(job_id, ANNA)
+    assert leases.owned(JobInfo("j2", "train", "Anna", "done")).owner == ""
+    again = Leases(clock, path)
+    with pytest.raises(Held, match="Blender of anna"):
+        again.require("j1", BEN)
+    again.require("j2", BEN)
+    clock.now_s += LEASE_S + 0.1  # she did not come back
+    again.require("j1", BEN)
+    for content in (b"", b"[1]", b'{"j1": "a"}', b'{"j1": [1, 2, 3]}', b"\xff", b"[" * 100_000):
+        path.write_bytes(content)
+        assert Leases(clock, path).owner("j1") == ""
+
+
 def test_who_leaves_frees_its_own_jobs_only() -> None:
     leases = Leases(Clock())
     for holder, job_id in ((ANNA, "j1"), (ANNA, "j2"), (BEN, "j3")):
