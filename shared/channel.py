@@ -23,6 +23,7 @@ ASK_FOR_KEY = "Ask whoever runs it whether it does, and for its public key: effi
 HANDSHAKE_FAILED = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
+CONNECTED_OR_NOT = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED
 START_HINT = "Start it with 'python -m backend serve', or let the add-on start it (Preferences > Add-ons > Effigy)"
 
 
@@ -34,9 +35,10 @@ class Channel:
     ) -> None:
         self.address, self.greeted = address, ""
         self._encrypted, self._strange_handshakes = login is not None, 0
+        self._linked = False
         self._last_id = 0
         self._socket = make_socket(context, zmq.DEALER, queue=queue, max_part_bytes=REPLY_BYTES)
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | HANDSHAKE_FAILED)
+        self._monitor = self._socket.get_monitor_socket(CONNECTED_OR_NOT | HANDSHAKE_FAILED)
         try:
             connect(self._socket, address, login)
         except Unreachable:
@@ -52,7 +54,6 @@ class Channel:
         # long the answer may take.
         reachable_by = min(deadline, time.monotonic() + HELLO_TIMEOUT_S) if epoch else deadline
         self._wait(zmq.POLLOUT, reachable_by, cancelled, f"No backend answers at {self.address}", START_HINT)
-        self._drain_monitor()
         self._strange_handshakes = 0
         try:
             self._socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
@@ -91,16 +92,21 @@ class Channel:
         self._socket.close(linger_ms)
 
     def _wait(self, event: int, deadline: float, cancelled: Callable[[], bool] | None, late: str, do: str) -> None:
+        """Until something came, or can be sent: that also needs a connection that was not lost since. For a moment
+        after its loss libzmq still takes messages for the old one, and drops them."""
         poller = zmq.Poller()
-        poller.register(self._socket, event)
         poller.register(self._monitor, zmq.POLLIN)
         while True:
             if cancelled is not None and cancelled():
                 raise Cancelled("Stopped while waiting for the backend")
+            poller.register(self._socket, event if self._linked or event == zmq.POLLIN else 0)
             left_ms = (deadline - time.monotonic()) * 1000
             ready = dict(poller.poll(int(max(0, min(SLICE_MS, left_ms)))))
             if self._socket in ready:
-                return
+                if event == zmq.POLLOUT:
+                    self._drain_monitor()
+                if event == zmq.POLLIN or self._linked:
+                    return
             if self._monitor in ready and self._drain_monitor() and event == zmq.POLLIN:
                 raise Unreachable(
                     f"The backend at {self.address} stopped or lost the connection while it was asked",
@@ -116,6 +122,8 @@ class Channel:
             told = parse_monitor_message(self._monitor.recv_multipart())
             happened = told["event"]
             lost |= happened == zmq.EVENT_DISCONNECTED
+            if happened in (zmq.EVENT_DISCONNECTED, zmq.EVENT_HANDSHAKE_SUCCEEDED):
+                self._linked = happened == zmq.EVENT_HANDSHAKE_SUCCEEDED
             if happened == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 raise NotAllowed(
                     f"The backend at {self.address} does not know this client's key",
