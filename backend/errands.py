@@ -60,8 +60,8 @@ def errand_name(asked: Any) -> str:
 
 def _told_again(asked: StartTrack) -> dict[str, str]:
     """What a record must hold for a tracking to go on after the server's end."""
-    names = ("output", "focal_mm", "step", "size_px", "subject", "licence")
-    return {name: str(getattr(asked, name)) for name in names}
+    names = ("output", "focal_mm", "step", "size_px", "subject", "licence", "height_m")
+    return {name: str(getattr(asked, name)) for name in names} | {"body": "yes" if asked.body else ""}
 
 
 class Errands(JobTable):
@@ -143,6 +143,8 @@ class Errands(JobTable):
                 int(told["size_px"]),
                 told["subject"],
                 told["licence"],
+                bool(told.get("body")),  # records of earlier versions know heads only
+                float(told.get("height_m", 0)),
             )
             self._live.pop(record.job_id, None)
             self._put(replace(record, state="queued", message=""))

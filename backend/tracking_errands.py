@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from shared.desk_messages import Finding
-from shared.errors import BadCapture
+from shared.errors import BadCapture, BadConfig
 from shared.track_messages import StartDrive, StartTrack
+
+TALLEST_M = 3.0
 
 
 class Teller(Protocol):
@@ -27,15 +29,17 @@ class Teller(Protocol):
 
 
 def track_video(asked: StartTrack, teller: Teller) -> None:
-    """Make the capture, as `effigy capture track` does; what was stopped goes on where it was."""
+    """Make the capture, as `effigy capture track` does; what was stopped goes on where it was. Raises EffigyError."""
     import numpy as np
     from PIL import Image
 
+    from backend.body_tracking_run import STAGES as BODY_STAGES
+    from backend.body_tracking_run import BodyTrackResult, BodyTrackSettings, track_body
     from backend.cli_track import complete_report, default_output
     from backend.clip_source import FULL_FRAME_MM, open_clip
     from backend.detector import Detector
     from backend.tracker_environment import make_tracker_environment
-    from backend.tracking_run import STAGES, TRACKING, TrackSettings, track_clip
+    from backend.tracking_run import STAGES, TRACKING, TrackResult, TrackSettings, track_clip
 
     python = make_tracker_environment(lambda text: teller.say(text.capitalize()))
     if not asked.source:
@@ -44,22 +48,37 @@ def track_video(asked: StartTrack, teller: Teller) -> None:
     path = Path(asked.source).expanduser()
     if not path.exists():
         raise BadCapture(f"there is no video {path}", do="Check the path; it is of the backend's machine")
+    if asked.height_m and not (asked.body and 0 < asked.height_m < TALLEST_M):
+        raise BadConfig(
+            "The height does not fit",
+            found=f"{asked.height_m:g} m of a {'whole person' if asked.body else 'head'}",
+            expected=f"0 to {TALLEST_M:g} m of a whole person, 0 where it is unknown",
+        )
     source = open_clip(path, asked.step)
     output = Path(asked.output).expanduser() if asked.output else default_output(path)
     focal_px = asked.focal_mm / FULL_FRAME_MM * max(source.size_px)
-    settings = TrackSettings(
-        subject=asked.subject, licence=asked.licence, focal_px=max(0.0, focal_px), size_px=asked.size_px
-    )
+    common: dict[str, Any] = {
+        "subject": asked.subject,
+        "licence": asked.licence,
+        "focal_px": max(0.0, focal_px),
+        "size_px": asked.size_px,
+    }
+    titles = BODY_STAGES if asked.body else STAGES
     stages: list[str] = []
 
     def tell(stage: str, done: int, of: int) -> None:
         if stage not in stages:
             stages.append(stage)
-            teller.say(STAGES.get(stage, stage.capitalize()))
+            teller.say(titles.get(stage, stage.capitalize()))
         teller.count(done, of)
 
+    result: TrackResult | BodyTrackResult
     with Detector(python) as detector:
-        result = track_clip(source, output, detector, settings, tell)
+        if asked.body:
+            chosen = BodyTrackSettings(**common, height_m=asked.height_m)
+            result = track_body(source, output, detector, chosen, tell)
+        else:
+            result = track_clip(source, output, detector, TrackSettings(**common), tell)
     teller.say("Checking")
     report = complete_report(result)
     with Image.open(report["picture"]) as picture:

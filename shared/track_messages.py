@@ -17,6 +17,7 @@ class StartTrack:
 
     output: the capture folder to make. focal_mm: the lens in mm of a 36 mm wide picture, 0 for what the file says.
     step: every so manieth picture. size_px: longest side stored. An empty source makes the tracker's environment only.
+    body: a whole person, not a head. height_m: how tall the person is, 0 unknown; of whole persons only.
     """
 
     key: str
@@ -27,6 +28,8 @@ class StartTrack:
     size_px: int = 512
     subject: str = ""
     licence: str = "not stated"
+    body: bool = False
+    height_m: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 import bpy
-from bpy.props import FloatProperty, IntProperty, StringProperty
+from bpy.props import EnumProperty, FloatProperty, IntProperty, StringProperty
 
 from .._shared import errors, messages, track_messages
 from ..logic.settings import is_local
@@ -38,6 +38,21 @@ class EFFIGY_OT_track_video(_Tracks, bpy.types.Operator):
 
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
     filter_glob: StringProperty(default="*.mp4;*.mov;*.mkv;*.webm;*.avi;*.m4v;*.mpg;*.mpeg", options={"HIDDEN"})
+    whole: EnumProperty(
+        name="Shows",
+        items=(
+            ("HEAD", "Head", "A face that talks and turns, close"),
+            ("BODY", "Body", "A whole person who turns or walks, from head to feet"),
+        ),
+        default="HEAD",
+    )
+    height_m: FloatProperty(
+        name="Height (m)",
+        description="How tall the person is, which a video does not tell; 0 where it is not known",
+        default=0,
+        min=0,
+        max=2.8,
+    )
     focal_mm: FloatProperty(
         name="Lens (mm)",
         description="Of a 36 mm wide picture (26: a phone's main camera); 0 for what the file says, or a guess",
@@ -62,7 +77,8 @@ class EFFIGY_OT_track_video(_Tracks, bpy.types.Operator):
         """The form, with the file's name above it where it was dropped."""
         self.layout.use_property_split = True
         self.layout.label(text=os.path.basename(self.filepath), icon="FILE_MOVIE")
-        for name in ("focal_mm", "step", "size_px", "output"):
+        self.layout.prop(self, "whole", expand=True)
+        for name in (*(("height_m",) if self.whole == "BODY" else ()), "focal_mm", "step", "size_px", "output"):
             self.layout.prop(self, name)
 
     def message(self, context: Any) -> Any:
@@ -72,8 +88,17 @@ class EFFIGY_OT_track_video(_Tracks, bpy.types.Operator):
             raise errors.BadCapture("There is no such video", found=video or "no name", do="Choose one")
         output = os.path.normpath(bpy.path.abspath(self.output)) if self.output else ""
         output = output or f"{os.path.splitext(video)[0]}_capture"
+        body = self.whole == "BODY"
         return track_messages.StartTrack(
-            uuid.uuid4().hex, video, output, self.focal_mm, self.step, self.size_px, context.scene.effigy.training.name
+            uuid.uuid4().hex,
+            video,
+            output,
+            self.focal_mm,
+            self.step,
+            self.size_px,
+            context.scene.effigy.training.name,
+            body=body,
+            height_m=self.height_m if body else 0.0,
         )
 
     def answered(self, context: Any, reply: Any) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +23,9 @@ from backend.cli import main
 from backend.clip_source import open_clip
 from backend.detector import Detector, FoundBody
 from backend.tracker_environment import tracker_python
-from shared.errors import BadCapture, Cancelled
+from backend.tracking_errands import track_video
+from shared.errors import BadCapture, BadConfig, Cancelled
+from shared.track_messages import StartTrack
 from tests.failing_clip import before_wall
 from tests.recorded import read_recorded_bodies, turning_pictures
 
@@ -91,6 +96,51 @@ def test_a_turning_man_becomes_a_capture_that_checks_and_resumes(
     assert main(["capture", "check", str(output), "--output", str(tmp_path / "checked"), "--frames", "2"]) == 0
     capsys.readouterr()
     assert "the knees never bend" in (tmp_path / "checked" / "capture_check.json").read_text()
+
+
+class Told:
+    """What an errand tells the server."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.more: dict[str, Any] = {}
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+    def count(self, done: int, total: int) -> None:
+        assert done <= total
+
+    def picture(self, image: np.ndarray) -> None:
+        assert image.ndim == 3
+
+    def done(self, message: str, **more: Any) -> None:
+        self.said.append(message)
+        self.more = more
+
+
+def test_the_server_tracks_a_body_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    capture, images = turning_pictures()
+    clip, pictures = tmp_path / "clip", []
+    clip.mkdir()
+    for place, index in enumerate(images[:11]):
+        pictures.append(before_wall(capture.rgba(index, (SIZE_PX, SIZE_PX))))
+        Image.fromarray(pictures[-1]).save(clip / f"{place}.png")
+    monkeypatch.setattr("backend.detector.Detector", lambda python: nullcontext(RecordedDetector(pictures, [])))
+    monkeypatch.setattr("backend.tracker_environment.make_tracker_environment", lambda tell: Path())
+    asked = StartTrack("k", str(clip), str(tmp_path / "out"), 44.0, size_px=128, subject="Bo", body=True, height_m=1.9)
+    for wrong in (replace(asked, height_m=9.0), replace(asked, height_m=-1.0), replace(asked, body=False)):
+        with pytest.raises(BadConfig, match="height does not fit"):
+            track_video(wrong, Told())
+    told = Told()
+    track_video(asked, told)
+    assert told.said[0] == "Finding the body"
+    assert told.said[-1] == "11 of 11 pictures kept"
+    assert any(finding.name == "film again" for finding in told.more["findings"])
+    tracked = open_capture(tmp_path / "out")
+    assert (tracked.kind, tracked.subject) == ("body", "Bo")
+    report = json.loads((tmp_path / "out" / "tracking" / "report.json").read_text())
+    assert report["height_m"] == pytest.approx(1.9, abs=0.05)
 
 
 def test_too_few_bodies_are_said(tmp_path: Path) -> None:

@@ -153,6 +153,12 @@ def test_a_video_is_asked_to_be_tracked_and_becomes_the_capture(addon, monkeypat
     assert asked[0].source == str(tmp_path / "talk.mp4")
     assert asked[0].output == str(tmp_path / "talk_capture")
     assert (asked[0].focal_mm, asked[0].step, asked[0].size_px) == (26, 2, 512)
+    assert (asked[0].body, asked[0].height_m) == (False, 0)
+    addon.ops.effigy.track_video(filepath=str(tmp_path / "talk.mp4"), whole="BODY", height_m=1.75)
+    assert asked[1].body
+    assert asked[1].height_m == pytest.approx(1.75)
+    addon.ops.effigy.track_video(filepath=str(tmp_path / "talk.mp4"), whole="HEAD", height_m=1.75)
+    assert (asked[2].body, asked[2].height_m) == (False, 0)
     window, training = addon.context.window_manager.effigy_panels, addon.context.scene.effigy.training
     assert window.track_job == "j1"
     training.name = ""

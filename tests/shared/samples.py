@@ -147,7 +147,7 @@ def samples() -> dict[str, Any]:
             np.zeros((0, 3), np.float32),
         ),
         t.TrackEnds(),
-        t.StartTrack("k6", "/films/talk.mp4", "/films/talk_capture", 26.0, 2, 256, "Ada", "CC0-1.0"),
+        t.StartTrack("k6", "/films/talk.mp4", "/films/talk_capture", 26.0, 2, 256, "Ada", "CC0-1.0", True, 1.7),
         t.StartDrive("k7", "0", "tcp://127.0.0.1:47622", 26.0),
         m.JobEvent(7, job),
         d.GetStatus(),
