@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 
+import blender_addon
 from blender_addon.logic.settings import Settings, free_address
-from blender_addon.services.backend import new_client
+from blender_addon.services.backend import BACKEND, new_client
 from blender_addon.services.connection import CONNECTION
+from blender_addon.ui import panels_train
 from shared import errors, messages
 
 from .conftest import ROOT, RealBackend, backend_python, start_backend
+from .drawn import draw
 
 # A training that lasts until it is told otherwise, for all that a test waits.
 LONG = {"schedule.images": "100000", "reporting.curve_points": "0"}
@@ -123,3 +126,62 @@ def test_a_training_is_followed_across_files(
     ended = until(lambda: (now := job()) is not None and now.state in ("done", "failed") and now, 120)
     assert (ended.job_id, ended.state) == (first.job_id, "done"), ended.message
     assert [one.name for one in CONNECTION.state.jobs].count("Followed") == 1, "nothing was asked for twice"
+
+
+@pytest.mark.parametrize("keep", ["keep", "put off"])
+def test_undo_a_new_file_and_switching_the_addon_off_leave_a_training_as_asked(
+    addon, home: Path, capture: Path, monkeypatch, keep: str
+) -> None:
+    address = free_address()
+    monkeypatch.setenv("EFFIGY_ADDRESS", address)
+    BACKEND.start(Settings(address, python=backend_python(), data_folder=str(home), keep_training=keep == "keep"))
+    process = BACKEND.process
+    assert process is not None
+    try:
+        client = new_client(Settings(address=address), "test")
+        client.connect(60.0)
+        asked = messages.StartTraining("key", "Kept", str(capture), "tiny", LONG)
+        job_id = client.request(asked, timeout_s=60.0).job_id
+
+        def moves() -> bool:
+            """Whether it has got on since the last question, and is what the panels show."""
+            job = job_of(address, job_id)
+            before, moves.step = moves.step, job.step if job is not None else 0
+            return moves.step > before and job.state == "running"
+
+        moves.step = 0
+        addon.ops.effigy.connect()
+        until(moves)
+        addon.ops.ed.undo_push(message="before")
+        addon.context.scene.effigy.training.name = "Another"
+        addon.context.scene.frame_end = 77
+        addon.ops.ed.undo_push(message="after")
+        addon.ops.ed.undo()
+        assert addon.context.scene.frame_end != 77, "it was undone"
+        until(moves)
+        addon.ops.wm.read_homefile(use_empty=True)  # File > New
+        until(moves)
+        until(lambda: any(job.job_id == job_id for job in CONNECTION.state.jobs))
+        assert any("Kept: running" in text for text in draw(panels_train.EFFIGY_PT_train))
+        CONNECTION.redraw_if_changed()  # as the timer does with a window
+        client.close()
+        blender_addon.unregister()
+        if keep == "keep":
+            until(moves)
+            blender_addon.register()
+            addon.ops.effigy.connect()  # and is this Blender's still
+            until(lambda: CONNECTION.state.status == "connected" and CONNECTION.state.jobs)
+            addon.ops.effigy.change_job(job_id=job_id, action="cancel")
+            until(lambda: job_of(address, job_id).state == "cancelled")
+        else:
+            assert not process.running
+            blender_addon.register()
+            again = start_backend(home)
+            try:  # it kept its place, and goes on
+                resumed = until(lambda: (job := job_of(again.address, job_id)) and job.step > 0 and job)
+                assert (resumed.state, resumed.step >= moves.step // 8 * 8) == ("running", True)
+            finally:
+                again.stop()
+    finally:
+        BACKEND.stop()
+        process.stop()
