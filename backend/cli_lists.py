@@ -60,15 +60,28 @@ def add_client_options(parser: argparse.ArgumentParser) -> None:
 
 @contextlib.contextmanager
 def client_of(arguments: argparse.Namespace) -> Iterator[BackendClient]:
-    """A connected client with the options of `add_client_options`. Raises Unreachable, NotAllowed, VersionMismatch."""
+    """`connected_client` for a with-block: closed at its end."""
+    client = connected_client(arguments)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def connected_client(arguments: argparse.Namespace) -> BackendClient:
+    """A client with the options of `add_client_options`. Raises Unreachable, NotAllowed, VersionMismatch."""
     if arguments.connection is not None:
         there = read_connection(arguments.connection)
     else:
         there = Connection(arguments.address, arguments.server_key, read_key(arguments.key_file))
     own = login(there.server_key) if there.server_key else None
-    with BackendClient(there.address, key=there.key, name="command line", login=own) as client:
+    client = BackendClient(there.address, key=there.key, name="command line", login=own)
+    try:
         client.connect(CONNECT_S)
-        yield client
+    except BaseException:
+        client.close()
+        raise
+    return client
 
 
 def list_avatars(arguments: argparse.Namespace) -> int:

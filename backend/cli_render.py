@@ -6,7 +6,8 @@ import argparse
 import contextlib
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rich.progress import track
 
 from backend.checks import MAX_SIDE_PX, check_render_request
 from backend.cli_chosen import add_choice
-from backend.cli_lists import add_client_options, client_of
+from backend.cli_lists import add_client_options, client_of, connected_client
 from backend.cli_render_capture import (
     ORBIT_PERIOD,
     add_transfer_options,
@@ -28,7 +29,9 @@ from backend.cli_render_capture import (
 )
 from backend.home import open_home
 from backend.library import Library, avatar_place
+from backend.many_frames import rendered_in_order
 from backend.video import check_video, video_or_none
+from shared.client import BackendClient
 from shared.errors import BadConfig, EffigyError, EnvironmentFailed
 from shared.messages import AvatarDetail, AvatarInstance, GetAvatar, PutEnvironment, RenderRequest
 from shared.npz import MAX_UNPACKED_BYTES, read_npz
@@ -40,7 +43,7 @@ DEFAULT_SIZE = (512, 512)
 MOTION_ARRAYS = ("rotations", "translations", "expressions")
 Renderer = tuple[
     AvatarDetail,
-    Callable[[RenderRequest], NDArray[Any]],
+    Callable[[Iterable[RenderRequest]], Iterator[NDArray[Any]]],
     Callable[[NDArray[Any]], str],
     Callable[[], Any] | None,
 ]
@@ -97,16 +100,20 @@ def render_free(arguments: argparse.Namespace) -> int:
     arguments.size = arguments.size or DEFAULT_SIZE
     check_options(arguments)
     output: Path = arguments.output
-    with _renderer(arguments) as (detail, picture_of, put_environment, avatar_of):
+    with _renderer(arguments) as (detail, pictures_of, put_environment, avatar_of):
         motion = _motion(arguments, detail, avatar_of)
         count = arguments.frames or len(motion)
         environment = put_environment(read_radiance(arguments.environment)) if arguments.environment else ""
         try:
             output.mkdir(parents=True, exist_ok=True)
             with video_or_none(arguments.video, arguments.fps or motion.fps) as video:
-                for index in track(range(count), description=f"Rendering {detail.summary.name}", console=Console()):
-                    yaw = arguments.yaw + orbit_deg(arguments, index, count)
-                    picture = straight_srgb(picture_of(request_of(arguments, detail, motion, index, yaw, environment)))
+                yaws = [arguments.yaw + orbit_deg(arguments, index, count) for index in range(count)]
+                wanted = (
+                    request_of(arguments, detail, motion, index, yaw, environment) for index, yaw in enumerate(yaws)
+                )
+                drawn = track(pictures_of(wanted), f"Rendering {detail.summary.name}", total=count, console=Console())
+                for index, combined in enumerate(drawn):
+                    picture = straight_srgb(combined)
                     save_png(output / f"frame_{index + 1:04d}.png", picture)
                     if index == count // 2:
                         save_png(output / "still.png", picture)
@@ -270,12 +277,23 @@ def _renderer(arguments: argparse.Namespace) -> Iterator[Renderer]:
     if arguments.server:
         with client_of(arguments) as client:
             detail = client.request(GetAvatar(arguments.avatar), timeout_s=60.0)
-            yield (
-                detail,
-                lambda request: client.render(request, timeout_s=FRAME_TIMEOUT_S).passes["combined"],
-                client.put_environment,
-                None,
-            )
+            maps: list[NDArray[Any]] = []
+
+            def another() -> BackendClient:
+                one = connected_client(arguments)
+                for radiance in maps:
+                    one.put_environment(radiance)
+                return one
+
+            def many(requests: Iterable[RenderRequest]) -> Iterator[NDArray[Any]]:
+                for frame in rendered_in_order(requests, another, timeout_s=FRAME_TIMEOUT_S):
+                    yield frame.passes["combined"]
+
+            def handed_over(radiance: NDArray[Any]) -> str:
+                maps.append(radiance)
+                return client.put_environment(radiance)
+
+            yield detail, many, handed_over, None
         return
     from backend.devices import resolve_device, usable_cores, use_cores
     from backend.rendering import Studio
@@ -294,7 +312,7 @@ def _renderer(arguments: argparse.Namespace) -> Iterator[Renderer]:
         combined: NDArray[Any] = studio.render(request).images[0]
         return combined
 
-    yield studio.detail(avatar_id), picture, put, lambda: studio.avatar(avatar_id)
+    yield studio.detail(avatar_id), partial(map, picture), put, lambda: studio.avatar(avatar_id)
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

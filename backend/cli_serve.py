@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from backend.engines.local import LocalEngine
+from backend.engines.choosing import add_engine_options, chosen_engine
 from backend.home import Home, open_home
 from shared.addresses import DEFAULT_ADDRESS
 from shared.errors import EnvironmentFailed
@@ -33,6 +33,7 @@ def add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--encrypt", action="store_true", help="only for clients that 'effigy keys add' named; always so off-host"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_engine_options(parser)
     parser.add_argument(
         "--parent-pid", type=int, default=0, help="end when this process is gone and no training job is left"
     )
@@ -45,7 +46,7 @@ def serve(arguments: argparse.Namespace) -> int:
     home = open_home(arguments.home)
     _log_to(home)
     key = read_key(arguments.key_file)
-    engine = LocalEngine(home, arguments.device)
+    engine = chosen_engine(arguments, home)
     engine.load_ahead()
     try:
         from backend.server import Server, ServerSettings

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,10 @@ def start_server(
     device: str = "auto",
     key: str | None = None,
     login: Login | None = None,
+    options: Sequence[str] = (),
 ) -> RunningServer:
     """Start `python -m backend serve` and return when it answers. key: None makes one up; '' asks for none. login: of a
-    client that the home's keys know; with it the server encrypts.
+    client that the home's keys know; with it the server encrypts. options: further ones of `serve`.
 
     It ends with this process, however that ends. Raises EnvironmentFailed with the server's own words when it does not
     come up.
@@ -82,6 +83,7 @@ def start_server(
     command = [sys.executable, "-m", "backend", "serve", "--address", address, "--home", str(data.root)]
     command += ["--device", device, "--parent-pid", str(os.getpid()), "--even-training"]
     command += ["--encrypt"] if login is not None else []
+    command += options
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -113,9 +115,10 @@ def running_server(
     device: str = "auto",
     key: str | None = None,
     login: Login | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[RunningServer]:
     """`start_server` for a with-block: stopped at its end. Raises EnvironmentFailed."""
-    server = start_server(home=home, address=address, device=device, key=key, login=login)
+    server = start_server(home=home, address=address, device=device, key=key, login=login, options=options)
     try:
         yield server
     finally:

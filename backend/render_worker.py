@@ -34,7 +34,7 @@ from backend.home import Home
 from backend.library import Library
 from backend.quick_imports import complete_torch, load_numba, load_torch
 from backend.worker_link import join_server, worker_parser
-from shared import __version__, messages
+from shared import __version__, messages, wire
 from shared.desk_messages import Memory
 from shared.edit_messages import ListEditors, StartEdit
 from shared.errors import BadMessage, EffigyError, WorkerFailed
@@ -126,16 +126,29 @@ def main() -> int:
         if isinstance(envelope.message, messages.PutEnvironment):
             studio.put_environment(envelope.message)
             continue
-        try:
-            link.send(answer(studio, pixels, envelope.message), envelope.request_id)
-        except EffigyError as error:
-            link.send(Failure.of(error), envelope.request_id)
-        except Exception as error:
-            log.exception("failed at %s", type(envelope.message).__name__)
-            link.send(failed_at(envelope.message, error, "logs/render.log"), envelope.request_id)
-            if device.startswith("cuda") and "CUDA" in str(error) and not out_of_memory(error):
-                link.close()
-                return BROKEN_DEVICE_EXIT  # a CUDA context does not recover from such errors; a new process does
+        parts, broken = encoded_answer(studio, pixels, envelope.message, envelope.request_id)
+        link.send_parts(parts)
+        if broken:
+            link.close()
+            return BROKEN_DEVICE_EXIT
+
+
+def encoded_answer(
+    studio: Studio, pixels: PixelWriter, message: Any, request_id: int = 0
+) -> tuple[list[wire.Part], bool]:
+    """The answer to a request, or the failure that stands for it, as parts; and whether the device is broken now.
+
+    A CUDA context does not recover from such errors; a new process does.
+    """
+    try:
+        return wire.encode(answer(studio, pixels, message), request_id=request_id), False
+    except EffigyError as error:
+        return wire.encode(Failure.of(error), request_id=request_id), False
+    except Exception as error:
+        log.exception("failed at %s", type(message).__name__)
+        failure = failed_at(message, error, "logs/render.log")
+        broken = studio.device.startswith("cuda") and "CUDA" in str(error) and not out_of_memory(error)
+        return wire.encode(failure, request_id=request_id), broken
 
 
 def _load(library: Library) -> None:

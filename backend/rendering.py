@@ -64,6 +64,11 @@ class Studio:
             self._avatars.popitem(last=False)
         return self._avatars[found]
 
+    @property
+    def loaded(self) -> list[str]:
+        """Digests of the avatars in memory, that used last at the end."""
+        return list(self._avatars)
+
     def detail(self, avatar_id: str) -> AvatarDetail:
         """What Blender makes an armature and a proxy of. Raises NotFound, BadAvatar."""
         folder = self.library.path(avatar_id)

@@ -118,13 +118,7 @@ class Server:
             self._start_renderer, self._ask_worker, self._answer, self._pass_on, self.desk.environments
         )
         self.online = OnlineJobs(
-            journal,
-            self.library,
-            settings.home.jobs,
-            self.live,
-            self._start_online,
-            self._tell_worker,
-            self._publish,
+            journal, self.library, settings.home.jobs, self.live, self._start_online, self._tell_worker, self._publish
         )
         self.errands = ErrandGroups(journal, self._start_errands, self._tell_worker, self._publish)
         self.trash = Trash(settings.home.trash)

@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from backend.home import Home
 from backend.library import Library
 from backend.on_gpus import RankLost
 from backend.training_run import Outcome, run_training
-from backend.worker_link import WorkerLink, join_server, worker_parser
+from backend.worker_link import join_server, worker_parser
+from shared import wire
 from shared.edit_messages import StartEdit
 from shared.errors import EffigyError
 from shared.messages import ChangeJob, Failure, JobInfo, JobPreview, StartTraining
@@ -30,10 +31,20 @@ FIRST_WORD_S = 30.0
 SHOWN_METRICS = {"psnr_db": "PSNR (dB)", "ssim": "SSIM"}
 
 
+class Link(Protocol):
+    """What a training needs of its end of the connection."""
+
+    def receive(self, timeout_s: float) -> wire.Envelope | None:
+        """The next message, or None when none came in time."""
+
+    def send(self, message: Any) -> None:
+        """Send a message."""
+
+
 class _Reporter:
     """Sends progress, not more often than is worth reading, and remembers the last for the end's report."""
 
-    def __init__(self, link: WorkerLink, asked: StartTraining | StartEdit) -> None:
+    def __init__(self, link: Link, asked: StartTraining | StartEdit) -> None:
         self.link, self.asked = link, asked
         self.kind = "edit" if isinstance(asked, StartEdit) else "train"
         self.last = JobInfo(asked.key, self.kind, asked.name, "running", message="Preparing")
@@ -77,12 +88,17 @@ def main() -> int:
     first = link.receive(FIRST_WORD_S)
     if first is None or not isinstance(first.message, StartTraining | StartEdit):
         raise RuntimeError("the server did not say what to train")
-    asked = first.message
-    home = Home(Path(arguments.home))
+    work(link, first.message, Home(Path(arguments.home)), arguments.device)
+    link.close()
+    return 0
+
+
+def work(link: Link, asked: StartTraining | StartEdit, home: Home, wanted_device: str) -> None:
+    """Do what is asked in the job's folder and tell it. Raises what is nobody's fault: it is tried again then."""
     reporter = _Reporter(link, asked)
     link.send(reporter.last)
     try:
-        device = resolve_device(arguments.device)
+        device = resolve_device(wanted_device)
         use_cores(usable_cores())
         folder, library = home.jobs / asked.key, Library(home.library)
         if isinstance(asked, StartEdit):
@@ -98,8 +114,7 @@ def main() -> int:
             log.exception("out of memory")
             error = refusal_for_want_of_memory(error, "job")
         link.send(Failure.of(error))
-        link.close()
-        return 0
+        return
     last = reporter.last
     link.send(
         JobInfo(
@@ -116,8 +131,6 @@ def main() -> int:
             avatar_id=outcome.avatar_id,
         )
     )
-    link.close()
-    return 0
 
 
 def _last_words(outcome: Outcome) -> str:

@@ -43,7 +43,7 @@ class TrainingLanes:
     def start(self, asked: StartTraining | StartEdit) -> JobInfo:
         """Queue a job; the same key again is the same job. Raises EnvironmentFailed."""
         known = self.journal.by_key(asked.key)
-        return self._lanes[0].start(asked) if known is None else self.info(known.job_id)
+        return (self._lanes[0] if known is None else self.of(known.job_id)).start(asked)
 
     def change(self, asked: ChangeJob) -> JobInfo:
         """Pause, resume, cancel, or move it in the queue. Raises NotFound, BadMessage."""

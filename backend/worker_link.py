@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import zmq
@@ -45,9 +45,20 @@ class WorkerLink:
         frames = self._socket.recv_multipart(copy=False)
         return wire.decode([frame.buffer for frame in frames], limits=wire.FROM_SERVER)
 
+    def wait(self, timeout_s: float, beside: int) -> None:
+        """Until a message is there, or something can be read from the descriptor `beside`, or the time is up."""
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(beside, zmq.POLLIN)
+        poller.poll(int(timeout_s * 1000))
+
     def send(self, message: Any, request_id: int = 0) -> None:
         """Send a message; request_id says what it answers, 0 nothing."""
-        self._socket.send_multipart(wire.encode(message, request_id=request_id), copy=False)
+        self.send_parts(wire.encode(message, request_id=request_id))
+
+    def send_parts(self, parts: Sequence[wire.Part]) -> None:
+        """Send a message that is encoded already."""
+        self._socket.send_multipart(parts, copy=False)
 
     def close(self, linger_ms: int = 2_000) -> None:
         """Close after what was sent has gone out, at most linger_ms."""

@@ -8,8 +8,9 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import backend
 from shared.errors import WorkerFailed
@@ -23,9 +24,18 @@ class Worker:
 
     server: where it is to say Hello; empty where that is not known yet: it loads what it needs and waits to be told
     (`tell_server`). Its output goes to log_path. It is tied to this process by its standard input (see worker_link).
+    environment: variables for it, before ours.
     """
 
-    def __init__(self, module: str, name: str, server: str, arguments: Sequence[str], log_path: Path) -> None:
+    def __init__(
+        self,
+        module: str,
+        name: str,
+        server: str,
+        arguments: Sequence[str],
+        log_path: Path,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.name, self.log_path = name, log_path
         self.secret = secrets.token_hex(16)
         self.identity = b""
@@ -33,8 +43,9 @@ class Worker:
         if log_path.exists() and log_path.stat().st_size > LOG_KEPT_BYTES:
             log_path.replace(log_path.with_suffix(".old.log"))
         root = str(Path(backend.__file__).resolve().parent.parent)
-        environment = {
+        variables = {
             **os.environ,
+            **environment,
             "PYTHONPATH": os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part),
             "PYTHONUNBUFFERED": "1",
             "PYTHONFAULTHANDLER": "1",
@@ -48,7 +59,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env=variables,
             )
         if server:
             self.tell_server(server)

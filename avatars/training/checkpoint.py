@@ -15,13 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from avatars.files import check_seal, save_tensors, sha256_of, write_folder_atomically, write_seal
+from avatars.files import save_tensors, sha256_of, write_folder_atomically, write_seal
+from avatars.training.checkpoint_files import KEPT, NOTES, TENSORS, checkpoints, verified_notes
 from shared.errors import EnvironmentFailed
 
-TENSORS, NOTES = "state.safetensors", "state.json"
-KEPT = 2
 UNFINISHED = re.compile(r"\.(images_\d{10})\.[0-9a-f]+\.(tmp|old)")
-MAX_NOTES_BYTES = 16 << 20
 
 
 log = logging.getLogger("effigy.training")
@@ -70,23 +68,13 @@ def clear_unfinished(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """Checkpoint folders, oldest first."""
-    return sorted(path for path in folder.glob("images_*") if path.is_dir()) if folder.is_dir() else []
-
-
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest intact checkpoint; None where there is none. Raises EnvironmentFailed if all are damaged."""
     found = checkpoints(folder)
     problems = []
     for path in reversed(found):
         try:
-            if (path / NOTES).stat().st_size > MAX_NOTES_BYTES:
-                raise ValueError(f"{NOTES} is too large")
-            check_seal(path / NOTES)
-            notes = json.loads((path / NOTES).read_text(encoding="utf-8"))
-            if sha256_of(path / TENSORS) != notes["sha256"]:
-                raise ValueError("its digest is another")
+            notes = verified_notes(path)
             checkpoint = Checkpoint(load_file(str(path / TENSORS)), notes, tuple(problems))
             for problem in problems:
                 log.warning("a damaged checkpoint was passed over: %s", problem)

@@ -1,0 +1,142 @@
+"""A training on some machine of a cluster: the same run as on one host, in a folder of its own that goes with it.
+
+Called with bytes, answers bytes. Importing this loads no torch: the actor sets its process up first.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import queue
+import shutil
+import tempfile
+import threading
+import traceback
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from backend.engines import checkpoint_copies
+from backend.engines.packing import pack, pack_folder, unpack, write_parcel
+from backend.engines.ray_cluster import prepare_process
+from backend.home import Home, open_home
+from backend.library import SUFFIX
+from shared import __version__, wire
+from shared.edit_messages import StartEdit
+from shared.messages import PROTOCOL_VERSION, StartTraining
+
+MOST_NEWS = 64
+RESULT, REPORT = "result.json", "report"
+
+
+class _Mailbox:
+    """The training's end of the connection: what it sends waits to be fetched, what it is told waits to be read."""
+
+    def __init__(self) -> None:
+        self.sent: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self.told: deque[wire.Envelope] = deque()
+
+    def receive(self, timeout_s: float) -> wire.Envelope | None:
+        """The next message, or None: the training asks between steps and never waits."""
+        return self.told.popleft() if self.told else None
+
+    def send(self, message: Any) -> None:
+        """Have a message fetched."""
+        self.sent.put(pack(wire.encode(message)))
+
+
+class TrainActor:
+    """device: 'cpu' or 'cuda', of which Ray shows it its own. threads: 0 for all cores. Its calls may overlap."""
+
+    def __init__(self, device: str, threads: int) -> None:
+        prepare_process(threads)
+        self._device = device
+        self._mail = _Mailbox()
+        self._folder: Path | None = None
+        self._home: Home | None = None
+        self._job_id, self._crash = "", ""
+        self._thread: threading.Thread | None = None
+
+    def where(self) -> bytes:
+        """Which machine this is, and which Effigy it has."""
+        facts = {"host": platform.node(), "node": _node_id(), "version": __version__, "protocol": PROTOCOL_VERSION}
+        return json.dumps(facts).encode()
+
+    def begin(self, order: bytes, checkpoint: bytes, avatar: bytes) -> bytes:
+        """Start the training, from a packed checkpoint where there is one. order: StartTraining or StartEdit, packed;
+        its key is the job's id. avatar: of an edit, id and parcel of what is edited."""
+        asked = wire.decode(unpack(order), limits=wire.FROM_SERVER).message
+        assert isinstance(asked, StartTraining | StartEdit)
+        if self._thread is not None:
+            return b""  # the same order once more
+        self._folder = Path(tempfile.mkdtemp(prefix="effigy-train-"))
+        self._home = open_home(self._folder)
+        self._job_id = asked.key
+        if checkpoint:
+            checkpoint_copies.put(self._job_folder(), checkpoint)
+        if avatar:
+            name, parcel = unpack(avatar)
+            target = self._home.library / f"{bytes(name).decode()}{SUFFIX}"
+            target.mkdir()
+            write_parcel(bytes(parcel), target)
+        self._thread = threading.Thread(target=self._work, args=(asked, self._home), name="training", daemon=True)
+        self._thread.start()
+        return b""
+
+    def news(self, wait_s: float) -> bytes:
+        """What the training said since, after up to wait_s for the first word: a head (crash: why it ended without a
+        last word; checkpoint: the newest one's name), then its messages, packed each."""
+        said: list[bytes] = []
+        while len(said) < MOST_NEWS:
+            try:
+                said.append(self._mail.sent.get(timeout=0.0 if said or not self._alive() else wait_s))
+            except queue.Empty:
+                break
+        newest = checkpoint_copies.newest_name(self._job_folder()) if self._home else ""
+        crash = self._crash if not said and not self._alive() else ""
+        return pack([json.dumps({"crash": crash, "checkpoint": newest}).encode(), *said])
+
+    def want(self, message: bytes) -> bytes:
+        """Pass a ChangeJob on."""
+        self._mail.told.append(wire.decode(unpack(message), limits=wire.FROM_SERVER))
+        return b""
+
+    def checkpoint(self, name: str) -> bytes:
+        """A checkpoint, packed; empty where it is gone meanwhile."""
+        return checkpoint_copies.packed(self._job_folder(), name)
+
+    def result(self) -> bytes:
+        """What the finished training left: result.json, the avatar's parcel, the report's parcel."""
+        assert self._home is not None
+        document = (self._job_folder() / RESULT).read_bytes()
+        folder = self._home.library / f"{json.loads(document)['avatar_id']}{SUFFIX}"
+        return pack([document, pack_folder(folder), pack_folder(self._job_folder() / REPORT)])
+
+    def leave(self) -> bytes:
+        """Remove the folder; nothing of it is needed any more."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        return b""
+
+    def _work(self, asked: StartTraining | StartEdit, home: Home) -> None:
+        from backend.train_worker import work
+
+        try:
+            work(self._mail, asked, home, self._device)
+        except BaseException:  # noqa: BLE001 - a thread has nobody to raise to; the relay reads it and ends as the worker would
+            self._crash = traceback.format_exc()
+        else:
+            self._crash = "it ended without a last word"
+
+    def _alive(self) -> bool:
+        return self._thread is None or self._thread.is_alive()
+
+    def _job_folder(self) -> Path:
+        assert self._home is not None
+        return self._home.jobs / self._job_id
+
+
+def _node_id() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
