@@ -26,11 +26,13 @@ from avatars.lighting import albedo, relighting
 from avatars.lighting.colour import linear_from_srgb
 from avatars.lighting.prefilter import FilteredLight
 from avatars.lighting.scene_light import SceneLight
-from avatars.lit_pixels import FIXED, facing, lit_pictures, pixel_points, pixel_rays, shade_pixels, surface_features
+from avatars.lit_pixels import FIXED, facing, lit_pictures, pixel_points, pixel_rays, shade_pixels
+from avatars.owners import Owners, plain_owners, shared_owners
 from avatars.rendering import CameraBatch, rasterise, rasterise_surfels
 from avatars.rendering.constants import EMPTY_ALPHA
 from avatars.rendering.packed import pack
 from avatars.rendering.sharpness import alike
+from avatars.scene_layers import Layers
 from shared.errors import EffigyError, nearest
 from shared.types import PASS_CHANNELS, Camera, Captured, Environment
 
@@ -143,60 +145,6 @@ def _check(instances: Sequence[SceneInstance], cameras: Sequence[Camera], passes
             raise EffigyError("an avatar's object is mirrored", do="Make its scale positive in Blender")
 
 
-class _Layers:
-    """The features that ride along in the one rasterisation, and where each is found again."""
-
-    def __init__(self, passes: Sequence[str], actors: Sequence[_Actor]) -> None:
-        self._holes = [actor.holdout for actor in actors]
-        self._lights = [actor.light for actor in actors]
-        self.materials = any(has_materials(actor.avatar) for actor in actors)
-        coloured = bool({*_SHADED, "packed"} & set(passes))
-        shaded = coloured and (self.materials or any(self._lights) or "albedo" in passes)
-        surface = FIXED + max((actor.lamps() for actor in actors), default=0)
-        wanted = {
-            "colour": 3 if coloured else 0,
-            "normal": 3 if "normal" in passes or shaded else 0,
-            "owner": len(actors) if {"id", "coverage"} & set(passes) or (shaded and len(actors) > 1) else 0,
-            "shown": 2 if any(self._holes) else 0,
-            "surface": surface if self.materials and coloured else 0,
-        }
-        self.slices: dict[str, slice] = {}
-        used = 0
-        for name, width in wanted.items():
-            if width:
-                self.slices[name] = slice(used, used + width)
-                used += width
-
-    def features(self, sets: Sequence[PosedGaussians], camera: CameraBatch) -> Tensor:
-        """[1, N, C] for all avatars together; one empty channel where only depth or cover is asked for.
-
-        What a held out avatar would add is zero; `shown` is 1 and the camera's z for all others.
-        """
-        rows = []
-        ahead = camera.camera_from_world[:, 2]
-        for index, gaussians in enumerate(sets):
-            owner = torch.zeros(len(sets)).index_fill(0, torch.tensor(index), 1.0).to(gaussians.means)
-            found = {
-                "colour": gaussians.colours,
-                "normal": torch.zeros_like(gaussians.means) if gaussians.normals is None else gaussians.normals,
-                "owner": owner.expand(1, gaussians.count, -1),
-            }
-            if "surface" in self.slices:
-                light = self._lights[index]
-                shining = None if light is None or gaussians.material is None else light.filtered()
-                surface, found["normal"] = surface_features(gaussians, camera.positions(), shining)
-                spare = self.slices["surface"].stop - self.slices["surface"].start - surface.shape[-1]
-                found["surface"] = torch.nn.functional.pad(surface, (0, spare))
-            if "shown" in self.slices:
-                depth_m = gaussians.means @ ahead[:, :3, None] + ahead[:, 3:, None]
-                found["shown"] = torch.cat([torch.ones_like(depth_m), depth_m], dim=-1)
-            if self._holes[index]:
-                found = {name: torch.zeros_like(values) for name, values in found.items()}
-            channels = [found[name] for name in self.slices] or [torch.zeros_like(gaussians.means[..., :1])]
-            rows.append(torch.cat(channels, dim=-1))
-        return torch.cat(rows, dim=1)
-
-
 def has_materials(avatar: Posable) -> bool:
     """Whether an avatar brings materials and with them the light of its capture as a map."""
     return getattr(avatar, "captured_light", None) is not None
@@ -210,6 +158,7 @@ def _shade(
     actors: Sequence[_Actor],
     frame: int,
     camera: CameraBatch,
+    owners: Owners,
     names: Sequence[str],
 ) -> dict[str, Tensor]:
     """Those passes of one sub-frame that depend on light or materials, premultiplied linear [H, W, C] each."""
@@ -224,18 +173,20 @@ def _shade(
         away = pixel_rays(camera)[0][covered]
         points = pixel_points(camera, depth[None])[0][covered] if any(actor.lamps() for actor in actors) else None
         normals = facing(layers["normal"][covered] / cover.clamp(min=1e-6), away)
-        owner = (
-            layers["owner"][covered].argmax(dim=-1) if len(actors) > 1 else torch.zeros_like(normals[:, 0], dtype=int)
-        )
-        for index, actor in enumerate(actors):
-            if has_materials(actor.avatar) and "surface" in layers:
-                part = layers["owner"][covered][:, index, None] if len(actors) > 1 else cover
-                surface = layers["surface"][covered] / part.clamp(min=1e-6)
-                mine = _lit_surface(actor, frame, surface, normals, away, points)
+        covers = layers["owner"][covered] if len(actors) > 1 else cover
+        groups = owners.groups(covers, covered) if len(actors) > 1 else [slice(None)]
+        surfaces = layers["surface"][covered] if "surface" in layers else None
+        found = {name: values.clone() for name, values in found.items()}
+        for index, (actor, rows) in enumerate(zip(actors, groups, strict=True)):  # pixels are lit once, by their owner
+            lit = (normals[rows], away[rows])
+            if has_materials(actor.avatar) and surfaces is not None:
+                part = owners.own(covers, index)[rows, None] if len(actors) > 1 else cover
+                surface = surfaces[rows] / part.clamp(min=1e-6)
+                mine = _lit_surface(actor, frame, surface, *lit, None if points is None else points[rows])
             else:
-                mine = _lit_colours(actor, frame, linear, normals, sets[index], "albedo" in names)
+                mine = _lit_colours(actor, frame, linear[rows], lit[0], sets[index], "albedo" in names)
             for name, values in mine.items():
-                found[name] = torch.where((owner == index)[:, None], values, found[name])
+                found[name][rows] = values
     found["combined"] = found["diffuse"] + found["specular"]
     pictures = {}
     for name in names:
@@ -337,7 +288,15 @@ def render_scene(
     where = torch.device(device)
     lens = CameraBatch.from_cameras(cameras, where)
     actors = [_Actor.of(item, environment, where) for item in instances]
-    layers = _Layers(passes, actors)
+    layers = Layers(
+        [actor.holdout for actor in actors],
+        [actor.light for actor in actors],
+        coloured=bool({*_SHADED, "packed"} & set(passes)),
+        albedo="albedo" in passes,
+        materials=any(has_materials(actor.avatar) for actor in actors),
+        normal="normal" in passes,
+        owners=bool(set(_BY_OWNER) & set(passes)),
+    )
     frames = [len(cameras) // 2] if quality == "draft" else list(range(len(cameras)))
     size = (lens.height_px, lens.width_px)
     sums = {
@@ -352,7 +311,8 @@ def render_scene(
         sets = alike(sets, camera)
         flat = all(gaussians.material is not None and gaussians.material.flat for gaussians in sets)
         draw = rasterise_surfels if flat else rasterise
-        image = draw(concatenate(sets), camera, layers.features(sets, camera))
+        owners = (shared_owners if "owner" in layers.slices else plain_owners)(sets, camera)
+        image = draw(concatenate(sets), camera, layers.features(sets, camera, owners))
         alpha, here = image.alpha[0], image.depth[0]
         found = {name: image.features[0, ..., place] for name, place in layers.slices.items()}
         if "shown" in found:
@@ -360,9 +320,9 @@ def render_scene(
             here = depth_sum / alpha.clamp(min=EMPTY_ALPHA)
         wanted = [name for name in _SHADED if name in sums]
         if wanted:
-            found |= _shade(found, alpha, here, sets, actors, frame, camera, wanted)
+            found |= _shade(found, alpha, here, sets, actors, frame, camera, owners, wanted)
         for name in sums:
-            sums[name] += found["owner" if name in _BY_OWNER else name]
+            sums[name] += owners.spread(found["owner"]) if name in _BY_OWNER else found[name]
         cover += alpha
         nearer = (alpha > VISIBLE_ALPHA) & ((depth == 0) | (here < depth))
         depth = torch.where(nearer, here, depth)

@@ -30,6 +30,7 @@ from shared.render_messages import KEPT_ENVIRONMENTS
 from shared.types import CAPTURED, Camera, Captured, Environment
 
 KEPT_AVATARS = 8
+"""In memory after a picture; as many more as the last picture showed, or a crowd would be read anew for each frame."""
 
 
 class Studio:
@@ -38,6 +39,7 @@ class Studio:
     def __init__(self, library: Library, device: str) -> None:
         self.library, self.device = library, device
         self._avatars: OrderedDict[str, Any] = OrderedDict()
+        self._kept = KEPT_AVATARS
         self._environments = RecentEnvironments()
         self._lights: OrderedDict[tuple[Any, ...], Environment] = OrderedDict()
 
@@ -60,7 +62,7 @@ class Studio:
             with one_torch_thread():
                 self._avatars[found] = pinned(load_avatar(folder, self.device))  # artists move heads anywhere
         self._avatars.move_to_end(found)
-        while len(self._avatars) > KEPT_AVATARS:
+        while len(self._avatars) > self._kept:
             self._avatars.popitem(last=False)
         return self._avatars[found]
 
@@ -106,6 +108,7 @@ class Studio:
 
         start = time.perf_counter()
         environment = self._environment(request)
+        self._kept = max(KEPT_AVATARS, len({item.avatar_id for item in request.instances}))
         instances = [
             replace(self._instance(item), light=None if item.light is None else self._own_light(item.light, request))
             for item in request.instances
