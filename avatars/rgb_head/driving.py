@@ -292,5 +292,5 @@ def with_modes(
 def _percentiles(values: Tensor) -> tuple[Tensor, Tensor]:
     if not values.numel():
         return values.new_zeros(values.shape[1]), values.new_zeros(values.shape[1])
-    found = torch.quantile(values.double(), torch.tensor([0.01, 0.99], dtype=torch.float64), dim=0).float()
+    found = torch.quantile(values.double(), values.new_tensor([0.01, 0.99], dtype=torch.float64), dim=0).float()
     return found[0], found[1]

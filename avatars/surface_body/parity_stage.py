@@ -151,6 +151,8 @@ class ParityStage(VolumeStage):
         for part in torch.nonzero(far > near)[:, 0].split(4 * each):
             at = samples_of(self.model, pose, rays.some(part), near[part], far[part], None)
             for hit in torch.nonzero(at.hit)[:, 0].split(each):
+                if not len(hit):  # rays into the box that meet nobody: a split of nothing is one empty part
+                    continue
                 some = rays.some(part[hit])
                 traced = follow(self.model, pose, some, at.some(hit), self.levels(), 1.0)
                 ahead = (some.directions * forward).sum(-1)

@@ -191,8 +191,10 @@ def test_pictures_without_the_person_teach_nothing(trainer: SurfaceTrainer, batc
     trainer.poses.translations += torch.tensor((0.0, -90.0, 0.0))  # behind the cameras
     total = torch.stack(list(trainer.losses(batch, 0.0).values())).sum()
     slopes = torch.autograd.grad(total, [entry.parameter for entry in trainer.parameters()], allow_unused=True)
+    nobody = trainer.stages[0].render(batch)
     trainer.poses.translations.copy_(kept)
     trainer.volume.guides.clear()
+    assert float(nobody.alpha.abs().max()) == 0
     assert torch.isfinite(total)
     assert all(slope is None or float(slope.abs().max()) == 0 for slope in slopes)
 
