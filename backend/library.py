@@ -13,21 +13,22 @@ from pathlib import Path
 from avatars.avatar_folder import describe_avatar, rename_avatar
 from shared import wire
 from shared.errors import BadConfig, BadMessage, EnvironmentFailed, NotFound, nearest
+from shared.file_names import problem_with, safe_stem, taken
 from shared.messages import AvatarList, AvatarSummary
 
 SUFFIX = ".avatar"
 Stamp = tuple[tuple[str, int, int], ...]
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
-_NAME = re.compile(r"[^./\\:*?<>|\"\x00-\x1f][^/\\:*?<>|\"\x00-\x1f]{0,59}")
 
 
 def check_name(name: str) -> None:
     """Raises BadConfig for a name that cannot be an avatar's."""
-    if not _NAME.fullmatch(name):
+    problem = problem_with(name)
+    if problem:
         raise BadConfig(
-            "This name cannot be an avatar's",
+            f"This name cannot be an avatar's: it {problem}",
             found=repr(name[:80]),
-            expected="1 to 60 letters without / \\ : * ? < > | and not beginning with a dot",
+            expected="a name that a folder can have on every system",
         )
 
 
@@ -106,11 +107,11 @@ class Library:
 
         folder: on the same file system as the library. Raises EnvironmentFailed where the disk refuses.
         """
-        stem = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-")[:60] or "avatar"
+        stem = safe_stem(name, "avatar")
         for attempt in range(100):
             avatar_id = stem if attempt == 0 else f"{stem}-{uuid.uuid4().hex[:6]}"
             target = self.folder / f"{avatar_id}{SUFFIX}"
-            if target.exists():
+            if target.exists() or taken(avatar_id, self.ids()):
                 continue
             try:
                 os.rename(folder, target)  # never merges into a folder that has something in it

@@ -13,8 +13,10 @@ from typing import Any
 
 from backend.library import SUFFIX
 from shared.errors import BadAvatar, BadConfig, BadTemplate, EnvironmentFailed, NotFound
+from shared.file_names import problem_with
 
 CONFIG, PRESET, SETTINGS, MODEL = "config.yaml", "preset.yaml", "settings.json", "model.ply"
+LONGEST_NAME = 120
 WORK_NAME_FORMAT = "%Y-%m-%d_%H-%M-%S"
 
 
@@ -36,8 +38,9 @@ def result_folder(data_dir: str, output_dir: str, subject: str, work_name: str |
     """The folder of these names; without a work_name one of now. Raises BadConfig for names that lead elsewhere."""
     work_name = work_name or datetime.now().strftime(WORK_NAME_FORMAT)
     for option, name in (("--subject", subject), ("--work_name", work_name)):
-        if name in ("", ".", "..") or Path(name).name != name:
-            raise BadConfig(f"{option} is no name of a folder", found=repr(name), expected="a name without / or ..")
+        problem = problem_with(name, LONGEST_NAME)
+        if problem:
+            raise BadConfig(f"{option} is no name of a folder: it {problem}", found=repr(name[:80]))
     data = Path(data_dir).expanduser() / subject
     return ResultFolder(Path(output_dir).expanduser() / subject / work_name, subject, data)
 

@@ -14,6 +14,7 @@ from avatars.captures.capture import Capture, CaptureImage, check_counts, check_
 from avatars.captures.true_surfaces import SURFACES
 from avatars.templates.opening import TemplateReference
 from shared.errors import BadCapture, EffigyError
+from shared.file_names import is_device
 from shared.npz import read_npz
 from shared.types import Camera, Environment, Motion
 
@@ -107,7 +108,7 @@ def _assemble(folder: Path, document: Mapping[str, Any], reference: TemplateRefe
 
 def _image(folder: Path, entry: Mapping[str, Any]) -> CaptureImage:
     file = folder / str(entry["file"])
-    if not file.resolve().is_relative_to(folder.resolve()):
+    if not file.resolve().is_relative_to(folder.resolve()) or any(map(is_device, Path(str(entry["file"])).parts)):
         raise BadCapture(f"capture {folder.name} names a picture outside its folder", found=str(entry["file"]))
     truth, light = entry.get("aovs", {}), entry.get("light")
     return CaptureImage(
@@ -134,7 +135,7 @@ def _confidence(folder: Path, parameters: Mapping[str, NDArray[Any]]) -> NDArray
 def _inside(folder: Path, name: Any) -> Path:
     """A file that the capture's description names. Raises BadCapture for one outside or one that is not there."""
     file = folder / str(name)
-    if not file.resolve().is_relative_to(folder.resolve()):
+    if not file.resolve().is_relative_to(folder.resolve()) or any(map(is_device, Path(str(name)).parts)):
         raise BadCapture(f"capture {folder.name} names a file outside its folder", found=str(name))
     if not file.is_file():
         raise BadCapture(f"capture {folder.name} lacks a file", found=f"no {name}", do="Copy the capture again")

@@ -10,6 +10,7 @@ from pathlib import Path
 from avatars.files import disk_failure, write_atomically
 from avatars.templates.stored import as_stored
 from shared.errors import BadTemplate, EnvironmentFailed, nearest
+from shared.file_names import is_device
 from shared.template import TemplateArrays, load_template
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
@@ -89,7 +90,7 @@ def remove(template_id: str) -> Path:
 
 
 def _path(template_id: str) -> Path:
-    if not NAME.fullmatch(template_id):
+    if not NAME.fullmatch(template_id) or is_device(template_id):
         raise BadTemplate(f"{template_id[:80]!r} is no template's id", expected="small letters, digits and _")
     return templates_folder() / f"{template_id}.npz"
 

@@ -197,7 +197,9 @@ def test_a_pickle_runs_nothing(protocol: int, tmp_path: Path) -> None:
     assert not (tmp_path / "made").exists()
 
 
-@pytest.mark.parametrize("name", ["../outside.png", "/etc/hostname", "images/../../outside.png", "/dev/zero"])
+@pytest.mark.parametrize(
+    "name", ["../outside.png", "/etc/hostname", "images/../../outside.png", "/dev/zero", "images/CON", "nul.png"]
+)
 def test_a_capture_does_not_reach_outside_its_folder(name: str, tmp_path: Path) -> None:
     files = dict(samples.effigy_capture()[0])
     document = json.loads(files["capture.json"])

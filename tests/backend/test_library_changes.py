@@ -37,10 +37,25 @@ def test_a_new_name_leaves_id_and_digest_alone(places: tuple[Library, Trash]) ->
     assert library.summary("tiny").name == "Größe Zwei"
     assert library.summary("tiny").digest == before
     assert load_avatar(folder).rig().joint_names
-    for bad in ("", ".hidden", "a/b", "x" * 61, "line\nbreak"):
+    for bad in ("", ".hidden", "a/b", "x" * 61, "line\nbreak", "CON", "nul.txt", "anna.", "anna ", "a:b"):
         with pytest.raises(BadConfig, match="cannot be an avatar's"):
             library.rename("tiny", bad)
     assert library.summary("tiny").name == "Größe Zwei"
+
+
+def test_a_new_avatar_gets_a_folder_of_its_own_on_every_system(
+    places: tuple[Library, Trash], avatar_folder: Path, tmp_path: Path
+) -> None:
+    """Simulated by names alone: Windows takes CON.avatar for a device and TINY.avatar for tiny.avatar."""
+    library, _ = places
+    made = []
+    for number, name in enumerate(("TINY", "con", "../..", "COM1", "x" * 300)):
+        shutil.copytree(avatar_folder, tmp_path / str(number))
+        made.append(library.adopt(tmp_path / str(number), name))
+    assert made[0].startswith("TINY-")
+    assert made[1:4] == ["avatar_con", "avatar", "avatar_COM1"]
+    assert len(made[4]) == 60
+    assert len({one.casefold() for one in library.ids()}) == len(library.ids()) == 6
 
 
 @pytest.mark.parametrize(

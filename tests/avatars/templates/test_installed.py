@@ -97,7 +97,7 @@ def test_unknown_ids_views_and_names(flame: TemplateArrays) -> None:
         open_template("flame2020_rgbavater", flame.digest, "head")
     with pytest.raises(BadTemplate, match=r"no view 'bust'.*head"):
         open_template("flame2020_rgbavatar", flame.digest, "bust")
-    for name in ("../secrets", "", "a/b", "A", "x" * 100):
+    for name in ("../secrets", "", "a/b", "A", "x" * 100, "con", "com1"):
         with pytest.raises(BadTemplate, match="no template's id"):
             open_template(name, flame.digest, "head")
     own = embedded_template("bust")
