@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,31 +15,9 @@ import pytest
 from tests import slurm_cluster
 
 from .conftest import ROOT, RealBackend, backend_python
+from .fake_blender import blender_at
 from .test_batch import contents, names, render, shot, shot_file  # noqa: F401 - fixtures
 
-BLENDER = """#!{python}
-# The bpy module as `blender -b FILE --command effigy_render …`. The first time it has begun to write one of the frames
-# HELD it says so, with its process, and hangs: that is when somebody kills it.
-import os, sys, time
-sys.path.insert(0, {root!r})
-import bpy, blender_addon
-from blender_addon import batch
-assert sys.argv[1] == "-b" and sys.argv[3:5] == ["--command", batch.COMMAND], sys.argv
-bpy.ops.wm.read_factory_settings(use_empty=True)
-blender_addon.register()
-
-@bpy.app.handlers.persistent
-def hold(scene, *_):
-    note = os.path.join({notes!r}, str(scene.frame_current))
-    if scene.frame_current in {held!r} and not os.path.exists(note):
-        with open(note + ".new", "w") as file:
-            array, task = os.environ["SLURM_ARRAY_JOB_ID"], os.environ["SLURM_ARRAY_TASK_ID"]
-            file.write(f"{{os.getpid()}} {{array}}_{{task}}")
-        os.rename(note + ".new", note)
-        time.sleep(600)
-bpy.app.handlers.render_write.insert(0, hold)
-os._exit(batch.run(["--file", sys.argv[2], *sys.argv[5:]]))
-"""
 HELD = (2, 5)  # in the middle of their chunks of three
 WAIT_S = 200.0
 
@@ -53,15 +30,6 @@ def slurm() -> Iterator[slurm_cluster.Cluster]:
         pytest.skip(reason)
     with slurm_cluster.cluster() as running:
         yield running
-
-
-def blender_at(folder: Path, held: tuple[int, ...] = ()) -> Path:
-    (folder / "notes").mkdir(exist_ok=True)
-    path = folder / "blender"
-    text = BLENDER.format(python=sys.executable, root=str(ROOT), notes=str(folder / "notes"), held=held)
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o755)
-    return path
 
 
 def effigy(environ: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
