@@ -253,7 +253,7 @@ def unheld(found: DrivingRange) -> DrivingRange:
 
 def reheld(found: DrivingRange, theta: Tensor, layout: DrivingLayout, translations: Tensor) -> DrivingRange:
     """The same standardisation, clipped to what θ [T, size] of training has become; translations: [T, 3] m."""
-    low, high = _percentiles(theta.detach())
+    low, high = _percentiles(theta.detach().cpu())
     return with_modes(replace(found, low=low.to(found.low), high=high.to(found.high)), theta, layout, translations)
 
 

@@ -85,9 +85,10 @@ def test_held_out_frames_begin_between_their_neighbours(capture: Capture) -> Non
     assert track.changes[:, 0].tolist() == pytest.approx([5, 4, 5, 5])
 
 
-def test_what_drives_the_network_is_held_to_what_it_became(capture: Capture) -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, NEEDS_CUDA])])
+def test_what_drives_the_network_is_held_to_what_it_became(capture: Capture, device: str) -> None:
     config = load_config("tiny", {"refine.mode": "always", "model.target_gaussians": "200"})
-    trainer = RgbHeadTrainer(config, capture, "cpu", record=False)
+    trainer = RgbHeadTrainer(config, capture, device, record=False)
     far = trainer.theta + 50
     torch.testing.assert_close(trainer.model.driving_range.clipped(far), far)
     track, before = trainer.refinement, trainer.model.driving_range
