@@ -26,7 +26,7 @@ class RefineConfig:
 
     mode: Literal["auto", "always", "never"] = "auto"
     start: float = 0.05
-    travel: float = 8.0
+    travel: float = 3.0
     head_deg: float = 2.0
     jaw_deg: float = 1.5
     gaze_deg: float = 6.0
