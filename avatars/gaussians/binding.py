@@ -14,6 +14,7 @@ from avatars.gaussians.frames import FrameKind, frame_quaternions, triangle_fram
 from avatars.gaussians.regions import patch_triangles
 from avatars.gaussians.uv_texels import covered_texels
 from avatars.templates.template import template_triangles
+from avatars.whole_sums import summed_at_corners
 from shared.errors import BadTemplate
 from shared.template import TemplateArrays
 
@@ -89,9 +90,7 @@ def smooth_normals(binding: UvBinding, vertices: Tensor, faces: Tensor) -> Tenso
     """
     corners = vertices[:, faces]
     areas = torch.linalg.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
-    at_vertices = torch.zeros_like(vertices)
-    for corner in range(3):
-        at_vertices.index_add_(1, faces[:, corner], areas)
+    at_vertices = summed_at_corners(faces, areas, vertices.shape[1])
     at_vertices = torch.nn.functional.normalize(at_vertices, dim=-1, eps=1e-20)
     own = binding.triangles[binding.face]
     normals = (at_vertices[:, own] * binding.barycentrics[:, :, None]).sum(2)

@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 
 from avatars.relit_body.person import Person
 from avatars.surface_body.solid_texture import SolidTexture
+from avatars.whole_sums import summed_at_corners
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,4 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     """Unit normals [B, V, 3] of vertices [B, V, 3], faces [F, 3] weighted by area; differentiable, 0 without a face."""
     corners = vertices[:, faces.flatten()].view(len(vertices), -1, 3, 3)
     across = torch.linalg.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
-    total = torch.zeros_like(vertices)
-    for corner in range(3):
-        total = total.index_add(1, faces[:, corner], across)
-    return normalize(total, dim=-1, eps=1e-20)
+    return normalize(summed_at_corners(faces, across, vertices.shape[1]), dim=-1, eps=1e-20)
