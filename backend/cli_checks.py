@@ -15,6 +15,7 @@ from rich.table import Table
 
 from backend.cli_body import add_body_benchmark
 from backend.cli_edit_benchmark import add_edit_benchmark
+from backend.cli_engine_benchmark import add_engine_benchmark
 from backend.cli_growth import add_growth_benchmark
 from backend.cli_live import add_live_benchmark
 from backend.cli_online import add_online_benchmark
@@ -62,6 +63,7 @@ def add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     add_live_benchmark(kinds)
     add_surface_benchmark(kinds)
     add_sharing_benchmark(kinds)
+    add_engine_benchmark(kinds)
     add_scale_benchmark(kinds)
     add_growth_benchmark(kinds)
     wire = kinds.add_parser("wire", help="time per 1080p frame between the render worker and a client on this machine")

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from backend import engine_benchmark
+from backend.cli import main
+from backend.engine_benchmark import EngineRow
 from backend.engines.local import LocalEngine
 from backend.frames import Asked
 from backend.home import open_home
 from backend.jobs import JobRecord, Journal
+from backend.many_frames import rendered_in_order
 from backend.render_desk import RenderDesk
 from backend.training_lanes import TrainingLanes
 from shared import wire
+from shared.errors import WorkerFailed
 from shared.messages import ChangeJob, JobInfo, Ping, RenderRequest, StartTraining, Superseded
 from tests.shared.samples import samples
 
@@ -132,3 +141,58 @@ def test_one_host_trains_one_avatar_at_a_time(tmp_path: Path) -> None:
     jobs.tick()
     assert [record.name for record in begun] == ["a"]
     engine.close()
+
+
+class Asker:
+    """A client of a backend with three workers, which takes a little longer for every other picture."""
+
+    under_way, most, closed = 0, 0, 0
+    lock = threading.Lock()
+
+    def request(self, message: Any, *, timeout_s: float) -> Any:
+        return dataclasses.replace(samples()["Status"], render_workers=3)
+
+    def render(self, request: RenderRequest, *, timeout_s: float) -> str:
+        with Asker.lock:
+            Asker.under_way += 1
+            Asker.most = max(Asker.most, Asker.under_way)
+        time.sleep(0.02 if request.width_px % 2 else 0.01)
+        with Asker.lock:
+            Asker.under_way -= 1
+        if request.width_px == 30:
+            raise WorkerFailed("It could not be drawn")
+        return f"frame {request.width_px}"
+
+    def close(self) -> None:
+        Asker.closed += 1
+
+
+def test_a_film_has_as_many_pictures_under_way_as_there_are_workers_and_comes_in_order() -> None:
+    requests = [dataclasses.replace(REQUEST, width_px=1 + number) for number in range(20)]
+    made: list[Asker] = []
+
+    def client() -> Any:
+        made.append(Asker())
+        return made[-1]
+
+    frames: list[Any] = list(rendered_in_order(iter(requests[::-1]), client, timeout_s=1.0))
+    assert frames == [f"frame {number}" for number in range(20, 0, -1)]
+    assert Asker.most == 3
+    assert Asker.closed == len(made)
+    failing = [dataclasses.replace(REQUEST, width_px=28 + number) for number in range(9)]
+    found: Any = rendered_in_order(iter(failing), client, timeout_s=1.0)
+    assert [next(found), next(found)] == ["frame 28", "frame 29"]
+    with pytest.raises(WorkerFailed):
+        next(found)
+    assert Asker.closed == len(made)
+
+
+def test_the_benchmark_tells_what_ray_adds_beside_the_drawing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [EngineRow(256, 40, 12.0, 9.0, 20.0, 10.0, True), EngineRow(512, 40, 10.0, 9.0, 20.0, 10.0, False)]
+    monkeypatch.setattr(engine_benchmark, "measure_engines", lambda *_: iter(rows))
+    assert main(["benchmark", "ray"]) == 1, "pixels differ in the second"
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].endswith("Ray adds 7.0 ms, ratio 1.67, pixels equal")
+    assert told[1].endswith("DIFFERENT")
