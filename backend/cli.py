@@ -64,6 +64,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "log": "backend.cli_library:add_log",
         "chaos": "backend.cli_chaos:add_chaos",
         "benchmark": "backend.cli_checks:add_benchmark",
+        "cost": "backend.cli_cost:add_cost",
         "doctor": "backend.cli_checks:add_doctor",
         "fuzz": "backend.cli_fuzz:add_fuzz",
         "demo": "backend.cli_demo:add_demo",

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,11 @@ from backend.cli_render_capture import (
     render_capture,
     transfer_of,
 )
+from backend.devices import usable_cores
 from backend.home import open_home
 from backend.library import Library, avatar_place
 from backend.many_frames import rendered_in_order
+from backend.picture_writer import MOST_WRITERS, PictureWriter
 from backend.video import check_video, video_or_none
 from shared.client import BackendClient
 from shared.errors import BadConfig, EffigyError, EnvironmentFailed
@@ -82,6 +84,12 @@ def add_render(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     free.add_argument("--pitch", type=float, default=5.0, help="degrees above its middle")
     free.add_argument("--fov", type=float, default=25.0, help="vertical field of view, degrees")
     free.add_argument("--environment", type=Path, help=".npz with radiance [H, W, 3] to light it with")
+    free.add_argument(
+        "--writers",
+        type=int,
+        default=min(MOST_WRITERS, usable_cores()),
+        help="threads that write pictures while the next are drawn (0: by turns; default: a core each, %(default)s)",
+    )
     free.add_argument("--server", action="store_true", help="render on the running server instead of in this process")
     add_client_options(parser)
     parser.set_defaults(run=render)
@@ -112,13 +120,16 @@ def render_free(arguments: argparse.Namespace) -> int:
                     request_of(arguments, detail, motion, index, yaw, environment) for index, yaw in enumerate(yaws)
                 )
                 drawn = track(pictures_of(wanted), f"Rendering {detail.summary.name}", total=count, console=Console())
-                for index, combined in enumerate(drawn):
-                    picture = straight_srgb(combined)
-                    save_png(output / f"frame_{index + 1:04d}.png", picture)
-                    if index == count // 2:
-                        save_png(output / "still.png", picture)
+
+                def filmed(picture: NDArray[np.uint8]) -> None:
                     if video is not None:
                         video.add(flattened(picture, white=arguments.white_bg))
+
+                with PictureWriter(arguments.writers, filmed) as writer:
+                    for index, combined in enumerate(drawn):
+                        paths = [output / f"frame_{index + 1:04d}.png"]
+                        paths += [output / "still.png"] if index == count // 2 else []
+                        writer.add(partial(write_pngs, paths, combined))
         except OSError as error:
             raise EnvironmentFailed(
                 "The pictures cannot be written", found=f"{output}: {error.strerror}", do="Give another --output"
@@ -160,6 +171,8 @@ def check_options(arguments: argparse.Namespace) -> None:
             raise BadConfig(f"--{name} belongs to --capture or --subject, which was not given")
     if arguments.video is not None:
         check_video(arguments.video)
+    if not 0 <= arguments.writers <= 64:
+        raise BadConfig("--writers is out of range", found=str(arguments.writers), expected="0 to 64")
     if arguments.orbit_period < 1:
         raise BadConfig("--orbit-period is too small", found=str(arguments.orbit_period), expected="at least 1")
     if arguments.frames is not None and arguments.frames < 1:
@@ -262,6 +275,14 @@ def flattened(straight: NDArray[np.uint8], *, white: bool) -> NDArray[np.uint8]:
     return mixed
 
 
+def write_pngs(paths: Sequence[Path], combined: NDArray[Any]) -> NDArray[np.uint8]:
+    """One premultiplied linear picture at every path; as it was written. Raises OSError."""
+    picture = straight_srgb(combined)
+    for path in paths:
+        save_png(path, picture)
+    return picture
+
+
 def save_png(path: Path, straight: NDArray[np.uint8]) -> None:
     """Write RGBA or RGB bytes as a PNG, in one step. Raises OSError."""
     from PIL import Image
@@ -295,7 +316,7 @@ def _renderer(arguments: argparse.Namespace) -> Iterator[Renderer]:
 
             yield detail, many, handed_over, None
         return
-    from backend.devices import resolve_device, usable_cores, use_cores
+    from backend.devices import resolve_device, use_cores
     from backend.rendering import Studio
 
     folder, avatar_id = avatar_place(arguments.avatar, open_home(arguments.home).library)

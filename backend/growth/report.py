@@ -36,6 +36,9 @@ def markdown(figures: Mapping[str, Any]) -> str:
     for key, one in figures.get("files", {}).items():
         numbers = f"avatar {one['avatar_mib']:.1f} MiB on disk, read in {one['avatar_load_ms']:.0f} ms"
         lines += [f"{key}: {numbers}; PNG {one['png_mib']:.2f} MiB in {one['png_ms']:.0f} ms", ""]
+        if "beside_ms" in one:
+            turns = f"drawn and written by turns {one['by_turns_ms']:.1f} ms a frame"
+            lines += [f"{turns}, with {one['writers']} writers beside {one['beside_ms']:.1f} ms", ""]
     if figures.get("training"):
         lines += _training(figures["training"])
     return "\n".join(lines).rstrip() + "\n"

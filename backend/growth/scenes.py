@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,15 @@ from avatars.rendering import CameraBatch, rasterise
 from avatars.rgb_head.avatar import RgbHeadAvatar
 from avatars.scene import SceneInstance, render_scene
 from avatars.templates.opening import embedded_template
-from backend.cli_render import save_png, straight_srgb
+from backend.cli_render import save_png, straight_srgb, write_pngs
+from backend.devices import usable_cores
 from backend.growth import people
 from backend.growth.timing import MIB, Memory, kernels_of, timed
+from backend.picture_writer import MOST_WRITERS, PictureWriter
 from shared.types import Camera, Environment
 
 PASSES = ("combined",)
+FILM_FRAMES = 32
 
 
 @dataclass(frozen=True)
@@ -236,7 +240,8 @@ def bottleneck(one: dict[str, Any]) -> str:
 
 
 def file_figures(gaussians: int, size_px: int, device: str, seconds: float) -> dict[str, float]:
-    """What an avatar and a picture take on disk, and how long they take to be read and written (on the CPU)."""
+    """What an avatar and a picture take on disk, how long they take to be read and written (on the CPU), and a frame of
+    a film that is drawn and written by turns and with writers beside."""
     stage = Stage.of(gaussians, size_px, 1, device)
     avatar = stage.instances[0].avatar
     assert isinstance(avatar, RgbHeadAvatar)
@@ -250,7 +255,12 @@ def file_figures(gaussians: int, size_px: int, device: str, seconds: float) -> d
         load_ms = 1000 * (time.perf_counter() - begun)
         file = Path(place) / "picture.png"
         written = timed(lambda: save_png(file, straight_srgb(picture)), seconds, "cpu")
+        writers = min(MOST_WRITERS, usable_cores())
+        by_turns_ms, beside_ms = (_film_ms(stage, Path(place), count) for count in (0, writers))
         return {
+            "by_turns_ms": by_turns_ms,
+            "beside_ms": beside_ms,
+            "writers": writers,
             "gaussians": stage.count(),
             "size_px": size_px,
             "avatar_mib": size / MIB,
@@ -259,3 +269,12 @@ def file_figures(gaussians: int, size_px: int, device: str, seconds: float) -> d
             "png_mib": file.stat().st_size / MIB,
             "half_mib": picture.nbytes / MIB,
         }
+
+
+def _film_ms(stage: Stage, folder: Path, writers: int) -> float:
+    """Of each of FILM_FRAMES frames drawn and written, as `effigy render` does."""
+    begun = time.perf_counter()
+    with PictureWriter(writers) as writer:
+        for number in range(FILM_FRAMES):
+            writer.add(partial(write_pngs, [folder / f"{number}.png"], stage.frame()))
+    return 1000 * (time.perf_counter() - begun) / FILM_FRAMES
