@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from backend.stage_times import in_words
 from shared.errors import BadConfig
 
 TURNING = "demo_relight"
@@ -68,6 +69,7 @@ def benchmark_body_track(arguments: argparse.Namespace) -> int:
         crop = result.report["crop"]
         report = measure_body_track(tracked, truth, pairs, (crop["left"], crop["top"]))
         report["seconds_a_picture"] = times.a_picture(len(images))
+        report["processor_seconds_a_picture"] = times.processor_a_picture(len(images))
         report |= {name: result.report[name] for name in ("dropped", "focal_px", "height_m", "hands_seen")}
         report["true_height_m"] = round(height_m, 3)
         if arguments.output:
@@ -90,5 +92,4 @@ def _show(report: dict[str, Any], pictures: int) -> None:
     )
     dropped = ", ".join(f"{count} ({why})" for why, count in report["dropped"].items()) or "none"
     console.print(f"{pictures} pictures, dropped: {dropped}; hands seen in {report['hands_seen']}")
-    spent = report["seconds_a_picture"]
-    console.print("Seconds a picture: " + ", ".join(f"{stage} {value:.3f}" for stage, value in spent.items()))
+    console.print(in_words(report))

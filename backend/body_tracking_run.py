@@ -88,7 +88,7 @@ def track_body(
         body = detector.body(picture)
         if body is None:
             return BodyDetections.of_picture(number, picture, None, None, {})
-        return BodyDetections.of_picture(number, picture, body.points, body.world, body.hands)
+        return BodyDetections.of_picture(number, picture, body.points, body.world, body.hands, body.second)
 
     found = detected(source, output / TRACKING / DETECTIONS, BodyDetections, look, tell, check)
     focal_px, how, _ = focal_of(source, settings)

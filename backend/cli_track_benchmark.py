@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from backend.cli_track import add_without, refine_settings
+from backend.stage_times import in_words
 from shared.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def benchmark_track(arguments: argparse.Namespace) -> int:
         landmarks = {images[int(result.detections.number[row])]: result.detections.landmarks[row] for row in rows}
         report = measure_track(tracked, truth, pairs, landmarks, embedded_correspondences()[0])
         report["seconds_a_picture"] = times.a_picture(len(images))
+        report["processor_seconds_a_picture"] = times.processor_a_picture(len(images))
         report["dropped"] = result.report["dropped"]
         report["focal_px"] = result.report["focal_px"]
         if arguments.output:
@@ -162,8 +164,7 @@ def _show(console: Console, report: dict[str, Any], pictures: int) -> None:
     console.print(table)
     dropped = ", ".join(f"{count} ({why})" for why, count in report["dropped"].items()) or "none"
     console.print(f"{pictures} pictures, dropped: {dropped}; focal length {report['focal_px']:g} px")
-    spent = report["seconds_a_picture"]
-    console.print("Seconds a picture: " + ", ".join(f"{stage} {value:.3f}" for stage, value in spent.items()))
+    console.print(in_words(report))
     console.print(
         "Expressions, r: " + ", ".join(f"{name} {value:.2f}" for name, value in report["expressions"].items()),
         highlight=False,

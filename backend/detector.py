@@ -25,11 +25,13 @@ LANDMARKS, HAND_LANDMARKS, BODY_LANDMARKS = 478, 21, 33
 @dataclass(frozen=True, eq=False)
 class FoundBody:
     """points: [33, 4] x, y px (centres at +0.5), depth, visibility in 0..1. world: [33, 3] m around the
-    hips, in the camera's axes. hands: "left" and "right" where found -> ([21, 3] x, y px, depth; [21, 3] m)."""
+    hips, in the camera's axes. hands: "left" and "right" where found -> ([21, 3] x, y px, depth; [21, 3] m).
+    second: how tall another person in the picture is beside this one, 0 without."""
 
     points: NDArray[np.float32]
     world: NDArray[np.float32]
     hands: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+    second: float = 0.0
 
 
 class Detector:
@@ -75,7 +77,7 @@ class Detector:
         hands = {
             str(side): (self._floats(HAND_LANDMARKS, 3), self._floats(HAND_LANDMARKS, 3)) for side in head["hands"]
         }
-        return FoundBody(points, world, hands)
+        return FoundBody(points, world, hands, float(head["second"]))
 
     def mask(self, picture: NDArray[np.uint8], *, whole_body: bool = False) -> NDArray[np.uint8]:
         """[H, W], 255 where the person is, of an RGB picture [H, W, 3]; head and shoulders, or the whole body."""

@@ -8,7 +8,8 @@ says {"ready": version}; what mediapipe prints goes to standard error. A model i
     face       {"faces": n}    of each (at most two, the largest first) 478 * 3: x, y px and depth of the landmarks
     hands      {"hands": n}    of each (at most two) 21 * 3: x, y px and depth
     mask       {}              W * H uint8, 255 where the head and shoulders of a person are
-    body       {"bodies": n, "hands": [names]}    of at most one 33 * 4: x, y px, depth, visibility; then
+    body       {"bodies": n, "hands": [names], "second": share}    how tall the next person is beside the first, 0 where
+                               nobody else is; of at most one 33 * 4: x, y px, depth, visibility; then
                                33 * 3 m around the hips in the camera's axes; then of each hand named "left" or "right"
                                21 * 3: x, y px, depth, and 21 * 3 m around its own middle
     body mask  {}              W * H uint8, 255 where the whole person is
@@ -26,6 +27,8 @@ LANDMARKS = 478
 HAND_SURE = 0.5
 WRISTS = {"left": (15, 17, 19, 21), "right": (16, 18, 20, 22)}
 ELBOWS = {"left": 13, "right": 14}
+BESIDE, SURE_LIMBS = 0.08, (11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
+"""A second person is looked for where the first is painted over, so many of its sizes beyond its landmarks."""
 HAND_WINDOW, HAND_PX, SMALLEST_HAND_PX = 0.75, 256, 10
 """A hand is looked for in a square of so many lower arms to each side of it, drawn with so many px a side."""
 
@@ -54,6 +57,8 @@ class Models:
             return self.solutions.hands.Hands(max_num_hands=2, min_detection_confidence=HAND_SURE)
         if name == "hand":
             return self.solutions.hands.Hands(static_image_mode=True, max_num_hands=1, min_detection_confidence=0.4)
+        if name == "another body":
+            return self.solutions.pose.Pose(static_image_mode=True, model_complexity=1)
         return self.solutions.pose.Pose(model_complexity=1, enable_segmentation=name == "body mask")
 
     def twice(self, name: str, picture: Any, found: str) -> Any:
@@ -119,7 +124,7 @@ def body(models: Models, picture: Any) -> tuple[dict[str, Any], list[Any]]:
 
     found = models.twice("body", picture, "pose_landmarks")
     if not found.pose_landmarks:
-        return {"bodies": 0, "hands": []}, []
+        return {"bodies": 0, "hands": [], "second": 0.0}, []
     points = in_pixels(found.pose_landmarks, picture)
     seen = np.array([(p.visibility,) for p in found.pose_landmarks.landmark], np.float32)
     names, parts = [], [np.concatenate((points, seen), 1), in_metres(found.pose_world_landmarks)]
@@ -128,7 +133,24 @@ def body(models: Models, picture: Any) -> tuple[dict[str, Any], list[Any]]:
         if hand:
             names.append(side)
             parts += hand
-    return {"bodies": 1, "hands": names}, parts
+    return {"bodies": 1, "hands": names, "second": second_share(models, picture, points[:, :2])}, parts
+
+
+def second_share(models: Models, picture: Any, first: Any) -> float:
+    """How tall another person is beside one with landmarks [33, 2] px, 0 without: the model itself follows one only."""
+    import numpy as np
+
+    low, high = first.min(0), first.max(0)
+    margin = BESIDE * float((high - low).max())
+    left, top = np.maximum(low - margin, 0).astype(int)
+    right, bottom = np.maximum(high + margin, 0).astype(int)
+    without = picture.copy()
+    without[top:bottom, left:right] = np.median(picture[::4, ::4].reshape(-1, 3), axis=0).astype(np.uint8)
+    found = models.get("another body").process(without).pose_landmarks
+    if not found or np.mean([found.landmark[place].visibility for place in SURE_LIMBS]) < 0.5:
+        return 0.0
+    other = in_pixels(found, picture)[:, 1]
+    return float((other.max() - other.min()) / max(float(high[1] - low[1]), 1.0))
 
 
 def hand_of(models: Models, picture: Any, points: Any, side: str) -> list[Any]:

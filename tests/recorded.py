@@ -66,7 +66,7 @@ def detect_bodies(python: Path) -> BodyDetections:
             picture = before_wall(capture.rgba(index))
             body = detector.body(picture)
             assert body is not None
-            found.append(BodyDetections.of_picture(number, picture, body.points, body.world, body.hands))
+            found.append(BodyDetections.of_picture(number, picture, body.points, body.world, body.hands, body.second))
     return BodyDetections.joined(found)
 
 

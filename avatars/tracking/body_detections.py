@@ -26,11 +26,13 @@ Floats = NDArray[np.float32]
 class BodyDetections:
     """Of F pictures. number: [F] place in the video; points: [F, 75, 3] x, y px and how sure (0..1) of 33 landmarks of
     the body, 21 of the left and 21 of the right hand, NaN and 0 where not found; world: [F, 75, 3] m, the body's around
-    its hips, a hand's around its own middle; sharpness: [F] of the person; thumbnail: [F, 16, 16] uint8 grey."""
+    its hips, a hand's around its own middle; second: [F] how tall another person is beside this one, 0 without;
+    sharpness: [F] of the person; thumbnail: [F, 16, 16] uint8 grey."""
 
     number: NDArray[np.int64]
     points: Floats
     world: Floats
+    second: Floats
     sharpness: Floats
     thumbnail: NDArray[np.uint8]
 
@@ -50,8 +52,10 @@ class BodyDetections:
         points: Floats | None,
         world: Floats | None,
         hands: Mapping[str, tuple[Floats, Floats]],
+        second: float = 0.0,
     ) -> BodyDetections:
-        """Of one RGB picture [H, W, 3]: points [33, 4], world [33, 3], hands by side -> ([21, 3] px, [21, 3] m)."""
+        """Of one RGB picture [H, W, 3]: points [33, 4], world [33, 3], hands by side -> ([21, 3] px, [21, 3] m);
+        second: of another person."""
         grey = Image.fromarray(picture).convert("L")
         thumbnail = np.asarray(grey.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX))
         seen, places = np.full((POINTS, 3), np.nan, np.float32), np.full((POINTS, 3), np.nan, np.float32)
@@ -64,7 +68,12 @@ class BodyDetections:
                     seen[part, :2], seen[part, 2], places[part] = hands[side][0][:, :2], 1.0, hands[side][1]
             sharpness = _sharpness(grey, points[:, :2])
         return BodyDetections(
-            np.array([number]), seen[None], places[None], np.array([sharpness], np.float32), thumbnail[None]
+            np.array([number]),
+            seen[None],
+            places[None],
+            np.array([second], np.float32),
+            np.array([sharpness], np.float32),
+            thumbnail[None],
         )
 
     @staticmethod

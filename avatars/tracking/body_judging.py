@@ -16,7 +16,7 @@ ENDS = (0, 7, 8, 27, 28, 29, 30, 31, 32)
 """Landmarks of face, ears, ankles, heels and toes: where one of them is outside, so is a part of the body."""
 OUTSIDE_SHARE = 0.01
 LIMBS = (11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
-LEAST_SURE = 0.45
+LEAST_SURE, SECOND_BODY = 0.45, 0.4
 FAR_M, FAR_TIMES = 0.05, 3.0
 JUMP_BODIES = 0.5
 
@@ -53,6 +53,7 @@ def before_body_fit(found: BodyDetections, size_px: tuple[int, int]) -> tuple[st
     seen = found.seen
     sharp = found.sharpness[seen]
     blurred = BLURRED_SHARE * float(np.median(sharp)) if len(sharp) else 0.0
+    second = second_persons(found.second)
     margin = OUTSIDE_SHARE * max(size_px)
     reasons = []
     for row in range(len(found)):
@@ -60,6 +61,8 @@ def before_body_fit(found: BodyDetections, size_px: tuple[int, int]) -> tuple[st
         ends = points[list(ENDS), :2]
         if not seen[row]:
             reasons.append("no_body")
+        elif second[row]:
+            reasons.append("two_bodies")
         elif (ends < -margin).any() or (ends > np.asarray(size_px) + margin).any():
             reasons.append("cut_off")
         elif points[list(LIMBS), 2].mean() < LEAST_SURE:
@@ -69,6 +72,14 @@ def before_body_fit(found: BodyDetections, size_px: tuple[int, int]) -> tuple[st
         else:
             reasons.append("")
     return tuple(reasons)
+
+
+def second_persons(share: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """[F] whether a second person of similar size is in a picture; one that is missed between two counts as seen."""
+    found: NDArray[np.bool_] = share > SECOND_BODY
+    between = np.zeros_like(found)
+    between[1:-1] = found[:-2] & found[2:]
+    return found | between
 
 
 def judge_body(found: BodyDetections, fit: BodyFit, size_px: tuple[int, int]) -> BodyVerdict:

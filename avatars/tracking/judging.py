@@ -33,6 +33,7 @@ REASONS: Mapping[str, str] = {
     "covered": "something before the face",
     "misfit": "the landmarks do not fit a face (the detector went astray)",
     "no_body": "no person found",
+    "two_bodies": "a second person",
     "cut_off": "head or feet are outside of the picture",
     "unsure": "too little of the person is seen",
     "not_a_pose": "the landmarks do not fit a body (something before it, or the detector went astray)",

@@ -68,6 +68,7 @@ def body_detections() -> tuple[Files, ...]:
         np.arange(FRAMES),
         numbers(FRAMES, POINTS, 3) * 100,
         numbers(FRAMES, POINTS, 3),
+        np.zeros(FRAMES, np.float32),
         np.ones(FRAMES, np.float32),
         np.zeros((FRAMES, THUMBNAIL_PX, THUMBNAIL_PX), np.uint8),
     )

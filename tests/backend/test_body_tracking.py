@@ -160,7 +160,12 @@ def test_the_real_detector_finds_body_hands_and_mask() -> None:
     with Detector(python) as detector:
         found, mask = detector.body(picture), detector.mask(picture, whole_body=True)
         assert detector.body(np.full((256, 256, 3), 128, np.uint8)) is None
+        rgba = capture.rgba(images[0])
+        two = detector.body(before_wall(np.concatenate((rgba[:, 110:400], capture.rgba(images[5])[:, 110:400]), 1)))
     assert found is not None
+    assert two is not None
+    assert found.second == 0
+    assert two.second > 0.7
     assert set(found.hands) == {"left", "right"}
     names = list(embedded_template("body").joint_names)
     for landmark, name in ((25, "left_knee"), (26, "right_knee"), (13, "left_elbow"), (27, "left_ankle")):
