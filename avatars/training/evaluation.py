@@ -52,13 +52,35 @@ def white_batch(pictures: Pictures, rows: Sequence[int]) -> Batch:
 def measure(
     trainer: Trainer, pictures: Pictures, rows: Sequence[int], names: Sequence[str]
 ) -> dict[str, NDArray[np.float64]]:
-    """Metrics over the whole image on white at the pictures' size, one number for each of `rows`."""
+    """Metrics over the whole image on white at the pictures' size, one number for each of `rows`.
+
+    Some pictures at once, fewer where the device has no memory for so many.
+    """
     found: dict[str, list[float]] = {name: [] for name in names}
-    for start in range(0, len(rows), EVALUATION_BATCH):
-        model, truth = over_white(trainer, pictures, rows[start : start + EVALUATION_BATCH])
+    done, together = 0, EVALUATION_BATCH
+    while done < len(rows):
+        try:
+            values = _measured(trainer, pictures, rows[done : done + together], names)
+        except torch.OutOfMemoryError:  # what it holds is let go with its traceback, at the end of this block
+            if together == 1:
+                raise
+            values = {}
+        if not values:
+            together //= 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            continue
         for name in names:
-            found[name] += METRICS[name](model, truth).clamp_max(BEST_PSNR_DB).double().cpu().tolist()
+            found[name] += values[name]
+        done += together
     return {name: np.array(values) for name, values in found.items()}
+
+
+def _measured(
+    trainer: Trainer, pictures: Pictures, rows: Sequence[int], names: Sequence[str]
+) -> dict[str, list[float]]:
+    model, truth = over_white(trainer, pictures, rows)
+    return {name: METRICS[name](model, truth).clamp_max(BEST_PSNR_DB).double().cpu().tolist() for name in names}
 
 
 def picture(trainer: Trainer, pictures: Pictures, row: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

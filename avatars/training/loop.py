@@ -23,7 +23,7 @@ from avatars.training import ranks
 from avatars.training.changed_data import as_wanted
 from avatars.training.checkpoint import Checkpoint, clear_unfinished, newest_checkpoint, save_checkpoint
 from avatars.training.config import EDIT, TrainConfig
-from avatars.training.data import Pictures, load_pictures
+from avatars.training.data import Batch, Pictures, load_pictures
 from avatars.training.evaluation import Curves, curve_subset, measure, picture
 from avatars.training.optimiser import Optimiser
 from avatars.training.progress import Progress, TrainResult
@@ -219,10 +219,9 @@ class Run:
         chosen = self.sampler.batch(self.batch)
         backgrounds = self.sampler.backgrounds(self.batch, self.config.background)
         while not self._learn(chosen, backgrounds, at):
-            self.batch = smaller_batch(self.batch, self.config.schedule.views)
+            self._take_fewer()
             self.sampler.waiting = torch.cat((chosen[self.batch :], self.sampler.waiting))
             chosen, backgrounds = chosen[: self.batch], backgrounds[: self.batch]
-            self.tell(f"The device was out of memory; batches of {self.batch} from here on")
 
     def _learn(self, chosen: Tensor, backgrounds: Tensor, at: float) -> bool:
         """One step on these pictures; False, and nothing learned, where the device has no memory for so many."""
@@ -246,10 +245,8 @@ class Run:
         else:
             short = False
         if short:
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
             return False
-        self.trainer.after_step(batch, at)
+        self._after_step(batch, at)
         self.images += len(chosen)
         self.pace.count(len(chosen))
         self.terms.add((*terms, "total"), torch.cat((values, total[None])))
@@ -257,6 +254,23 @@ class Run:
         if self.steps % self.look_every == 0:
             self._look()
         return True
+
+    def _after_step(self, batch: Batch, at: float) -> None:
+        """What the method does between steps. Where the device has no memory for that, the step stands all the same:
+        what was to be done for these pictures is done when they are seen again, in smaller batches."""
+        try:
+            return self.trainer.after_step(batch, at)
+        except torch.OutOfMemoryError:
+            if ranks.count() > 1:
+                raise
+        self._take_fewer()
+
+    def _take_fewer(self) -> None:
+        """The device has no memory for so many pictures. Raises EnvironmentFailed where they cannot be fewer."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.batch = smaller_batch(self.batch, self.config.schedule.views)
+        self.tell(f"The device was out of memory; batches of {self.batch} from here on")
 
     def _look(self) -> None:
         """Read the running means of the terms, which on a CUDA device waits for all steps that are under way."""

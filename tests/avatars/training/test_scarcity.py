@@ -158,12 +158,29 @@ def test_memory_that_is_short_makes_batches_smaller(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(self, batch, at)
 
+    drawn, after, refused = RgbHeadTrainer.render, RgbHeadTrainer.after_step, []
+
+    def render(self, batch):
+        if len(batch.frames) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return drawn(self, batch)
+
+    def after_step(self, batch, at):
+        if len(batch.frames) > 1 and len(seen) == 5:  # the step before it stands
+            refused.append(at)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return after(self, batch, at)
+
     monkeypatch.setattr(RgbHeadTrainer, "losses", losses)
+    monkeypatch.setattr(RgbHeadTrainer, "render", render)
+    monkeypatch.setattr(RgbHeadTrainer, "after_step", after_step)
     events: list[Progress] = []
     done = run(capture_folder, tmp_path / "a", events, **{"schedule.batch": "4"})
     assert done.state == "done"
+    assert np.isfinite([picture["psnr_db"] for picture in done.metrics["held_out"]]).all(), "measured one by one"
+    assert refused == [6]
     assert done.metrics["images"] == 16
-    assert seen == [4] + [2] * 8
+    assert seen == [4] + [2] * 4 + [1] * 8
     assert any("batches of 2 from here on" in event.message for event in events)
     most = 0
     with pytest.raises(EnvironmentFailed, match=r"no memory left for a batch of 1"):
