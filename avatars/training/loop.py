@@ -238,13 +238,9 @@ class Run:
             values = torch.stack(list(terms.values()))
             total = values.sum()
             self.optimiser.step(total if ranks.count() == 1 else total * part.share, at)
-        except torch.OutOfMemoryError:  # what it holds is let go with its traceback, at the end of this block
+        except torch.OutOfMemoryError:  # what it holds is let go with its traceback, when this returns
             if ranks.count() > 1:
                 raise  # the others are in the middle of a step: all begin again, with a smaller batch
-            short = True
-        else:
-            short = False
-        if short:
             return False
         self._after_step(batch, at)
         self.images += len(chosen)
