@@ -225,8 +225,7 @@ class Run:
 
     def _learn(self, chosen: Tensor, backgrounds: Tensor, at: float) -> bool:
         """One step on these pictures; False, and nothing learned, where the device has no memory for so many."""
-        views = self.config.schedule.views
-        part = ranks.part_of(len(chosen), views, splits=self.splits)
+        part = ranks.part_of(len(chosen), self.config.schedule.views, splits=self.splits)
         try:
             pictures = self._pictures(stage_size(self.config.schedule, at))
             if pictures.images is not None:
