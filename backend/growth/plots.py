@@ -14,7 +14,7 @@ from matplotlib.ticker import NullFormatter, StrMethodFormatter
 from PIL import Image
 
 from backend.growth.fit import Growth
-from backend.growth.run import curve, fits
+from backend.growth.run import curve, fits, settled
 from backend.growth.settings import CURVES
 
 COLOURS = 64
@@ -34,7 +34,7 @@ def draw_plots(output: Path, figures: Mapping[str, Any]) -> list[Path]:
 def curves_picture(path: Path, figures: Mapping[str, Any]) -> Path:
     """Time above memory, a column for each curve; dashed: the line that was fitted."""
     parts = [part for part in CURVES if curve(figures, part)]
-    found = fits(figures)
+    found, main = fits(figures), settled(figures)
     figure = Figure(figsize=(3.1 * len(parts), 5.6), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(str(figures["device"]), fontsize=9)
@@ -43,11 +43,11 @@ def curves_picture(path: Path, figures: Mapping[str, Any]) -> Path:
         points = curve(figures, part)
         x = [point["x"] for point in points]
         time, memory = grid[0][column], grid[1][column]
-        each = {"a picture": "frame_ms", "posing": "pose_ms", "blending": "draw_ms", "on the device": "device_ms"}
+        each = {"a picture": main, "posing": "pose_ms", "blending": "draw_ms", "on the device": "device_ms"}
         for label, key in each.items():
             values = [point[key] for point in points]
             if None not in values:
-                time.plot(x, values, marker="o", markersize=3, linewidth=1.8 if key == "frame_ms" else 1, label=label)
+                time.plot(x, values, marker="o", markersize=3, linewidth=1.8 if key == main else 1, label=label)
         for label, key in (("at most", "peak_mib"), ("avatars alone", "held_mib")):
             values = [point[key] for point in points]
             if None not in values:

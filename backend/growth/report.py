@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backend.growth.fit import Growth, in_words
-from backend.growth.run import curve, fits
+from backend.growth.run import curve, fits, settled
 from backend.growth.settings import CURVES
 
 PER: Mapping[str, tuple[float, str]] = {
@@ -27,6 +27,8 @@ def markdown(figures: Mapping[str, Any]) -> str:
     )
     lines.append("")
     found = fits(figures)
+    if settled(figures) != "frame_ms":
+        lines += ["Medians; lines and plots go through the fastest call of each point, since others use the cores.", ""]
     for part, what in CURVES.items():
         points = curve(figures, part)
         if points:

@@ -66,7 +66,7 @@ def test_what_makes_no_film_is_refused(wrong: dict[str, float]) -> None:
 
 def figures() -> dict[str, object]:
     def points(part: str, places: list[tuple[int, int, int, float]]) -> dict[str, object]:
-        names = ("gaussians", "size_px", "avatars", "frame_ms")
+        names = ("gaussians", "size_px", "avatars", "best_ms")
         grows = {"gaussians": 0, "resolution": 1, "avatars": 2}[part]
         return {
             str(place): dict(zip(names, place, strict=True))
@@ -75,7 +75,7 @@ def figures() -> dict[str, object]:
         }
 
     return {
-        "device": "a device",
+        "device": "cpu, of a test",
         "gaussians": points("gaussians", [(1000, 10, 1, 3.0), (3000, 10, 1, 4.0)]),
         "resolution": points("resolution", [(1000, 10, 1, 3.0), (1000, 20, 1, 3.6)]),
         "avatars": points("avatars", [(1000, 10, 1, 3.0), (1000, 10, 10, 21.0)]),
