@@ -45,6 +45,7 @@ WAIT_WORD_S = 15.0
 MOST_LOSSES = 3
 """Machines lost without a checkpoint between them, after which the server's own count of crashes goes on."""
 BETWEEN_S = 1.0
+LEAVE_S = 2.0
 LAST_STATES = ("done", "paused", "cancelled")
 
 log = logging.getLogger("effigy.ray")
@@ -241,7 +242,9 @@ class TrainRelay:
 
     def _let_go(self) -> None:
         if self._actor is not None:
-            self._actor.leave.remote()
+            import ray
+
+            ray.wait([self._actor.leave.remote()], timeout=LEAVE_S)
             end(self._actor)
             self._actor = None
 

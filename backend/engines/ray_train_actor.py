@@ -6,8 +6,10 @@ Called with bytes, answers bytes. Importing this loads no torch: the actor sets 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import queue
+import re
 import shutil
 import tempfile
 import threading
@@ -15,6 +17,8 @@ import traceback
 from collections import deque
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from backend.engines import checkpoint_copies
 from backend.engines.packing import pack, pack_folder, unpack, write_parcel
@@ -27,6 +31,8 @@ from shared.messages import PROTOCOL_VERSION, StartTraining
 
 MOST_NEWS = 64
 RESULT, REPORT = "result.json", "report"
+PREFIX = "effigy-train-"
+_LEFT = re.compile(rf"{PREFIX}(\d+)-\w+")
 
 
 class _Mailbox:
@@ -69,7 +75,8 @@ class TrainActor:
         assert isinstance(asked, StartTraining | StartEdit)
         if self._thread is not None:
             return b""  # the same order once more
-        self._folder = Path(tempfile.mkdtemp(prefix="effigy-train-"))
+        clear_left_behind()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         self._home = open_home(self._folder)
         self._job_id = asked.key
         if checkpoint:
@@ -134,6 +141,14 @@ class TrainActor:
     def _job_folder(self) -> Path:
         assert self._home is not None
         return self._home.jobs / self._job_id
+
+
+def clear_left_behind() -> None:
+    """Remove the folders of trainings of this machine whose process was ended from outside."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        match = _LEFT.fullmatch(path.name)
+        if match is not None and not psutil.pid_exists(int(match[1])):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _node_id() -> str:

@@ -6,7 +6,11 @@ import argparse
 import hashlib
 import importlib.util
 import json
+import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,6 +27,7 @@ from backend.engines.node_cache import NodeCache, avatar_parcel
 from backend.engines.packing import pack, pack_folder, unpack, write_parcel
 from backend.engines.placement import Candidate, Demand, Machine, Seat, Shares, choose, seats, training_demand
 from backend.engines.ray_actors import RenderActor
+from backend.engines.ray_train_actor import clear_left_behind
 from backend.home import open_home
 from backend.library import Library
 from backend.rendering import Studio
@@ -224,6 +229,19 @@ def test_an_actor_draws_the_same_bytes_as_the_one_host(
     note = json.loads(bytes(head))
     assert (note["key"], note["loaded"], note["stored"]) == ("k", [digest], [digest])
     assert answers == [studio.render(request).images[0].tobytes()] * 2
+
+
+def test_folders_of_trainings_that_were_ended_from_outside_are_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    left, used, other = (tmp_path / f"effigy-train-{name}" for name in (f"{gone.pid}-ab_1", f"{os.getpid()}-ab", "x"))
+    for folder in (left, used, other):
+        folder.mkdir()
+    clear_left_behind()
+    assert sorted(tmp_path.iterdir()) == sorted((used, other))
 
 
 # --- choosing ---------------------------------------------------------------------------------------------------------
