@@ -40,6 +40,7 @@ from avatars.relit_body.taught import LiveTruth, Pose, TaughtPictures
 from avatars.relit_body.teacher import TeacherImages, in_poses_of
 from avatars.relit_body.teachers import find_teacher, find_truth
 from avatars.rendering import CameraBatch, Rasterised, SurfelImage, rasterise_surfels
+from avatars.training import ranks
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch, Pictures
 from avatars.training.losses import l1_loss
@@ -88,6 +89,7 @@ class RelitBodyTrainer:
         self.lpips = find_lpips(config.losses.lpips_folder, device) if relit.losses.lpips > 0 else None
         self.densified, self.grown = 0, 0
         self.pull = torch.zeros(2, len(self.surfels), device=self.device)
+        self.pulled = torch.zeros_like(self.pull)  # since the last step, by this process's pictures
         self.neighbours = neighbours_of(self.surfels.positions)
         self.living = self.surfels.alive.nonzero()[:, 0]
 
@@ -187,7 +189,7 @@ class RelitBodyTrainer:
         if self.taught is not None:
             assert batch.lenses is not None, "pictures come from `prepared`"
             rows = self.row_of[batch.frames, batch.lenses]
-            terms |= self._against(maps, image, self.taught.images(rows))
+            terms |= self._against(maps, image, self.taught.images(rows), batch.part)
         terms |= self._points(at) | self._held(posed, batch.cameras, at)
         every = self.wanted.novel_every * self.config.schedule.batch
         if self.further is not None and every and int(at) % every < self.config.schedule.batch:
@@ -195,7 +197,12 @@ class RelitBodyTrainer:
         return terms
 
     def _against(
-        self, maps: dict[str, Tensor], image: SurfelImage, taught: TeacherImages, name: str = ""
+        self,
+        maps: dict[str, Tensor],
+        image: SurfelImage,
+        taught: TeacherImages,
+        part: ranks.Part | None = None,
+        name: str = "",
     ) -> dict[str, Tensor]:
         """Image distillation: normals, albedo, roughness and metallic where both show the person."""
         weights = self.wanted.losses
@@ -205,12 +212,13 @@ class RelitBodyTrainer:
         albedo = (maps["albedo"] - taught.albedo).abs()
         roughness = (maps["roughness"] - taught.roughness[..., None]).square()
         metallic = (maps["metallic"] - taught.metallic[..., None]).square()
-        return {
+        terms = {
             f"{name}normal": weights.normal * (normals * both).sum() / (3 * count),
             f"{name}albedo": weights.albedo * (albedo * both).sum() / (3 * count),
             f"{name}roughness": weights.roughness * (roughness * both).sum() / count,
             f"{name}metallic": weights.metallic * (metallic * both).sum() / count,
         }
+        return ranks.evened(terms, dict.fromkeys(terms, both.sum()), part)
 
     def _novel(self, light: FilteredLight, at: float) -> dict[str, Tensor]:
         """A pose the capture does not have, as the teacher shows it."""
@@ -232,7 +240,7 @@ class RelitBodyTrainer:
             terms["consistency"] = weights.consistency * normal_consistency(
                 maps["normal"], image.alpha, image.depth, cameras, pixel_rays(cameras)
             )
-        return terms | self._against(maps, image, taught, "novel_")
+        return terms | self._against(maps, image, taught, name="novel_")
 
     def _generator(self, at: float) -> torch.Generator:
         return torch.Generator().manual_seed((1_000_003 * self.config.seed + int(at)) % 2**32)
@@ -290,9 +298,10 @@ class RelitBodyTrainer:
 
         def note(gradient: Tensor) -> None:
             pulled = gradient.norm(dim=-1) * on_image
-            self.pull[0] += torch.nan_to_num(pulled).sum(0)
-            self.pull[1] += (pulled > 0).sum(0)
+            self.pulled[0] += torch.nan_to_num(pulled).sum(0)
+            self.pulled[1] += (pulled > 0).sum(0)
 
+        self.pulled.zero_()
         means.register_hook(note)  # type: ignore[no-untyped-call]
 
     def after_step(self, batch: Batch, at: float) -> None:
@@ -301,6 +310,9 @@ class RelitBodyTrainer:
             self.environment.clamp_(min=0)
         relit, total = self.wanted, self.config.schedule.images
         changed = False
+        if relit.grow_every and at / max(total, 1) <= relit.grow_until:
+            self.pull += ranks.summed(self.pulled)
+            self.pulled.zero_()
         if relit.grow_every and relit.grow_from * total <= at <= relit.grow_until * total:
             due = int((at - relit.grow_from * total) / max(relit.grow_every * total, 1))
             if due > self.grown:
@@ -314,6 +326,7 @@ class RelitBodyTrainer:
             self.densified += 1
             changed = True
         if changed:
+            ranks.align(self)
             self.neighbours = neighbours_of(self.surfels.positions)
             self.living = self.surfels.alive.nonzero()[:, 0]
 

@@ -19,9 +19,12 @@ from avatars.relit_field.model import TeacherModel
 from avatars.relit_field.objective import losses
 from avatars.relit_field.picture import picture
 from avatars.relit_field.rays import choose_pixels, pixel_rays
+from avatars.relit_field.settings import TeacherConfig
 from avatars.rendering.rasterise import Rasterised
+from avatars.training import ranks
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch, Pictures
+from avatars.training.sampler import seeds
 from avatars.training.trainer import RatedParameter
 from shared.errors import BadAvatar
 
@@ -31,7 +34,12 @@ MOST_POSES = 1024
 
 
 class TeacherTrainer:
-    """A `Trainer` of one teacher from one capture. Raises BadTemplate where the capture's template is no whole body."""
+    """A `Trainer` of one teacher from one capture. Raises BadTemplate where the capture's template is no whole body.
+
+    splits_rays: where there are fewer pictures than processes, each takes a part of every picture's rays.
+    """
+
+    splits_rays = True
 
     def __init__(self, config: TrainConfig, capture: Capture, device: str) -> None:
         self.config, self.capture, self.device = config, capture, torch.device(device)
@@ -41,6 +49,7 @@ class TeacherTrainer:
             for values in (capture.motion.rotations, capture.motion.translations)
         )
         self.generator = torch.Generator(self.device).manual_seed(config.seed + 1)
+        self.drawing = torch.Generator(self.device)
         self.poses: dict[int, PosedBody] = {}
         self.at, self.since_refresh = 0.0, 0
         names = self.model.person.body.template.arrays.joint_names
@@ -105,11 +114,17 @@ class TeacherTrainer:
         found: dict[str, Tensor] = {}
         count = len(batch.frames)
         targets, alphas = batch.target(), batch.alpha()
+        part = batch.part or ranks.Part(0, count, count)
+        wanted, every = self.config.teacher, part.of(torch.tensor(seeds(part.whole, self.generator))).tolist()
+        if part.split:
+            wanted = _some_rays(wanted, ranks.count())
+            every = [seed + ranks.rank() for seed in every]
         for number, frame in enumerate(batch.frames.tolist()):
             pose = self.posed(frame)
-            pixels = choose_pixels(alphas[number], self.config.teacher.march, self.generator)
+            self.drawing.manual_seed(every[number])
+            pixels = choose_pixels(alphas[number], wanted.march, self.drawing)
             rays = pixel_rays(batch.cameras.one(number), pixels.flip(1) + 0.5, pose.low, pose.high)
-            with fusing(self.config.teacher.fused):
+            with fusing(wanted.fused):
                 terms = losses(
                     self.model.person,
                     self.model.light,
@@ -118,9 +133,9 @@ class TeacherTrainer:
                     targets[number][pixels[:, 0], pixels[:, 1]],
                     alphas[number][pixels[:, 0], pixels[:, 1]],
                     batch.backgrounds[number],
-                    self.config.teacher,
+                    wanted,
                     at,
-                    self.generator,
+                    self.drawing,
                 )
             if self.corrects():
                 far = self.turns[frame].square().mean() + self.shifts[frame].square().mean()
@@ -137,7 +152,7 @@ class TeacherTrainer:
         """Look where there is anything, every so many steps; once anew."""
         march = self.config.teacher.march
         self.since_refresh += 1
-        step = len(batch.frames)
+        step = len(batch.frames) if batch.part is None else batch.part.whole
         anew = at < march.occupancy_anew <= at + step
         if self.since_refresh >= march.occupancy_every or anew:
             self.since_refresh = 0
@@ -194,3 +209,9 @@ class TeacherTrainer:
     def gaussians(self) -> int:
         """None: it is a field."""
         return 0
+
+
+def _some_rays(config: TeacherConfig, processes: int) -> TeacherConfig:
+    """The part of a step's rays that one of several processes draws."""
+    march = replace(config.march, rays=-(-config.march.rays // processes))
+    return replace(config, march=march, light=replace(config.light, rays=-(-config.light.rays // processes)))

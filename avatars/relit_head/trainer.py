@@ -26,6 +26,7 @@ from avatars.rgb_head.fill import filled_in_place
 from avatars.rgb_head.model import SH0
 from avatars.rgb_head.objective import HeadObjective
 from avatars.rgb_head.trainer import FAINT, RgbHeadTrainer
+from avatars.training import ranks
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch, Pictures
 from avatars.training.image_loss import blend_terms, image_terms
@@ -192,6 +193,8 @@ class RelitHeadTrainer:
         batch = self.base.seen(batch)
         surface = self.base.surface(batch.frames)
         shade = self._shade(batch.frames, batch.images)
+        if batch.part is not None:
+            shade = ranks.summed(shade * batch.part.share)
         theta = self.base.theta[batch.frames]
         self.objective.first_colours(theta, surface, batch, at, lambda colours: _albedo(colours, shade))
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from avatars.rendering.mesh_edges import MeshEdges
+from avatars.training import ranks
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +90,14 @@ def bends(vertices: Tensor, faces: Tensor, edges: MeshEdges) -> Tensor:
     return (1 - (both[:, 0] * both[:, 1]).sum(-1)).sum() / max(len(pairs), 1)
 
 
-def calmed(gradient: Tensor, most: float = 10.0) -> Tensor:
+def calmed(gradient: Tensor, most: float = 10.0, share: float = 1.0) -> Tensor:
     """A gradient [..., 3] in which no row is longer than `most` times the mean square one, and none is broken.
 
+    share: these rows are that part of a step's, and other processes have the others (`ranks.Part`).
     Faces seen edge-on tell little about where their vertices should go, very loudly.
     """
     found = torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
     length = found.norm(dim=-1, keepdim=True)
-    usual = length.square().mean().sqrt()
+    usual = ranks.summed(share * length.square().mean()).sqrt()
     held: Tensor = found * (most * usual / length.clamp_min(1e-30)).clamp(max=1)
     return held

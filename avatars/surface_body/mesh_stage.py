@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -22,6 +23,7 @@ from avatars.surface_body.mesh_settings import MeshStageSettings
 from avatars.surface_body.mesh_shape import Neighbours, bends, calmed
 from avatars.surface_body.mesh_state import MeshState, blended, eight_of, skinned, vertex_normals, with_expressions
 from avatars.surface_body.solid_texture import SolidTexture
+from avatars.training import ranks
 from avatars.training.data import Batch
 from avatars.training.losses import dssim_loss, gradient_loss, l1_loss
 from avatars.training.lpips import Lpips, find_lpips
@@ -184,7 +186,8 @@ class MeshStage:
         shifted = with_expressions(vertices, start.expression_dirs, expressions)
         posed = skinned(shifted, transforms)
         if posed.requires_grad:
-            posed.register_hook(calmed)  # type: ignore[no-untyped-call]
+            share = 1.0 if batch.part is None else batch.part.share
+            posed.register_hook(partial(calmed, share=share))  # type: ignore[no-untyped-call]
         drawing = draw_mesh(posed, start.faces, batch.cameras)
         along = normalize(posed.detach() - batch.cameras.positions()[:, None], dim=-1)
         with torch.no_grad():
@@ -232,7 +235,8 @@ class MeshStage:
             terms["residual"] = wanted.residual * drawn.residual.square().mean()
         if wanted.poses:
             terms["poses"] = self.poses.penalty(batch.frames, wanted.poses, self.temporal)
-        return terms
+        pixels = alpha.new_tensor(float(len(drawn.residual)))
+        return ranks.evened(terms, {"residual": pixels}, batch.part)
 
     def _lpips(self) -> Lpips | None:
         if not self.asked_lpips:

@@ -11,8 +11,10 @@ from torch.nn.functional import normalize
 from avatars.surface_body.march import Posed, RayBatch, Traced, trace
 from avatars.surface_body.model import SurfaceModel
 from avatars.surface_body.settings import SamplingSettings
+from avatars.training.ranks import Part
 
 ANNEAL_SHARE = 0.2
+COUNTED = ("eikonal", "hull", "delta", "bumps")
 HULL_PER_M = 10.0
 """The hull term counts tenths of a metre, as distances that the network makes are of that size."""
 
@@ -46,6 +48,14 @@ class Chance:
         others = (torch.rand(rays, n, generator=generator, device=device) for n in (wanted.coarse, wanted.fine, 3))
         return Chance(pixels, *others)
 
+    def of(self, part: Part | None) -> Chance:
+        """Those of one process's pictures, where these are for a whole step."""
+        if part is None:
+            return self
+        each = self.pixels.shape[1]
+        rows = slice(part.first * each, part.last * each)
+        return Chance(part.of(self.pixels), self.coarse[rows], self.fine[rows], self.aside[rows])
+
 
 def annealed(share: float) -> float:
     """Which slopes of density count at a share of the stage: 0 from both sides, 1 only those against the ray."""
@@ -62,8 +72,8 @@ def losses(
     course: Course,
     anneal: Tensor,
     chance: Chance,
-) -> dict[str, Tensor]:
-    """Weighted terms of a step.
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Weighted terms of a step, and over how many things (samples, rays) those in COUNTED are means, without gradient.
 
     rays: R of them; target: [R, 3] display-encoded pixels over background [R, 3]; alpha: [R] of the masks. anneal: as
     `annealed` says.
@@ -80,7 +90,8 @@ def losses(
     change = (traced.geometry.distance_m - traced.geometry.base_m) / model.config.fields.delta_max_m
     empty = (alpha < 1e-3).float()[:, None].expand(traced.weights.shape).reshape(-1) * valid
     deep = torch.relu(-traced.geometry.distance_m)
-    return {
+    met = traced.opacity.detach().clamp(0, 1).sum()
+    terms = {
         "colour": weights.colour * (shown - target).abs().mean(),
         "mask": weights.mask * -(alpha * held.log() + (1 - alpha) * (1 - held).log()).mean(),
         "eikonal": (weights.eikonal_late if late else weights.eikonal) * (steep.square() * valid).sum() / count,
@@ -89,6 +100,7 @@ def losses(
         "bumps": weights.bumps * bumps(model, traced, levels, chance.aside),
         "weights": weights.weights * model.weights.penalty(),
     }
+    return terms, torch.stack((count, empty.sum().clamp_min(1), count, met.clamp_min(1))).detach()
 
 
 def bumps(model: SurfaceModel, traced: Traced, levels: float | None, aside: Tensor) -> Tensor:

@@ -30,12 +30,16 @@ def patch_terms(patches: Tensor, targets: Tensor, weights: ParityLosses, network
     return terms
 
 
+def mask_counts(distance_m: Tensor, inside: Tensor) -> Tensor:
+    """Which rays `mask_term` counts, [R] bool."""
+    lowest, highest = distance_m.amin(1), distance_m.amax(1)
+    return ~inside | (lowest > 0) | (highest < 0)
+
+
 def mask_term(distance_m: Tensor, inside: Tensor, sharpness: float) -> Tensor:
     """Cross-entropy of the smallest distance of each ray, over sharpness: background rays must stay outside, rays of
     the person that never change sign must come nearer. distance_m: [R, N]; inside: [R] bool."""
-    lowest, highest = distance_m.amin(1), distance_m.amax(1)
-    missed = inside & ((lowest > 0) | (highest < 0))
-    counted = ~inside | missed
+    lowest, counted = distance_m.amin(1), mask_counts(distance_m, inside)
     if not bool(counted.any()):
         return distance_m.sum() * 0.0
     logits = -sharpness * lowest[counted]

@@ -14,6 +14,7 @@ from avatars.surface_body.march import RayBatch, rays_through
 from avatars.surface_body.model import SurfaceModel
 from avatars.surface_body.parity_losses import (
     eikonal_term,
+    mask_counts,
     mask_sharpness,
     mask_term,
     patch_terms,
@@ -23,9 +24,11 @@ from avatars.surface_body.parity_march import Followed, OnePose, cut, follow, on
 from avatars.surface_body.parity_sampling import choose_patches
 from avatars.surface_body.refined_poses import RefinedPoses
 from avatars.surface_body.volume_stage import VolumeStage
+from avatars.training import ranks
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch
 from avatars.training.lpips import find_lpips
+from avatars.training.sampler import seeds
 from avatars.training.trainer import RatedParameter
 
 log = logging.getLogger("effigy.training")
@@ -42,6 +45,7 @@ class ParityStage(VolumeStage):
         super().__init__(config, model, poses)
         self.parity = config.surface.parity
         self.pixels: Tensor | None = None
+        self.drawing = torch.Generator(model.device)
         self.lpips = None
         if self.parity.losses.perceptual > 0:
             self.lpips = find_lpips(config.losses.lpips_folder, model.device)
@@ -77,7 +81,10 @@ class ParityStage(VolumeStage):
         weights = self.parity.losses
         alphas, targets = batch.alpha(), batch.target()
         shown, wanted, found, inside = [], [], [], []
+        part = batch.part or ranks.Part(0, len(alphas), len(alphas))
+        every = seeds(part.whole, self.generator)[part.first : part.last]
         for number, pose in enumerate(self.looked_at(batch.frames, corrected=self.corrects(share))):
+            self.drawing.manual_seed(every[number])
             picture = self._patches(batch, number, pose, alphas[number], targets[number], share)
             shown.append(picture[0])
             wanted.append(picture[1])
@@ -85,16 +92,24 @@ class ParityStage(VolumeStage):
                 found.append(picture[2])
                 inside.append(picture[3])
         terms = patch_terms(torch.cat(shown), torch.cat(wanted), weights, self.lpips)
+        kept = skinning_weight(weights, share)
+        names = ("eikonal", "mask", "skinning") if kept > 0 else ("eikonal", "mask")
         if not found:  # nobody is in these pictures
-            return terms | {"mask": 0.0 * self.model.field.sharpness()}
+            terms["mask"] = 0.0 * self.model.field.sharpness()
+            return ranks.evened(terms, dict.fromkeys(names, torch.zeros(())), batch.part)
         gradient, distance = (torch.cat([getattr(one, name) for one in found]) for name in ("gradient", "distance_m"))
         terms["eikonal"] = weights.eikonal * eikonal_term(gradient)
-        terms["mask"] = weights.mask * mask_term(distance, torch.cat(inside), mask_sharpness(weights, share))
-        kept = skinning_weight(weights, share)
+        seen = torch.cat(inside)
+        terms["mask"] = weights.mask * mask_term(distance, seen, mask_sharpness(weights, share))
+        counts = {"eikonal": gradient[..., 0].numel(), "mask": int(mask_counts(distance, seen).sum())}
         if kept > 0:
             apart = torch.cat([(one.skin - one.start).abs().sum(-1) for one in found])
             terms["skinning"] = kept * apart.mean()
-        return terms
+            counts["skinning"] = apart.numel()
+        there = gradient.device
+        return ranks.evened(
+            terms, {key: torch.tensor(value, device=there) for key, value in counts.items()}, batch.part
+        )
 
     def _patches(
         self, batch: Batch, number: int, pose: OnePose, alpha: Tensor, target: Tensor, share: float
@@ -105,7 +120,7 @@ class ParityStage(VolumeStage):
         height, width = alpha.shape
         everywhere = self._rays(camera, height, width)
         near, far = cut(everywhere, pose, camera.near_m)
-        chosen = choose_patches(alpha, (far > near).view(height, width), self.parity.sampling, self.generator)
+        chosen = choose_patches(alpha, (far > near).view(height, width), self.parity.sampling, self.drawing)
         flat = (chosen[..., 0] * width + chosen[..., 1]).flatten()
         rows = torch.nonzero(far[flat] > near[flat])[:, 0]
         shown = background.expand(len(flat), 3)
@@ -114,7 +129,7 @@ class ParityStage(VolumeStage):
             return shown.reshape(wanted.shape), wanted, None, rows
         pixels = flat[rows]
         rays = everywhere.some(pixels)
-        at = samples_of(self.model, pose, rays, near[pixels], far[pixels], self.generator)
+        at = samples_of(self.model, pose, rays, near[pixels], far[pixels], self.drawing)
         annealed = min(1.0, share / self.parity.losses.annealed) if self.parity.losses.annealed > 0 else 1.0
         found = follow(self.model, pose, rays, at, self.levels(), annealed)
         covered = alpha.flatten()[pixels]

@@ -23,6 +23,7 @@ from avatars.surface_body.refined_poses import RefinedPoses
 from avatars.surface_body.stages import Stage, stage_at
 from avatars.surface_body.storage import field_description, field_tensors
 from avatars.surface_body.volume_stage import VolumeStage
+from avatars.training import ranks
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch, Pictures
 from avatars.training.trainer import RatedParameter
@@ -104,6 +105,7 @@ class SurfaceTrainer:
         while self.stage < number:
             self.stage = min(later for later in self.stages if later > self.stage)
             self.stages[self.stage].begin()
+            ranks.align(self)
         return share
 
     def losses(self, batch: Batch, at: float) -> dict[str, Tensor]:

@@ -16,11 +16,12 @@ from avatars.surface_body.first_mesh import first_mesh
 from avatars.surface_body.march import Posed, posed, together
 from avatars.surface_body.mesh_state import MeshState
 from avatars.surface_body.model import SurfaceModel
-from avatars.surface_body.objective import Chance, Course, annealed
+from avatars.surface_body.objective import COUNTED, Chance, Course, annealed
 from avatars.surface_body.picture import picture
 from avatars.surface_body.poses import PoseResidual
 from avatars.surface_body.refined_poses import RefinedPoses
 from avatars.surface_body.volume_step import NAMES, VolumeStep, given_to
+from avatars.training import ranks
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch
 from avatars.training.trainer import RatedParameter
@@ -93,7 +94,8 @@ class VolumeStage:
         """Named terms, already weighted. On CUDA a step is recorded anew whenever another level of the field opens."""
         self.share = share
         course = Course(self.levels(), share >= 0.5, self.corrects(share))
-        chance = Chance.drawn(len(batch.frames), self.config.surface.sampling, self.generator)
+        whole = len(batch.frames) if batch.part is None else batch.part.whole
+        chance = Chance.drawn(whole, self.config.surface.sampling, self.generator).of(batch.part)
         guides = together(self.model, [self.guide(frame) for frame in self.frames(batch)])
         given = given_to(batch, guides, annealed(share), chance)
         make = partial(VolumeStep, self.model, self.poses, self.config.surface, course, batch.cameras)
@@ -104,7 +106,8 @@ class VolumeStage:
             found = self.steps(kind, make, given).clone()  # the next step writes over the graph's own
         else:
             found = make()(*given)
-        return dict(zip(NAMES, found, strict=False))
+        counts = dict(zip(COUNTED, found, strict=False))
+        return ranks.evened(dict(zip(NAMES, found[len(COUNTED) :], strict=False)), counts, batch.part)
 
     def begin(self) -> None:
         """Nothing: it is the first."""

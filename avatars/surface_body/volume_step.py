@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from avatars.rendering.cameras import CameraBatch
 from avatars.surface_body.march import GuideParts, guided, rays_through
 from avatars.surface_body.model import SurfaceModel
-from avatars.surface_body.objective import Chance, Course, losses
+from avatars.surface_body.objective import COUNTED, Chance, Course, losses
 from avatars.surface_body.pixels import choose_pixels
 from avatars.surface_body.poses import PoseResidual
 from avatars.surface_body.refined_poses import RefinedPoses
@@ -44,7 +44,10 @@ class VolumeStep(nn.Module):
         anneal: Tensor,
         *rest: Tensor,
     ) -> Tensor:
-        """Terms [T], named by NAMES as far as there are. rest: the guides' parts, then what `Chance` holds."""
+        """What the terms in COUNTED were counted over, then the terms [T], named by NAMES as far as there are.
+
+        rest: the guides' parts, then what `Chance` holds.
+        """
         guides, chance = rest[:4], Chance(*rest[4:])
         cameras = replace(self.lens, K=K, camera_from_world=camera_from_world)
         batch = Batch(pixels, cameras, frames, backgrounds)
@@ -53,7 +56,7 @@ class VolumeStep(nn.Module):
         number = torch.arange(len(chosen), device=chosen.device)[:, None].expand(chosen.shape[:2])
         at = (number, chosen[..., 0], chosen[..., 1])
         transforms = model.body.transforms(*self.poses.of(frames, corrected=self.course.corrected))
-        terms = losses(
+        terms, counts = losses(
             model,
             guided(model, transforms, guides, model.weights.rows(), model.weights.lattice),
             rays_through(cameras, chosen.flip(-1) + 0.5),
@@ -67,7 +70,8 @@ class VolumeStep(nn.Module):
         if self.course.corrected:
             terms["poses"] = self.poses.penalty(frames, self.config.losses.poses, self.config.poses.temporal)
         assert tuple(terms) == NAMES[: len(terms)]
-        return torch.stack(list(terms.values()))
+        assert len(counts) == len(COUNTED)
+        return torch.cat((counts, torch.stack(list(terms.values()))))
 
 
 def given_to(batch: Batch, guides: GuideParts, anneal: float, chance: Chance) -> tuple[Tensor, ...]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from avatars.text_edit.config import EditConfig
+from avatars.training import ranks
 
 R1_EVERY = 16
 PUBLISHED_SPREAD = 0.02
@@ -61,9 +62,10 @@ class Adversary:
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=config.rates.discriminator, betas=(0.5, 0.999))
         self.steps = 0
 
-    def learn(self, fake: Tensor, real: Tensor, generator: torch.Generator) -> float:
+    def learn(self, fake: Tensor, real: Tensor, generator: torch.Generator, share: float = 1.0) -> float:
         """One step of the discriminator on pairs [B, H, W, 6] (`paired`), and its loss without the penalty.
 
+        share: these pairs are that part of a step's, and other processes have the others (`ranks.Part`).
         Nothing of it reaches what `fake` was made from. Adam divides gradients by their own size: no weight is needed.
         """
         fake, real = (self._patch(part.detach(), generator) for part in (fake, real))
@@ -80,6 +82,9 @@ class Adversary:
             loss = told + R1_EVERY * self.r1 / 2 * slope.square().flatten(1).sum(1).mean() / patches
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        for parameter in self.network.parameters() if ranks.count() > 1 else ():
+            if parameter.grad is not None:
+                ranks.summed(parameter.grad.mul_(share))
         self.optimiser.step()
         self.steps += 1
         return float(told.detach())

@@ -32,6 +32,7 @@ from avatars.text_edit.mouth import MouthMasks
 from avatars.text_edit.surface import surface_of
 from avatars.text_edit.terms import PictureTerms, model_terms, mouth_terms
 from avatars.text_edit.views import Views
+from avatars.training import ranks
 from avatars.training.config import TrainConfig
 from avatars.training.data import Batch, Pictures
 from avatars.training.evaluation import as_uint8
@@ -109,15 +110,19 @@ class EditTrainer:
         assert self.pictures is not None
         assert batch.images is not None
         share = at / self.config.schedule.images
-        rows = self._chosen([self.row_of[index] for index in batch.images.tolist()], share)
+        part = batch.part or ranks.Part(0, len(batch.images), len(batch.images), batch.images)
+        images = batch.images if part.images is None else part.images
+        # All processes choose for the whole step, so that all know which views have been edited.
+        rows = self._chosen([self.row_of[index] for index in images.tolist()], share)[part.first : part.last]
         edited = torch.stack([self.cache.picture(self.keys[row]) for row in rows])
         image, kept, posed = self._shown(rows)
         shown = image.colours
         terms = self.terms(shown, edited, share)
         terms |= model_terms(self.editable, self.start, self.wanted.weights)  # type: ignore[arg-type]
-        terms |= self._mouth(rows, shown, kept)
-        terms |= self._adversarial(rows, posed, shown, edited, share)
-        self.step_gate = self.gate * visible_gate(image.shares, self.wanted.wabe, self.wanted.beta)
+        terms |= self._mouth(rows, shown, kept, part)
+        terms |= self._adversarial(rows, posed, shown, edited, share, part)
+        best = ranks.highest(image.shares.detach().amax(0, keepdim=True).contiguous())
+        self.step_gate = self.gate * visible_gate(best, self.wanted.wabe, self.wanted.beta)
         self.before = tuple(entry.parameter.detach().clone() for entry in self.editable.trained)
         self.steps += 1
         return terms
@@ -205,9 +210,19 @@ class EditTrainer:
 
     @torch.no_grad()
     def _edit(self, rows: list[int], share: float) -> None:
-        """Let the editor change views `rows`, and keep what it gives."""
+        """Let the editor change views `rows`, and keep what it gives; process 0's, where there are several."""
         if not rows:
             return
+        made: dict[str, Tensor] = {}
+        if ranks.rank() == 0:
+            made = {"edited": self._edited(rows, share), "generator": self.generator.get_state()}
+        if ranks.count() > 1:
+            made = ranks.of_first(made)
+            self.generator.set_state(made["generator"])
+        for index, row in enumerate(rows):
+            self.cache.put(self.keys[row], row, made["edited"][index].to(self.device), self.steps)
+
+    def _edited(self, rows: list[int], share: float) -> Tensor:
         edit, batch = self.wanted, self.batch(rows)
         cameras, white = batch.cameras, batch.backgrounds
         unedited = self.unedited(batch)
@@ -237,9 +252,8 @@ class EditTrainer:
         kept = images if self.deterministic else conditions
         if where is not None:
             edited = where * edited + (1 - where) * kept
-        for index, row in enumerate(rows):
-            self.cache.put(self.keys[row], row, edited[index], self.steps)
         self.last = rows[-1], kept[-1], edited[-1].clamp(0, 1)
+        return edited
 
     def unedited(self, batch: Batch) -> PosedGaussians:
         """The avatar as it was before, with normals."""
@@ -279,12 +293,13 @@ class EditTrainer:
             self.offsets[row] = (plain - weighted.colours).half()
         return self.offsets[row].float()
 
-    def _mouth(self, rows: list[int], shown: Tensor, kept: Tensor) -> dict[str, Tensor]:
+    def _mouth(self, rows: list[int], shown: Tensor, kept: Tensor, part: ranks.Part) -> dict[str, Tensor]:
         weights = self.wanted.weights
         if not self.wanted.keep_mouth or not self.masks.any or max(weights.mouth_l1, weights.mouth_ssim) <= 0:
             return {}
         masks = torch.stack([self._mouth_mask(row) for row in rows])
-        return mouth_terms(shown, kept, masks, weights)
+        terms = mouth_terms(shown, kept, masks, weights)
+        return ranks.evened(terms, dict.fromkeys(("mouth_l1", "mouth_ssim"), masks.sum()), part)
 
     def _mouth_mask(self, row: int) -> Tensor:
         key = self.keys[row]
@@ -295,11 +310,11 @@ class EditTrainer:
         return self.mouths[key]
 
     def _adversarial(
-        self, rows: list[int], posed: PosedGaussians, shown: Tensor, edited: Tensor, share: float
+        self, rows: list[int], posed: PosedGaussians, shown: Tensor, edited: Tensor, share: float, part: ranks.Part
     ) -> dict[str, Tensor]:
         if self.adversary is None or share < self.wanted.adversarial_from:
             return {}
-        others = self.cache.draw(len(rows), self.generator)
+        others = self.cache.draw(part.whole, self.generator)[part.first : part.last]
         if self.wanted.adversary == "edits":
             fake = paired(edited, shown - edited)
             other = torch.stack([self.cache.picture(key) for key in others])
@@ -307,7 +322,7 @@ class EditTrainer:
         else:
             now, before = self._between(rows, posed, [self.cache.entries[key].row for key in others])
             fake, real = paired(edited, now, GAIN), paired(edited, before, GAIN)
-        self.adversary.learn(fake, real, self.generator)
+        self.adversary.learn(fake, real, self.generator, part.share)
         return {"adversarial": self.adversary.loss(fake, self.generator)} if self.adversary.warm else {}
 
     def _between(self, rows: list[int], posed: PosedGaussians, others: list[int]) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,11 @@ import torch
 from torch import Tensor
 
 
+def seeds(count: int, generator: torch.Generator) -> list[int]:
+    """So many seeds of other generators: what each picture of a step draws depends on none of the others'."""
+    return torch.randint(2**31 - 1, (count,), generator=generator, device=generator.device).tolist()  # type: ignore[no-any-return]
+
+
 class Sampler:
     """Draws batches of indices below `count`; every index comes once before any comes again.
 

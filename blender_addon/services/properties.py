@@ -101,6 +101,13 @@ class EffigyTraining(bpy.types.PropertyGroup):
     folder: StringProperty(name="Folder", subtype="DIR_PATH", update=_capture_picked)
     preset: StringProperty(name="Preset", default="demo_cpu", search=_presets, search_options={"SUGGESTION"})
     name: StringProperty(name="Name", description="Name of the new avatar", default="My Avatar")
+    gpus: IntProperty(
+        name="GPUs",
+        description="How many of the backend's GPUs train it together; a stopped one may go on with others",
+        default=1,
+        min=1,
+        max=64,
+    )
 
 
 class EffigyReenactment(bpy.types.PropertyGroup):

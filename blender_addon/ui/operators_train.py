@@ -69,7 +69,8 @@ class EFFIGY_OT_start_training(_Connected, bpy.types.Operator):
         capture = self.capture(context)
         if not training.name.strip():
             raise errors.BadConfig("The new avatar has no name", do="Give it one")
-        return messages.StartTraining(uuid.uuid4().hex, training.name.strip(), capture, training.preset)
+        name = training.name.strip()
+        return messages.StartTraining(uuid.uuid4().hex, name, capture, training.preset, gpus=training.gpus)
 
     def answered(self, context: Any, reply: Any) -> None:
         """Tell that it began."""
@@ -184,7 +185,8 @@ class EFFIGY_OT_mend_job(_Connected, bpy.types.Operator):
         self._fill(context, job)
         if self.action == "check":
             return desk_messages.StartCheck(uuid.uuid4().hex, self.capture(context))
-        return messages.StartTraining(uuid.uuid4().hex, job.name, job.capture, self.preset)
+        gpus = context.scene.effigy.training.gpus
+        return messages.StartTraining(uuid.uuid4().hex, job.name, job.capture, self.preset, gpus=gpus)
 
     def answered(self, context: Any, reply: Any) -> None:
         """Tell what happens now."""

@@ -96,6 +96,7 @@ class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
         column = self.layout.column()
         column.use_property_split = True
         column.prop(training, "name")
+        column.prop(training, "gpus")
 
     def _draw_synthesis(self, context: Any) -> None:
         child = SYNTHESIS.child

@@ -26,9 +26,7 @@ from backend.on_gpus import RankLost, check_gpus, run_on_gpus
 from backend.training_run import check_training, run_training
 from shared.errors import BadCapture, BadConfig, EnvironmentFailed
 from shared.messages import StartTraining
-from tests.ranks_trial import CASES, learn
-from tests.tiny import tiny_capture
-from tests.tiny_body import tiny_body_capture
+from tests.ranks_trial import CASES, learn, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 FEW = {"schedule.images": "24", "reporting.curve_points": "0", "reporting.preview_s": "0.01"}
@@ -46,8 +44,7 @@ def one_thread() -> Any:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("trial")
-    tiny_capture(place / "captures" / "head", size=48, frames=5, cameras=3, gaussians=500)
-    tiny_body_capture(place / "captures" / "body")
+    prepare(place)
     return place
 
 
@@ -83,10 +80,13 @@ def test_two_processes_learn_what_one_does(learned: Learned, name: str) -> None:
     for key in slopes:
         largest = float(one[key].abs().max())
         torch.testing.assert_close(first[key], one[key], rtol=1e-3, atol=1e-4 * largest, msg=key)
-    for key in [key for key in one if key.startswith(("parameter.", "kept."))]:
+    off = count = 0
+    for key in [key for key in one if key.startswith(("parameter.", "kept.")) and one[key].numel()]:
         assert first[key].shape == one[key].shape, key
-        off = (first[key].double() - one[key].double()).abs() > 1e-3 * one[key].double().abs().max()
-        assert float(off.double().mean() if off.numel() else 0) < 0.1, key
+        apart = (first[key].double() - one[key].double()).abs()
+        off += int((apart > 1e-3 * one[key].double().abs().max()).sum())
+        count += apart.numel()
+    assert off < 0.05 * count, f"{off} of {count}"
 
 
 def asked(folder: Path, name: str, gpus: int) -> StartTraining:

@@ -93,6 +93,7 @@ def test_training_is_started_and_followed_from_blender(addon, backend: RealBacke
     with pytest.raises(RuntimeError, match="capture folder does not exist"):
         addon.ops.effigy.start_training()
     training.folder, training.preset, training.name = str(capture / "head"), "tiny", "From Blender"
+    training.gpus = 2  # two processes, where the backend has no GPU
     link = link_to(backend.address)
     try:
         until(lambda: link.state.status == "connected")
@@ -102,6 +103,7 @@ def test_training_is_started_and_followed_from_blender(addon, backend: RealBacke
         job = link.state.jobs[0]
         assert job.state == "done", job.message
         assert Path(job.report_folder).is_dir()
+        assert (Path(job.report_folder).parent / "gpus.log").is_file()
         until(lambda: any(avatar.avatar_id == job.avatar_id for avatar in link.state.avatars))
     finally:
         link.close()

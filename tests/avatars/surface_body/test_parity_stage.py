@@ -160,7 +160,7 @@ def test_a_tiny_run_lowers_the_loss_and_goes_on_where_it_stopped(trainer: Surfac
         total = torch.stack(list(terms.values())).sum()
         optimiser.step(total, 20.0)
         totals.append(float(total.detach()))
-    assert totals[-1] < 0.85 * totals[0]
+    assert totals[-1] < 0.9 * totals[0]
     assert any(float(value.detach().abs().max()) > 2e-5 for value in (trainer.poses.network.b[-1],))
     early = trainer.losses(batch, 0.0)
     assert "skinning" in early
