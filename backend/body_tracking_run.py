@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from avatars.captures.capture import SPLITS
 from avatars.files import write_atomically
@@ -109,7 +110,8 @@ def track_body(
         tell("fit", round(share * len(found)), len(found))
         check()
 
-    fit = fitter.run(fitting)
+    with threadpool_limits(1, "blas"):  # as for heads
+        fit = fitter.run(fitting)
     verdict = judge_body(found, fit, source.size_px)
     rows = verdict.kept
     enough(len(rows), verdict.reason, whole_body=True)

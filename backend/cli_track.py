@@ -142,13 +142,25 @@ def default_output(video: Path) -> Path:
 
 def complete_report(result: TrackResult | BodyTrackResult) -> dict[str, Any]:
     """The report of a tracking with what its check says and its picture, as it is kept in `report.json` then."""
+    from avatars.tracking.shown import never_shown
     from backend.checking import check_and_report
     from backend.tracking_run import TRACKING
 
     checked, _, _ = check_and_report(str(result.folder), 8, result.folder / TRACKING)
     picture = write_picture(result, checked)
-    film_again = [*checked.coverage.missing, *(f.found for f in checked.findings if f.state == "bad")]
-    report = result.report | {"film_again": film_again, "state": checked.state(), "picture": str(picture)}
+    coverage = checked.coverage
+    film_again = [
+        *coverage.missing,
+        *never_shown(coverage.ranges),
+        *(f.found for f in checked.findings if f.state == "bad"),
+    ]
+    shown = {"yaw": coverage.yaw, "pitch": coverage.pitch, "ranges": coverage.ranges, "active": coverage.active}
+    report = result.report | {
+        "coverage": shown,
+        "film_again": film_again,
+        "state": checked.state(),
+        "picture": str(picture),
+    }
     (result.folder / TRACKING / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     return report
 
@@ -239,6 +251,11 @@ def _show(report: dict[str, Any], output: Path, picture: Path) -> None:
         table.add_row("hands", f"left in {report['hands_seen'][0]} pictures, right in {report['hands_seen'][1]}")
     else:
         table.add_row("head turns", f"{low:.0f} to {high:.0f} degrees sideways")
+    coverage = report["coverage"]
+    for axis, title in (("yaw", "pictures by side"), ("pitch", "pictures by height")):
+        bins = sorted((int(low), count) for low, count in coverage[axis].items())
+        table.add_row(title, ", ".join(f"{low}°: {count}" for low, count in bins))
+    table.add_row("moving", f"{coverage['active']} {'joints' if 'height_m' in report else 'expressions'}")
     table.add_row("landmarks", f"{report['landmark_residual_mm']} mm from the fitted template (median)")
     if "flame" in report:
         table.add_row(

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from avatars.captures.capture import SPLITS
 from avatars.files import disk_failure, write_atomically
@@ -132,7 +133,8 @@ def track_clip(
         tell("fit", round(share * len(found)), len(found))
         check()
 
-    fit = fitter.run(fitting)
+    with threadpool_limits(1, "blas"):  # many small matrices: more threads wait for each other more than they compute
+        fit = fitter.run(fitting)
     verdict = judge(found, fit, source.size_px)
     rows = verdict.kept
     enough(len(rows), verdict.reason)
@@ -154,9 +156,10 @@ def track_clip(
         check()
 
     framing = Framing(crop.left, crop.top, crop.stored_px / crop.side_px)
-    fit = refine_clip(
-        fitter, rows, lambda row: read_cut_out(output, int(found.number[row])), framing, settings.refine, refining
-    )
+    with threadpool_limits(1, "blas"):
+        fit = refine_clip(
+            fitter, rows, lambda row: read_cut_out(output, int(found.number[row])), framing, settings.refine, refining
+        )
     reference = reference_of(body.template_id, shape=template_shape(model, fit))
     images = [
         {"file": picture_name(int(number)), "camera": 0, "frame": frame, "split": split}

@@ -141,6 +141,8 @@ def test_the_server_tracks_a_body_as_asked(tmp_path: Path, monkeypatch: pytest.M
     assert (tracked.kind, tracked.subject) == ("body", "Bo")
     report = json.loads((tmp_path / "out" / "tracking" / "report.json").read_text())
     assert report["height_m"] == pytest.approx(1.9, abs=0.05)
+    assert sum(report["coverage"]["yaw"].values()) == report["train"]
+    assert report["coverage"]["ranges"]["left_knee_deg"][1] < 40
 
 
 def test_too_few_bodies_are_said(tmp_path: Path) -> None:

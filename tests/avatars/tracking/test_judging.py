@@ -11,6 +11,7 @@ from avatars.tracking.detections import Detections
 from avatars.tracking.fitting import ClipFit
 from avatars.tracking.judging import REASONS, before_fit, confidence, find_cuts, judge, stretches
 from avatars.tracking.landmark_model import FrameState
+from avatars.tracking.shown import MOVEMENTS, never_shown
 from avatars.tracking.tracked_capture import choose_crop, splits
 from shared.errors import BadCapture
 from shared.template import rotation_matrices
@@ -131,3 +132,14 @@ def test_frames_of_large_residual_or_turn_are_trusted_less() -> None:
     np.testing.assert_allclose(found[[0, 1, 4]], [1, 0.3, 1], atol=1e-6)
     assert 0 < found[3] < found[2] < 0.5
     assert confidence(np.zeros(0), np.zeros(0)).shape == (0,)
+
+
+def test_what_a_clip_never_shows_is_said() -> None:
+    every = {name: (0.0, 0.6) for names in MOVEMENTS.values() for name in names}
+    assert never_shown(every | {"gaze_pitch_deg": (-4.0, 4.0)}) == ()
+    stiff = every | {"mouthSmileLeft": (0.0, 0.1), "mouthSmileRight": (0.0, 0.2), "browDownLeft": (0.0, 0.1)}
+    assert never_shown(stiff) == ("the face never shows a smile",)  # one lowered brow is enough
+    still = {name: (0.0, 0.0) for name in every} | {"gaze_pitch_deg": (0.0, 1.0)}
+    assert len(never_shown(still)) == 2
+    assert "pursed lips" in never_shown(still)[0]
+    assert never_shown({"left_knee_deg": (0.0, 3.0)}) == ()
