@@ -13,6 +13,7 @@ from avatars import scene
 from avatars.gaussians.posed import PosedGaussians
 from avatars.owners import picture_boxes, plain_owners, shared_owners
 from avatars.rendering import CameraBatch, rasterise
+from avatars.rendering.gsplat_backend import why_unavailable
 from shared.types import Environment
 from tests.avatars.test_scene import Ball, camera, instance
 
@@ -92,6 +93,17 @@ def test_pictures_are_the_same_as_with_a_channel_for_each(monkeypatch: pytest.Mo
     assert len(np.unique(plain["id"])) > 8
     for name in names:
         np.testing.assert_array_equal(shared[name], plain[name])
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(bool(why_unavailable()), reason=f"gsplat: {why_unavailable()}")
+def test_the_gpu_says_the_same_of_a_crowd() -> None:
+    crowd = [instance(Ball((0.2 + 0.06 * n, 0.5, 0.9 - 0.06 * n), radius_m=0.2), at) for n, at in enumerate(WHERE)]
+    names = ["combined", "id", "coverage"]
+    on_cpu, on_gpu = (scene.render_scene(crowd, [camera(3.0)], sky(1.0), names, device=at) for at in ("cpu", "cuda"))
+    assert (on_cpu["id"] == on_gpu["id"]).mean() > 0.98
+    for name in names[::2]:
+        assert np.abs(on_cpu[name].astype(np.float32) - on_gpu[name].astype(np.float32)).mean() < 2e-3
 
 
 def sky(brightness: float) -> Environment:

@@ -115,6 +115,7 @@ def test_points_are_measured_once_printed_and_drawn(
     assert len(rows) == 9
     assert "| avatars in the scene, lit |" in capsys.readouterr().out
     assert (tmp_path / "curves.png").stat().st_size < 80_000
+    monkeypatch.setattr(scenes, "FILM_FRAMES", 2)
     monkeypatch.setattr(scenes, "scene_point", None)  # whoever measured again would fail
     assert main([*words, "--parts", "files", "where", "gaussians"]) == 0
     figures = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))
