@@ -5,6 +5,7 @@ python -m tests.one_of_each FOLDER
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import numpy as np
 import torch
 
 from avatars.avatar import Avatar
-from avatars.avatar_folder import About, save_avatar
+from avatars.avatar_folder import DESCRIPTION, About, save_avatar
+from avatars.files import write_seal
 from avatars.mlp_body.avatar import MlpBodyAvatar
 from avatars.relit_head.avatar import RelitHeadAvatar
 from avatars.rgb_head.avatar import RgbHeadAvatar
@@ -35,9 +37,14 @@ def one_of_each() -> dict[str, Avatar]:
 
 
 def write_library(folder: Path) -> Path:
-    """Save them as `folder`/library/METHOD.avatar and return `folder`."""
+    """Save them as `folder`/library/METHOD.avatar, all made at one time, and return `folder`."""
     for name, avatar in one_of_each().items():
-        save_avatar(folder / "library" / f"{name}.avatar", avatar, About(name), np.full((8, 8, 4), 128, np.uint8))
+        path = folder / "library" / f"{name}.avatar"
+        save_avatar(path, avatar, About(name), np.full((8, 8, 4), 128, np.uint8))
+        document = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
+        document["created"] = "2026-11-29T12:00:00+00:00"
+        (path / DESCRIPTION).write_text(json.dumps(document), encoding="utf-8")
+        write_seal(path / DESCRIPTION)
     return folder
 
 
