@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from random import Random
@@ -21,7 +18,6 @@ from avatars.files import write_atomically
 from shared.errors import BadConfig, EffigyError, nearest
 
 FOUND_SOMETHING = 1
-GRACE_S, LAST_CASE_S = 120.0, 20.0
 TABLE = "table.json"
 RANDOM_MESSAGES, MUTATED_MESSAGES, REJECT_GOAL_MS = 100_000, 10_000, 1.0
 
@@ -74,22 +70,21 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
 
 def _fuzz(console: Console, names: list[str], arguments: argparse.Namespace) -> int:
     """One parser after the other. Stopped (Ctrl-C, SIGTERM) it shows what it has; the table is kept from row to row."""
+    from backend.fuzzing.children import rows_of
+
     seconds = arguments.minutes * 60 / len(names)
     rows = _kept(arguments.output, arguments.seed, seconds) if arguments.resume else {}
+    left = [name for name in names if name not in rows]
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        for number, name in enumerate(names, 1):
-            if name in rows:
-                continue
-            console.print(f"{number} of {len(names)}: {name}", end=" ", highlight=False)
-            row, whole = _in_child(name, seconds, arguments)
-            console.print(f"{row['cases']:,} cases, {len(row['crashes'])} crashes", highlight=False)
+        for row, whole in rows_of(left, seconds, arguments.seed, arguments.output, arguments.table):
+            name = row["name"]
             rows[name] = row | {"seed": arguments.seed, "seconds": seconds if whole else 0.0}
             write_atomically(arguments.output / TABLE, json.dumps(rows, indent=1).encode())
+            said = f"{row['cases']:,} cases, {len(row['crashes'])} crashes"
+            console.print(f"{names.index(name) + 1} of {len(names)}: {name}: {said}", highlight=False)
             if not whole:
-                raise KeyboardInterrupt
-    except KeyboardInterrupt:
-        console.print("stopped; what was read until now:")
+                console.print("stopped; what was read until now:")
     finally:
         signal.signal(signal.SIGTERM, before)
     shown = [rows[name] for name in names if name in rows]
@@ -112,42 +107,6 @@ def _kept(output: Path, seed: int, seconds: float) -> dict[str, dict[str, Any]]:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadConfig(f"{output / TABLE} is no table of fuzzing", found=str(error)[:100]) from error
-
-
-def _in_child(name: str, seconds: float, arguments: argparse.Namespace) -> tuple[dict[str, Any], bool]:
-    """One parser's row, and whether it had its whole time. A process that dies leaves its last case behind."""
-    from backend.fuzzing.runner import CURRENT
-
-    folder = arguments.output / name
-    folder.mkdir(parents=True, exist_ok=True)
-    words = name, str(seconds), str(arguments.seed), str(folder), arguments.table
-    command = [sys.executable, "-m", "backend.fuzzing.child", *words]
-    whole = True
-    with (folder / "log.txt").open("wb") as log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as child:
-        try:
-            said, _ = child.communicate(timeout=seconds + GRACE_S)
-        except KeyboardInterrupt:
-            whole, said = False, b""
-            child.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                said, _ = child.communicate(timeout=LAST_CASE_S)
-            child.kill()
-        except subprocess.TimeoutExpired:
-            said = b""
-            child.kill()
-    code, lines = child.returncode, said.decode("utf-8", "replace").strip().splitlines()
-    if code == 0 and lines:
-        row: dict[str, Any] = json.loads(lines[-1])
-        return row, whole
-    if not whole:
-        return _empty(name), False
-    what = f"the process ended with status {code} (log.txt says more); its last case is in {folder / CURRENT}"
-    return _empty(name) | {"crashes": [what]}, True
-
-
-def _empty(name: str) -> dict[str, Any]:
-    numbers = ("cases", "accepted", "refused", "worst_ms", "worst_refusal_ms", "growth_bytes")
-    return {"name": name, "crashes": []} | dict.fromkeys(numbers, 0)
 
 
 def _show(console: Console, rows: list[dict[str, Any]], output: Path) -> None:
