@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backend.fuzzing.children import rows_of
 from backend.fuzzing.parsers import PARSERS
-from backend.fuzzing.runner import Parser, Row, bounded_memory, fuzz
+from backend.fuzzing.runner import CURRENT, Parser, Row, bounded_memory, fuzz
 from backend.fuzzing.sweeps import sweep
 from backend.fuzzing.wire_samples import messages, read_parts
 from shared.errors import BadMessage, EffigyError, VersionMismatch
@@ -49,6 +51,16 @@ def test_a_parser_that_crashes_or_overlooks_damage_is_found() -> None:
     assert "ValueError" in once(lambda files: int(files["x"])).crashes[0]  # type: ignore[index]
     assert "not noticed" in once(lambda files: None, sealed=True).crashes[0]
     assert not once(lambda files: None).crashes
+
+
+def test_a_parser_that_takes_its_process_along_is_told_and_the_rest_read_on(tmp_path: Path) -> None:
+    names = ("fine", "dying", "after")
+    rows = [row for row, _ in rows_of(names, 0.2, 1, tmp_path, "tests.attacks.dying_parsers")]
+    assert [row["name"] for row in rows] == list(names)
+    assert [len(row["crashes"]) for row in rows] == [0, 1, 0]
+    assert rows[2]["cases"] > 0
+    assert "status -9" in rows[1]["crashes"][0]
+    assert (tmp_path / "dying" / CURRENT / "x").is_file()
 
 
 @pytest.mark.parametrize("name", ["avatar", "checkpoint"])
