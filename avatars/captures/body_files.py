@@ -176,7 +176,7 @@ def _numbers(entry: Mapping[str, Any], key: str, count: int | None, where: str) 
         raise BadCapture(f"{where} lacks {key!r}", expected="K, R, T, distCoeff, imgSize")
     try:
         array = np.array(entry[key], np.float64).reshape(-1)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadCapture(f"{key} of {where} holds no numbers", found=str(error)[:100]) from error
     if (count is not None and array.size != count) or not np.isfinite(array).all():
         raise BadCapture(f"{key} of {where} has another size", found=str(array.size), expected=f"{count} numbers")

@@ -35,7 +35,7 @@ def read_effigy_capture(folder: Path) -> Capture:
         check_counts(capture)
     except KeyError as error:
         raise BadCapture(f"{DESCRIPTION} of {folder.name} lacks {error.args[0]!r}") from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise BadCapture(f"{DESCRIPTION} of {folder.name} is damaged", found=str(error)) from error
     except BadCapture:
         raise

@@ -151,7 +151,7 @@ def _matrices(document: dict[str, Any]) -> dict[str, NDArray[np.float64]]:
         try:
             matrix = np.array(entry["transform_matrix"], np.float64)
             stem = Path(str(entry["file_path"])).stem
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             continue
         if matrix.shape == (4, 4) and np.isfinite(matrix).all() and abs(np.linalg.det(matrix)) > 1e-6:
             found[stem] = matrix

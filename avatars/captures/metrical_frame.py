@@ -194,7 +194,7 @@ def _size(path: Path, document: Mapping[str, Any]) -> tuple[int, int]:
     value = document.get("img_size")
     try:
         numbers = [int(number) for number in np.asarray(value).reshape(-1)]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = []
     if len(numbers) != 2 or not all(0 < number <= 16384 for number in numbers):
         raise BadCapture(

@@ -123,7 +123,7 @@ def read_raw_camera(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64
         given = np.asarray(content.get("camera_k", np.zeros(5)), np.float64).reshape(-1)[:5]
         distortion[: len(given)] = given
         size = int(content["width"]), int(content["height"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BadCapture(
             f"{path.name} is no camera of PeopleSnapshot",
             found=str(error),

@@ -141,7 +141,7 @@ def read_cameras(path: Path) -> tuple[tuple[str, Camera], ...]:
             pose[:3, 3] = np.array(entry["position"], np.float64)
             K = np.array([[float(entry["fx"]), 0, width / 2], [0, float(entry["fy"]), height / 2], [0, 0, 1]])
             cameras.append((str(entry.get("img_name", index)), Camera(width, height, K, WORLD_FROM_FLAME @ pose)))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise BadAvatar(f"camera {index} of {path} is damaged", found=f"{type(error).__name__}: {error}") from error
     return tuple(cameras)
 

@@ -80,7 +80,7 @@ def read_track(path: Path) -> Track:
         fps = float(document["fps"])
     except KeyError as error:
         raise BadCapture(f"the JSON beside {file.name} lacks {error.args[0]!r}") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadCapture(f"the JSON beside {file.name} is damaged", found=str(error)) from error
     subject = Subject(
         str(document.get("subject") or document.get("name") or file.parent.name),
@@ -96,7 +96,7 @@ def read_track(path: Path) -> Track:
     else:
         motion = Motion(arrays["rotations"], arrays["translations"], arrays["expressions"], fps)
         for name, names in (("joint_names", template.joint_names), ("expression_names", template.expression_names)):
-            if tuple(document.get(name, names)) != tuple(names):
+            if document.get(name, list(names)) != list(names):
                 raise BadCapture(f"the {name} beside {file.name} are not those of its template")
         found = motion.rotations.shape[1], motion.expressions.shape[1]
         if found != (len(template.joint_names), len(template.expression_names)):

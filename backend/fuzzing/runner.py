@@ -26,6 +26,8 @@ MAX_SENTENCE = 1500
 MEMORY_BYTES = 3 << 30
 """What one parser may take in address space above what its process has: an allocation beyond it fails."""
 CURRENT = "current"
+WARM_CASES = 400
+"""From here on the growth of the process is measured."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Parser:
 
 @dataclass
 class Row:
-    """What was seen of one parser. crashes: a line each; growth_bytes: of the process from after the first cases."""
+    """What was seen of one parser. crashes: a line each; growth_bytes: of the process from after
+    the first cases."""
 
     name: str
     cases: int = 0
@@ -107,11 +110,12 @@ def fuzz(
                     (save / f"{parser.name}-{zlib.crc32(content):08x}" / "crash.txt").write_text(crash, "utf-8")
             if len(crashes) >= most_crashes:
                 break
-            if row.cases == 200:
+            if row.cases == WARM_CASES:
                 gc.collect()
                 begun_bytes = resident_bytes()
-    gc.collect()
-    row.growth_bytes = max(0, resident_bytes() - begun_bytes) if begun_bytes else 0
+    if begun_bytes:
+        gc.collect()
+        row.growth_bytes = max(0, resident_bytes() - begun_bytes)
     row.crashes = tuple(crashes)
     return row
 

@@ -62,6 +62,7 @@ def _picture(folder: Path) -> Any:
 def _rig(files: Files) -> Any:
     from blender_addon.services.rig_info import rig_from_json
 
+    rig_from_json.cache_clear()
     return rig_from_json(files["rig.json"].decode("utf-8", "replace")).bone_heads()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -111,8 +112,13 @@ TRUSTED: Mapping[str, str] = {
 """File, or file:function -> why it is not fuzzed."""
 
 
-def readers() -> Iterator[tuple[str, str, str]]:
+@cache
+def readers() -> tuple[tuple[str, str, str], ...]:
     """(file, function, what it calls) of every call that reads."""
+    return tuple(_found())
+
+
+def _found() -> Iterator[tuple[str, str, str]]:
     for room in ROOMS:
         for path in sorted((ROOT / room).rglob("*.py")):
             file = path.relative_to(ROOT).as_posix()

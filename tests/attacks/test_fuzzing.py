@@ -19,9 +19,11 @@ from shared.messages import MESSAGES, PROTOCOL_VERSION
 from tests.attacks import addon_parsers
 
 ALL = {**PARSERS, **addon_parsers.PARSERS}
-CASES = {"avatar": 30, "avatar_parts": 30, "capture": 25, "wire": 1000, "wire_answers": 200}
-CASES |= {"flame_model": 6, "body_model": 6, "flame_uv": 12, "video": 12, "teacher": 10, "nersemble": 20}
-USUAL_CASES = 30
+CASES = {"wire": 1000, "flame_model": 3, "body_model": 3, "video": 8, "teacher": 10, "flame_uv": 20, "insta": 40}
+CASES |= dict.fromkeys(("peoplesnapshot", "peoplesnapshot_raw", "rana", "selfrecon", "zju_mocap", "rgbavatar"), 40)
+CASES |= dict.fromkeys(("body_set", "nersemble", "gaussian_avatars", "mesh_file", "pseudo_truth", "template"), 60)
+USUAL_CASES = 100
+"""As many as tests/attacks has time for: 40 s of one core together."""
 FORGIVING = ("journal", "label")
 """Parsers that leave out what is damaged."""
 
