@@ -13,6 +13,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from random import Random
 from types import MappingProxyType
 from typing import Any
@@ -143,11 +144,11 @@ def _exchange(document: Any, random: Random) -> None:
             continue
         match random.choice(("value", "value", "remove", "more")):
             case "value":
-                at[key] = random.choice(VALUES)
+                at[key] = deepcopy(random.choice(VALUES))  # changed in turn, perhaps
             case "remove":
                 del at[key]
             case "more" if isinstance(at, list):
-                at.append(at[key])
+                at.append(deepcopy(at[key]))
             case _:
                 at[str(key) + "x"] = at.pop(key)
         return

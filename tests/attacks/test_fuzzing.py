@@ -22,7 +22,7 @@ ALL = {**PARSERS, **addon_parsers.PARSERS}
 CASES = {"wire": 1000, "flame_model": 3, "body_model": 3, "video": 8, "teacher": 10, "flame_uv": 20, "insta": 40}
 CASES |= dict.fromkeys(("peoplesnapshot", "peoplesnapshot_raw", "rana", "selfrecon", "zju_mocap", "rgbavatar"), 40)
 CASES |= dict.fromkeys(("body_set", "nersemble", "gaussian_avatars", "mesh_file", "pseudo_truth", "template"), 60)
-USUAL_CASES = 100
+USUAL_CASES = 60
 """As many as tests/attacks has time for: 40 s of one core together."""
 FORGIVING = ("journal", "label")
 """Parsers that leave out what is damaged."""
