@@ -17,7 +17,7 @@ from types import MappingProxyType
 import psutil
 import zmq
 
-from backend.chaos.scene import REFERENCE, Scene
+from backend.chaos.scene import LEARNING, PICTURES, REFERENCE, Scene
 from backend.chaos.traffic import read_plan
 from shared import wire
 from shared.errors import EffigyError
@@ -26,6 +26,7 @@ from shared.sockets import CONTROL_BYTES
 
 RENDER, TRAIN = "backend.render_worker", "backend.train_worker"
 BROKEN = "broken"
+BOTH = (PICTURES, LEARNING)
 DISK_FULL_S, DEAF_S = 2.5, 2.0
 SMALL_FILE_BYTES = 2_000
 
@@ -33,11 +34,13 @@ SMALL_FILE_BYTES = 2_000
 @dataclass(frozen=True)
 class Fault:
     """act: does it, and says what came of it where that is not as it must be, else ''; returns None where there was
-    nothing to do it to (then it does not count). weight: how often, beside the others."""
+    nothing to do it to (then it does not count). weight: how often, beside the others. ends: what begins anew after
+    it, of PICTURES and LEARNING."""
 
     act: Callable[[Scene, random.Random], str | None]
     weight: int
     what: str
+    ends: tuple[str, ...] = ()
 
 
 # --- processes -------------------------------------------------------------------------------------------------------
@@ -215,12 +218,14 @@ def _disk_full(scene: Scene, chosen: random.Random) -> str | None:
 
 FAULTS: Mapping[str, Fault] = MappingProxyType(
     {
-        "render worker killed": Fault(_kill_worker(RENDER), 3, "SIGKILL"),
-        "train worker killed": Fault(_kill_worker(TRAIN), 3, "SIGKILL at any moment, in a checkpoint as well"),
+        "render worker killed": Fault(_kill_worker(RENDER), 3, "SIGKILL", (PICTURES,)),
+        "train worker killed": Fault(
+            _kill_worker(TRAIN), 3, "SIGKILL at any moment, in a checkpoint as well", (LEARNING,)
+        ),
         "render worker frozen": Fault(_stop_worker, 2, "SIGSTOP for up to 2 s"),
-        "server killed": Fault(_kill_server, 2, "SIGKILL, started again at its address"),
-        "server killed, journal torn": Fault(_kill_server_with_torn_journal, 1, "half a line at the end"),
-        "server restarted": Fault(_restart_server, 1, "SIGTERM, started again"),
+        "server killed": Fault(_kill_server, 2, "SIGKILL, started again at its address", BOTH),
+        "server killed, journal torn": Fault(_kill_server_with_torn_journal, 1, "half a line at the end", BOTH),
+        "server restarted": Fault(_restart_server, 1, "SIGTERM, started again", BOTH),
         "server frozen": Fault(_stop_server, 1, "SIGSTOP for up to 4 s"),
         "client killed": Fault(_kill_client, 2, "SIGKILL, another takes its place"),
         "garbage on the port": Fault(_garbage, 4, "bytes that are no ZeroMQ"),
@@ -230,7 +235,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "request of another server": Fault(_wrong_epoch, 3, "another epoch"),
         "slow reader": Fault(_slow_reader, 2, "40 requests, no answer read"),
         "damaged avatar": Fault(_corrupt_avatar, 2, "a bit of its weights"),
-        "damaged checkpoint": Fault(_corrupt_checkpoint, 2, "a bit of the newest one, and its worker killed"),
+        "damaged checkpoint": Fault(_corrupt_checkpoint, 2, "a bit of the newest one, its worker killed", (LEARNING,)),
         "full disk": Fault(_disk_full, 2, "nothing above 2 kB can be written"),
     }
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from backend.chaos.watch import Watch, corrupt_files, settle
 from shared.client import BackendClient
 from shared.errors import EffigyError, EnvironmentFailed
 
-EVERY_S, SPREAD_S = 1.0, 0.7
+EVERY_S, SPREAD_S, DRAWS = 1.0, 0.7, 12
 LOOK_EVERY_S = 1.0
 
 log = logging.getLogger("effigy.chaos")
@@ -74,13 +74,15 @@ def run_chaos(
     names, weights = list(FAULTS), [fault.weight for fault in FAULTS.values()]
     try:
         with scene.client("watch") as client:
-            begun, looked_s = time.monotonic(), 0.0
+            begun, looked_s, ended = time.monotonic(), 0.0, dict[str, object]()
             while (now := time.monotonic()) - begun < seconds:
-                name = chosen.choices(names, weights)[0]
+                name = due(chosen.choices(names, weights, k=DRAWS), ended, scene.reached())
                 tell(f"{now - begun:4.0f} s  {name}")
                 told = FAULTS[name].act(scene, chosen)
                 outcome.faults[name] += told is not None
                 survival.injected(told is not None)
+                if told is not None:
+                    ended |= {what: scene.reached()[what] for what in FAULTS[name].ends}
                 if told:
                     watch.violated(f"{name}: {told}")
                 rest = time.monotonic() + max(0.1, chosen.uniform(every_s - SPREAD_S, every_s + SPREAD_S))
@@ -110,6 +112,13 @@ def run_chaos(
     outcome.growth_bytes, outcome.looks, outcome.violations = watch.growth_bytes, watch.looks, watch.violations
     outcome.survived, outcome.worker_growth_bytes = survival.survived, watch.worker.growth_bytes
     return outcome
+
+
+def due(drawn: Sequence[str], ended: Mapping[str, object], reached: Mapping[str, object]) -> str:
+    """The first fault drawn that does not end again what has not got on since it was ended last: on a slow machine
+    nothing would ever be done. ended: how far each was then; reached: how far it is."""
+    fit = (name for name in drawn if all(ended.get(what) != reached[what] for what in FAULTS[name].ends))
+    return next(fit, next(name for name in FAULTS if not FAULTS[name].ends))
 
 
 @dataclass

@@ -27,6 +27,7 @@ from shared.errors import EnvironmentFailed
 from shared.messages import ChangeJob, GetAvatar, JobInfo, ListJobs, StartTraining
 
 REFERENCE = "reference"
+PICTURES, LEARNING = "pictures", "learning"
 CAPTURE, PRESET = "demo_head", "tiny"
 # Small pictures and few Gaussians; a checkpoint about every second, so that there is one to fall back to.
 TRAINING = {"schedule.images": "160", "reporting.checkpoint_images": "8", "reporting.curve_points": "0"}
@@ -130,6 +131,12 @@ class Scene:
         self.jobs[told.job_id] = key
         self.started += 1
         return told.job_id
+
+    def reached(self) -> dict[str, object]:
+        """How far clients and trainings are, in a form that changes when they get on: what a fault may end again."""
+        written = sorted(str(path) for path in self.home.jobs.glob("*/checkpoints/images_*"))
+        done = sorted(str(path) for path in self.home.jobs.glob("*/result.json"))
+        return {PICTURES: self.totals()["answered"], LEARNING: (written, done)}
 
     def weights_sha256(self, avatar_id: str) -> str:
         """Of an avatar's file in the library."""

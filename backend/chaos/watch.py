@@ -18,7 +18,7 @@ SILENT_S = 20.0
 SETTLED_S, WORKER_SETTLED_S = 8.0, 30.0
 """A server has loaded all by then; a render worker also what its first pictures need, on a busy machine as well."""
 GROWTH_BYTES = 64 * 1024**2
-END_WITHIN_S = 240.0
+END_WITHIN_S = 600.0
 
 
 @dataclass

@@ -12,7 +12,7 @@ import pytest
 from backend import cli_chaos
 from backend.chaos.faults import FAULTS
 from backend.chaos.kills import run_kills
-from backend.chaos.run import Outcome, Survival, run_chaos
+from backend.chaos.run import Outcome, Survival, due, run_chaos
 from backend.chaos.watch import Watch
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="chaos stops processes as Linux does")
@@ -33,6 +33,16 @@ def test_a_training_that_is_killed_ends_as_one_that_is_left_alone(tmp_path: Path
     outcome = run_kills(tmp_path, 3, 5, training=few)
     assert (outcome.kills, outcome.equal) == (3, outcome.runs)
     assert outcome.in_writes == 2, "every other kill is inside of a checkpoint"
+
+
+def test_nothing_is_ended_again_before_it_got_on() -> None:
+    killing, harmless = ["server killed", "render worker killed", "train worker killed"], "garbage on the port"
+    then = {"pictures": 5, "learning": (["images_8"], [])}
+    assert due([*killing, harmless], {}, then) == "server killed"
+    assert due([*killing, harmless], then, then) == harmless
+    assert due([*killing, harmless], then, {**then, "pictures": 6}) == "render worker killed"
+    assert due([*killing, harmless], then, {**then, "learning": (["images_16"], [])}) == "train worker killed"
+    assert due(killing, then, then) not in killing
 
 
 def test_a_fault_is_survived_when_the_backend_answers_after_it_and_all_holds() -> None:
