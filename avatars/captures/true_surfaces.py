@@ -68,6 +68,8 @@ def read_true_surfaces(path: Path) -> TrueSurfaces:
 
 def _checked(where: str, arrays: dict[str, NDArray[Any]]) -> TrueSurfaces:
     times, packed, corners = arrays["frames"].reshape(-1), arrays["vertices"], arrays["faces"]
+    if times.dtype.kind not in "iu":
+        raise BadCapture(f"frames of {where} are no whole numbers", found=str(times.dtype))
     count, most = (one.shape[-1] if one.ndim else 0 for one in (corners, packed))
     shapes = {"vertices": (len(times), 3, most), "low": (3,), "step_m": (), "faces": (3, count), "part": (count,)}
     for name, shape in shapes.items():

@@ -170,7 +170,10 @@ def _prepared(content: Mapping[Any, Any], name: str) -> SmplMotion:
 
 def _numbers(value: Any, name: str, what: str, width: int) -> NDArray[np.float64]:
     """[T, width] of an array with any inner shape. Raises BadCapture."""
-    array = np.asarray(value if value is not None else [])
+    try:
+        array = np.asarray(value if value is not None else [])
+    except (ValueError, OverflowError) as error:  # rows of unequal length
+        raise BadCapture(f"{what} of {name} is no array", found=str(error)[:100]) from error
     if array.dtype.kind not in "fiu" or not array.size or array.size % width or not np.isfinite(array).all():
         raise BadCapture(
             f"{what} of {name} does not fit", found=str(list(array.shape)), expected=f"rows of {width} numbers"
