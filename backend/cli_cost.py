@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 
 def add_cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -15,6 +16,7 @@ def add_cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "would use. Prices are yours to give.",
     )
     parser.add_argument("figures", type=Path, help="growth.json, or the folder it is in")
+    parser.add_argument("--files", type=Path, metavar="FIGURES", help="another growth.json, for its part 'files' alone")
     parser.add_argument("--avatars", type=int, default=1000, help="to be trained (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=1_000_000, help="to be rendered (default: %(default)s)")
     parser.add_argument("--size", type=int, nargs=2, default=(1920, 1080), metavar=("WIDTH", "HEIGHT"))
@@ -47,7 +49,11 @@ def cost(arguments: argparse.Namespace) -> int:
         writers=arguments.writers,
         price=arguments.price,
     )
-    path = arguments.figures.expanduser()
-    rates = rates_of(read_figures(path / FIGURES if path.is_dir() else path))
+
+    def read(given: Path) -> dict[str, Any]:
+        path = given.expanduser()
+        return read_figures(path / FIGURES if path.is_dir() else path)
+
+    rates = rates_of(read(arguments.figures), read(arguments.files) if arguments.files else None)
     print("\n".join(in_lines(film, cost_of(film, rates), rates)))
     return 0

@@ -141,18 +141,19 @@ def cost_of(film: Film, rates: Rates) -> Cost:
     )
 
 
-def rates_of(figures: Mapping[str, Any]) -> Rates:
-    """From the figures of `benchmark growth`. Raises BadConfig where a part is missing."""
-    lines = fits(figures)
+def rates_of(figures: Mapping[str, Any], of_files: Mapping[str, Any] | None = None) -> Rates:
+    """From the figures of `benchmark growth`; what files take from of_files where given, since it is a core that
+    writes them. Raises BadConfig where a part is missing."""
+    lines, of_files = fits(figures), figures if of_files is None else of_files
     missing = [part for part in ("gaussians", "resolution", "avatars") if f"{part} time" not in lines]
-    missing += [] if figures.get("files") else ["files"]
+    missing += [] if of_files.get("files") else ["files"]
     if missing:
         raise BadConfig(
             "The figures have too few parts to compute a cost",
             found=f"no {missing[0]}",
             do=f"Run `benchmark growth --parts {' '.join(missing)}` into the same folder",
         )
-    files = next(iter(figures["files"].values()))
+    files = next(iter(of_files["files"].values()))
     pixels = float(files["size_px"]) ** 2
     crowd = curve(figures, "avatars")[0]
     return Rates(

@@ -98,6 +98,11 @@ def test_rates_come_from_measured_figures() -> None:
         assert rates.frame_ms(*place) == pytest.approx(RATES.frame_ms(*place))
     film = Film(100, 1000, 10, 10, gaussians=1000)
     assert cost_of(film, rates).frame_bytes == pytest.approx(cost_of(film, RATES).frame_bytes)
+    elsewhere = figures()
+    bare = {name: part for name, part in elsewhere.items() if name != "files"}
+    assert rates_of(bare, elsewhere) == rates
+    with pytest.raises(BadConfig, match="no files"):
+        rates_of(bare)
     with pytest.raises(BadConfig, match="too few parts"):
         rates_of({**figures(), "avatars": {}})
 
