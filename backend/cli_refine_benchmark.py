@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ KINDS: Mapping[str, tuple[str, Mapping[str, str]]] = {
 FIGURES = (("psnr_db", "PSNR dB", 2), ("ssim", "SSIM", 4), ("flip", "FLIP", 4))
 
 FITTED = "psnr_db_fitted"
+LOG_WIDTH = 160
 AGAINST = ("fitted against exact, dB", "against exact fitted, dB")
 
 
@@ -66,7 +68,8 @@ def benchmark_refine(arguments: argparse.Namespace) -> int:
     if arguments.tracked:
         captures["tracked"] = open_capture(arguments.tracked)
     use_cores(usable_cores())
-    device, console = resolve_device(arguments.device), Console()
+    # A log has no width of its own, and the table needs more than 80.
+    device, console = resolve_device(arguments.device), Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
     found: dict[str, dict[str, Any]] = {}
     for name, config in configs.items():
         found[name] = _trained(name, config, captures[KINDS[name][0]], device, arguments.output)
