@@ -24,16 +24,21 @@ CURVES_PICTURE, TRAINING_PICTURE = "curves.png", "training.png"
 def draw_plots(output: Path, figures: Mapping[str, Any]) -> list[Path]:
     """curves.png and training.png, of what there is; which were written."""
     written = []
-    if any(curve(figures, part) for part in CURVES):
+    if drawn(figures):
         written.append(curves_picture(output / CURVES_PICTURE, figures))
     if figures.get("training"):
         written.append(training_picture(output / TRAINING_PICTURE, figures))
     return written
 
 
+def drawn(figures: Mapping[str, Any]) -> list[str]:
+    """The curves that have two points or more."""
+    return [part for part in CURVES if len(curve(figures, part)) > 1]
+
+
 def curves_picture(path: Path, figures: Mapping[str, Any]) -> Path:
     """Time above memory, a column for each curve; dashed: the line that was fitted."""
-    parts = [part for part in CURVES if curve(figures, part)]
+    parts = drawn(figures)
     found, main = fits(figures), settled(figures)
     figure = Figure(figsize=(3.1 * len(parts), 5.6), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
