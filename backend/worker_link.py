@@ -35,6 +35,9 @@ class WorkerLink:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = make_socket(self._context, zmq.DEALER, queue=CONTROL_QUEUE, max_part_bytes=REPLY_BYTES)
         self._socket.setsockopt(zmq.IMMEDIATE, 0)  # the server is there: it started us
+        # Standard input tells of the server's end. Heartbeats would take one that is stopped for some seconds (Ctrl-Z,
+        # a laptop that sleeps) for gone, and a second connection is a stranger to it: its orders would go nowhere.
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, 0)
         self._socket.connect(server)
         self.send(Hello(PROTOCOL_VERSION, name, __version__, secret))
 

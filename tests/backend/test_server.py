@@ -32,7 +32,7 @@ from shared.errors import (
     Unreachable,
     WorkerFailed,
 )
-from shared.sockets import FRAME_BYTES, make_socket
+from shared.sockets import FRAME_BYTES, HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS, make_socket
 from tests.shared.samples import samples
 
 TIMEOUT_S = 60.0
@@ -263,6 +263,23 @@ def test_stopping_leaves_no_process_and_the_port_is_free_again(tmp_path: Path) -
     worker.wait(5)
     again = start_server(home=tmp_path, address=first.address, device="cpu", key="")
     again.stop()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_a_server_that_was_stopped_for_seconds_keeps_its_workers(tmp_path: Path) -> None:
+    """Ctrl-Z, or a laptop that sleeps: longer than the heartbeats of clients allow."""
+    running = start_server(home=tmp_path, device="cpu", key="")
+    try:
+        worker = worker_of(running)
+        with BackendClient(running.address) as client:
+            client.request(m.ListPresets(), timeout_s=60)
+            os.kill(running.process.pid, signal.SIGSTOP)
+            time.sleep((HEARTBEAT_MS + HEARTBEAT_TIMEOUT_MS) / 1000 + 0.3)
+            os.kill(running.process.pid, signal.SIGCONT)
+            assert client.request(m.ListPresets(), timeout_s=60).presets
+        assert worker_of(running).pid == worker.pid
+    finally:
+        running.stop()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
