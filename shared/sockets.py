@@ -3,10 +3,10 @@
 A backend that stops answering is noticed by its clients after HEARTBEAT_TIMEOUT_MS; nothing is queued for a peer that
 is not connected (IMMEDIATE), so a request made while the backend is down can never be replayed into the next one.
 
-Heartbeats belong to clients' DEALER sockets only, which ask and read their answer. libzmq 4.3.5 reads nothing of a connection
-whose receive queue is full, pongs included: with heartbeats of its own it then gives up a peer that is well, and when
-the peer goes meanwhile the next heartbeat aborts the whole process (`!_io_error`, libzmq issues 3937, 4364 and 4767).
-ROUTER, PULL and SUB sockets, whose queues others fill, learn of dead peers by TCP keepalive instead.
+Heartbeats belong to clients' DEALER sockets only, which ask and read their answer. libzmq 4.3.5 reads nothing of a
+connection whose receive queue is full, pongs included: with heartbeats of its own it then gives up a peer that is
+well, and when the peer goes meanwhile the next heartbeat aborts the whole process (`!_io_error`, libzmq issues 3937,
+4364 and 4767). ROUTER, PULL and SUB sockets, whose queues others fill, learn of dead peers by TCP keepalive instead.
 """
 
 from __future__ import annotations
