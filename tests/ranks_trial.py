@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import torch
 from safetensors.torch import save_file
@@ -114,8 +115,6 @@ def prepare(folder: Path) -> None:
 
 def _edited(folder: Path, place: Path, quiet: dict[str, str]) -> Run:
     """An edit whose editor is a stand-in."""
-    editors.TABLE = {"redder": "tests.avatars.text_edit.redder:make_redder"}  # type: ignore[misc,assignment]
-    editors.check_prompt = lambda name, prompt: None  # type: ignore[assignment]
     (avatar,) = folder.glob("avatar/*.avatar")
     values = {"prompt": "red", "editor": "redder", "seed": "1", **quiet, **EDIT}
     return run_of(edit_config(values, "edit_cpu"), avatar, "", place, "cpu", lambda told: None)
@@ -123,11 +122,19 @@ def _edited(folder: Path, place: Path, quiet: dict[str, str]) -> Run:
 
 def learn(name: str, folder: Path, place: Path) -> dict[str, Tensor]:
     """What a run of a case knows after one step (named first.…) and after STEPS."""
+    with (
+        mock.patch.object(editors, "TABLE", {"redder": "tests.avatars.text_edit.redder:make_redder"}),
+        mock.patch.object(editors, "check_prompt", return_value=None),
+        mock.patch.object(surface_trainer, "check_reach", return_value=None),  # the tiny person fits no template
+    ):
+        return _learn(name, folder, place)
+
+
+def _learn(name: str, folder: Path, place: Path) -> dict[str, Tensor]:
     case = CASES[name]
     own = folder / "captures" / case.capture
     quiet = {"reporting.curve_points": "0", "reporting.preview_s": "1000", "reporting.checkpoint_images": "0"}
     config = load_config(case.preset, quiet | {"schedule.images": "24"} | case.overrides)
-    surface_trainer.check_reach = lambda *given: None  # the tiny person is none of the template's
     if name == "text_edit":
         run = _edited(folder, place, quiet)
     else:

@@ -80,9 +80,9 @@ def test_a_student_learns_from_pictures_on_disk(capture: Capture, tmp_path: Path
         sum(terms.values()), [entry.parameter for entry in trainer.parameters()], allow_unused=True
     )
     assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
-    assert float(trainer.pull[1].sum()) == 0  # by now none grows
+    assert float(trainer.pulled[1].sum()) == 0  # by now none grows
     torch.autograd.grad(trainer.losses(batch, 0.0)["picture"], [trainer.surfels.positions])
-    assert float(trainer.pull[1].sum()) > 0
+    assert float(trainer.pulled[1].sum()) > 0
     with pytest.raises(BadCapture, match="another recording"):
         check_truth(trainer.truth, replace(capture, images=capture.images[2:]))
     with pytest.raises(BadCapture, match="no pseudo ground truth"):
