@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 import signal
@@ -125,7 +126,9 @@ def _killed(command: Sequence[str], home: Path, chosen: random.Random, *, in_wri
 
 def _being_written(home: Path, earlier: set[Path]) -> Path | None:
     """A half checkpoint beside those that earlier kills left."""
-    return next((path for path in home.glob("jobs/*/checkpoints/.images_*.tmp") if path not in earlier), None)
+    with contextlib.suppress(FileNotFoundError):  # a run that is done takes its checkpoints away
+        return next((path for path in home.glob("jobs/*/checkpoints/.images_*.tmp") if path not in earlier), None)
+    return None
 
 
 def _files(half: Path) -> int | None:
