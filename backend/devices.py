@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from shared.errors import EnvironmentFailed
+from shared.errors import EnvironmentFailed, first_line
 
 
 def resolve_device(wanted: str) -> str:
@@ -98,7 +98,7 @@ def refusal_for_want_of_memory(error: BaseException, what: str) -> EnvironmentFa
     """What a user is told where `what` needs more memory than there is: trying again would only fail again."""
     return EnvironmentFailed(
         f"The device has not enough memory for this {what}",
-        found=str(error).splitlines()[0][:200] if str(error) else type(error).__name__,
+        found=first_line(error),
         do=DO_FOR_MEMORY.get(what, "Close what else uses it, then ask again"),
     )
 

@@ -75,11 +75,12 @@ def run_on_gpus(
     """
     from avatars.training.config import load_config
     from avatars.training.progress import Progress
+    from avatars.training.ranks import batch_of
     from avatars.training.room import smaller_batch
 
     check_gpus(asked.gpus, device)
     plan = load_config(asked.preset, asked.overrides).schedule
-    batch, limit = plan.batch * asked.gpus if plan.grow_batch else max(plan.batch, asked.gpus), 0
+    limit = 0
     while True:
         with _Ranks(asked, folder, library, device, limit, module) as running:
             outcome, failure = running.followed(on_event, wanted)
@@ -87,8 +88,8 @@ def run_on_gpus(
             return outcome
         if failure is None or failure.code != "short_of_memory":
             raise failure.error() if failure is not None else running.lost()
-        batch = limit = smaller_batch(limit or batch, plan.views * asked.gpus)
-        on_event(Progress(0, plan.images, message=f"A device was out of memory; batches of {batch} from here on"))
+        limit = smaller_batch(limit or batch_of(plan, several=asked.gpus), plan.views * asked.gpus)
+        on_event(Progress(0, plan.images, message=f"A device was out of memory; batches of {limit} from here on"))
 
 
 class _Ranks:

@@ -27,7 +27,7 @@ from backend.devices import out_of_memory, usable_cores, use_cores
 from backend.library import Library
 from backend.training_run import Outcome, run_training
 from backend.worker_link import ORPHANED_EXIT, tie_to_parent
-from shared.errors import EffigyError
+from shared.errors import EffigyError, first_line
 from shared.messages import Failure, StartTraining
 
 FAILURE = "failure.json"
@@ -116,8 +116,7 @@ def _unheard(told: Any) -> None:
 def _leave_failure(place: Path, error: Exception) -> None:
     """Say why in a file, for the first that fails: the others fail because of it."""
     if out_of_memory(error):
-        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        failure = Failure(SHORT, "The device has not enough memory for this job", first)
+        failure = Failure(SHORT, "The device has not enough memory for this job", first_line(error))
     else:
         assert isinstance(error, EffigyError)
         failure = Failure.of(error)

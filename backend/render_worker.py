@@ -37,7 +37,7 @@ from backend.worker_link import join_server, worker_parser
 from shared import __version__, messages, wire
 from shared.desk_messages import Memory
 from shared.edit_messages import ListEditors, StartEdit
-from shared.errors import BadMessage, EffigyError, WorkerFailed
+from shared.errors import BadMessage, EffigyError, WorkerFailed, first_line
 from shared.messages import PROTOCOL_VERSION, Failure, Welcome
 from shared.pixel_memory import PixelWriter
 
@@ -187,13 +187,12 @@ FAILED: Mapping[type, str] = {
 
 def failed_at(message: Any, error: Exception, log_name: str) -> Failure:
     """What to answer where a request broke something that nobody foresaw. log_name: where the rest is told."""
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     do = f"Look into {log_name} of the data folder"
     if out_of_memory(error):
         drawn = isinstance(message, messages.RenderRequest)
         do = "Ask for a smaller picture, or close what else uses the memory" if drawn else "Close what uses the memory"
     what = FAILED.get(type(message), f"{type(message).__name__} could not be answered")
-    return Failure.of(WorkerFailed(what, found=first_line, do=do))
+    return Failure.of(WorkerFailed(what, found=first_line(error), do=do))
 
 
 if __name__ == "__main__":

@@ -146,6 +146,11 @@ ERRORS_BY_CODE: dict[str, type[EffigyError]] = {
 }
 
 
+def first_line(error: BaseException, most: int = 200) -> str:
+    """What an error that is none of ours says, in a line of at most so many letters; its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:most]
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`, did you mean 'x'?` for the closest known name, or an empty text."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

@@ -93,11 +93,12 @@ def part_of(whole: int, views: int, *, splits: bool = False) -> Part:
     return Part(first, last, whole)
 
 
-def batch_of(plan: Schedule, *, splits: bool = False) -> int:
-    """How many pictures all processes take together in a step."""
+def batch_of(plan: Schedule, *, splits: bool = False, several: int = 0) -> int:
+    """How many pictures all processes (so many, default: those there are) take together in a step."""
+    several = several or count()
     if plan.grow_batch:
-        return plan.batch * count()
-    return plan.batch if splits else max(plan.batch, count())
+        return plan.batch * several
+    return plan.batch if splits else max(plan.batch, several)
 
 
 def grown(parameters: Sequence[RatedParameter], times: float) -> tuple[RatedParameter, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.engines.placement import Demand, Machine
-from shared.errors import EnvironmentFailed
+from shared.errors import EnvironmentFailed, first_line
 
 NAMESPACE = "effigy"
 LOCAL = "local:"
@@ -45,10 +45,9 @@ def join_cluster(address: str) -> None:
     try:
         ray.init(address=found, namespace=NAMESPACE, configure_logging=True, logging_level=logging.WARNING)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise EnvironmentFailed(
             "The Ray cluster cannot be joined",
-            found=f"{found}: {reason}",
+            found=f"{found}: {first_line(error)}",
             do="Start Ray on this host first (ray start --address HOST:PORT), with the cluster's token",
         ) from error
 

@@ -33,7 +33,7 @@ from backend.render_desk import RecentEnvironments
 from backend.worker_link import WorkerLink, join_server, worker_parser
 from shared import __version__, wire
 from shared.desk_messages import Memory
-from shared.errors import BadMessage, EffigyError, NotFound, WorkerFailed
+from shared.errors import BadMessage, EffigyError, NotFound, WorkerFailed, first_line
 from shared.messages import PROTOCOL_VERSION, Failure, FrameReply, PoseGaussians, PutEnvironment, RenderRequest, Welcome
 from shared.pixel_memory import PixelWriter
 from shared.render_messages import environments_of
@@ -184,7 +184,7 @@ class RenderRelay:
 
     def _ready(self, sitter: Sitter, arrival: Arrival) -> None:
         if arrival.error is not None:
-            log.error("worker %s did not start: %s", sitter.name, _first_line(arrival.error))
+            log.error("worker %s did not start: %s", sitter.name, first_line(arrival.error, 300))
             self.crew.lost(sitter)
             return
         problem = self.crew.is_ready(sitter, facts_in(unpack(arrival.value)[0]))
@@ -202,7 +202,7 @@ class RenderRelay:
                 raise BadMessage("A worker answered another request than it was asked")
             answer = wire.decode(parts, limits=wire.FROM_SERVER).message if parts else None
         except (ray_errors(), EffigyError, ValueError, KeyError) as error:
-            log.warning("worker %s was lost at a picture: %s", sitter.name, _first_line(error))
+            log.warning("worker %s was lost at a picture: %s", sitter.name, first_line(error, 300))
             self.crew.lost(sitter)
             self._again(picture)
             return
@@ -253,10 +253,6 @@ class RenderRelay:
             studio = studio or Studio(self.library, "cpu")
             parts, _ = encoded_answer(studio, PixelWriter(), message, ticket)
             self.inbox.put(("question", ticket), parts)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def main() -> int:

@@ -33,7 +33,7 @@ from backend.training_run import adopted, finished_run
 from backend.worker_link import WorkerLink, join_server, worker_parser
 from shared import __version__, wire
 from shared.edit_messages import StartEdit
-from shared.errors import EffigyError, EnvironmentFailed
+from shared.errors import EffigyError, EnvironmentFailed, first_line
 from shared.messages import PROTOCOL_VERSION, ChangeJob, Failure, JobInfo, JobPreview, StartTraining
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class TrainRelay:
                 last = self._on_some_machine()
             except ray.exceptions.RayError as error:
                 losses = losses + 1 if self._brought == before else 1
-                log.warning("machine %s was lost: %s", self._host or "?", str(error).splitlines()[0][:200])
+                log.warning("machine %s was lost: %s", self._host or "?", first_line(error))
                 if losses > MOST_LOSSES:
                     raise
                 where = f"Machine {self._host} was lost" if self._host else "No machine took it"

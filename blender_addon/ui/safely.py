@@ -51,6 +51,5 @@ def _run(operator: Any, label: str, method: Callable[..., set[str]], *values: An
         operator.report({"ERROR"}, str(error))
     except Exception as error:  # noqa: BLE001 - Blender would print a traceback into the user's face
         GUARDS.log.add(label, error)
-        first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        operator.report({"ERROR"}, f"{label} failed: {first}. Details: Effigy > Backend > Log")
+        operator.report({"ERROR"}, f"{label} failed: {errors.first_line(error)}. Details: Effigy > Backend > Log")
     return {"CANCELLED"}

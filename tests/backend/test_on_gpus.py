@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +21,16 @@ from avatars.training.checkpoint import newest_checkpoint
 from avatars.training.config import load_config
 from avatars.training.trainer import RatedParameter
 from backend.library import Library
-from backend.on_gpus import RankLost, check_gpus, run_on_gpus
+from backend.on_gpus import RankLost, check_gpus, run_on_gpus, torchrun
 from backend.training_run import check_training, run_training
 from shared.errors import BadCapture, BadConfig, EnvironmentFailed
 from shared.messages import StartTraining
 from tests.ranks_trial import CASES, learn, prepare
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).resolve().parents[2]
 FEW = {"schedule.images": "24", "reporting.curve_points": "0", "reporting.preview_s": "0.01"}
 FEW |= {"model.first_look_px": "0", "model.fill_unseen": "false"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +47,7 @@ Learned = dict[str, tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor
 def learned(folder: Path) -> Learned:
     """Of each case what one process learned, and what each of two did."""
     environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "tests.ranks_trial", str(folder), *CASES]
+    command = [*torchrun(2), "-m", "tests.ranks_trial", str(folder), *CASES]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as two:
         one = {name: learn(name, folder, folder / f"one_{name}") for name in CASES}
         _, told = two.communicate()

@@ -106,10 +106,8 @@ def hung(tmp_path: Path) -> tuple[TrainingJobs, Clock, list[JobInfo], str]:
     return jobs, clock, published, job_id
 
 
-def test_a_worker_that_hangs_is_flagged_once_and_cancelled_within_two_seconds(
-    hung: tuple[TrainingJobs, Clock, list[JobInfo], str],
-) -> None:
-    jobs, clock, published, job_id = hung
+def is_flagged_once_and_cancelled(jobs: Any, clock: Clock, published: list[JobInfo], job_id: str) -> None:
+    """A job whose last step took .1 s and that does nothing any more."""
     jobs.tick()
     assert jobs.info(job_id).stalled_s == 0
     published.clear()
@@ -117,17 +115,23 @@ def test_a_worker_that_hangs_is_flagged_once_and_cancelled_within_two_seconds(
     for _ in range(3):
         jobs.tick()
     (told,) = published
+    assert (told.job_id, told.state) == (job_id, "running")
     assert told.stalled_s == pytest.approx(42)
     assert told.message == "No step for 42 s, where one takes 0.1 s: it may hang. Cancel it, or wait"
-    assert told.state == "running"
     begin = time.monotonic()
     jobs.change(ChangeJob(job_id, "cancel"))
     while jobs.worker is not None:
         jobs.tick()
         time.sleep(0.01)
     assert time.monotonic() - begin < 2
-    assert jobs.info(job_id).state == "cancelled"
-    assert jobs.info(job_id).stalled_s == 0
+    ended = jobs.info(job_id)
+    assert (ended.state, ended.stalled_s) == ("cancelled", 0)
+
+
+def test_a_worker_that_hangs_is_flagged_once_and_cancelled_within_two_seconds(
+    hung: tuple[TrainingJobs, Clock, list[JobInfo], str],
+) -> None:
+    is_flagged_once_and_cancelled(*hung)
 
 
 def test_one_that_still_moves_has_longer_to_write_its_last_checkpoint(
@@ -178,24 +182,7 @@ def test_errands_and_live_trainings_that_hang_are_flagged_once_and_cancelled_wit
     jobs.watchdog = trained(clock, 0.1)
     said = JobInfo(job_id, "", "Anna", "running", 20, 100, message=f"{LEARNING}: 3 frames, 20 images learned")
     jobs.received(said)
-    jobs.tick()
-    assert jobs.info(job_id).stalled_s == 0
-    published.clear()
-    clock.now_s += 42
-    for _ in range(3):
-        jobs.tick()
-    (told,) = published
-    assert (told.job_id, told.state) == (job_id, "running")
-    assert told.stalled_s == pytest.approx(42)
-    assert told.message == "No step for 42 s, where one takes 0.1 s: it may hang. Cancel it, or wait"
-    begin = time.monotonic()
-    jobs.change(ChangeJob(job_id, "cancel"))
-    while jobs.worker is not None:
-        jobs.tick()
-        time.sleep(0.01)
-    assert time.monotonic() - begin < 2
-    ended = jobs.info(job_id)
-    assert (ended.state, ended.stalled_s) == ("cancelled", 0)
+    is_flagged_once_and_cancelled(jobs, clock, published, job_id)
 
 
 def test_a_live_training_without_frames_is_no_stall_but_one_that_says_nothing_is(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,16 +32,9 @@ from shared.motions import smpl_motion
 from shared.types import Environment
 from tests.body_layouts import write_peoplesnapshot
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = "relit_teacher_tiny"
 CORRECTING = {"teacher.poses.correct": "true", "teacher.poses.starts_at": "3", "teacher.poses.rate": "0.001"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
