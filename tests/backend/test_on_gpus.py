@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,16 @@ def asked(folder: Path, name: str, gpus: int) -> StartTraining:
     return StartTraining("k", name, str(folder / "captures" / "head"), "tiny", FEW, gpus)
 
 
-def children() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children(recursive=True) if one.status() != psutil.STATUS_ZOMBIE]
+@pytest.fixture
+def no_child_left() -> Iterator[None]:
+    """What a test started has ended with it; what other files' fixtures keep running in this process may stay."""
+    before = set(psutil.Process().children(recursive=True))
+    yield
+    _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=5)
+    assert not alive
 
 
+@pytest.mark.usefixtures("no_child_left")
 def test_it_goes_on_with_another_number(folder: Path, tmp_path: Path) -> None:
     """One process, paused; two, paused; one to the end: pictures that were seen stay seen."""
     library, place, told = Library(tmp_path / "library"), tmp_path / "job", []
@@ -109,9 +116,9 @@ def test_it_goes_on_with_another_number(folder: Path, tmp_path: Path) -> None:
     assert any(f"Resumed at {seen[0]} images" in text for text in told[1][1])
     assert any(f"Resumed at {seen[1]} images" in text for text in told[2][1])
     assert library.ids() == ["tiny"]
-    assert not children()
 
 
+@pytest.mark.usefixtures("no_child_left")
 def test_short_memory_halves_the_batch_and_a_dead_process_ends_all(folder: Path, tmp_path: Path) -> None:
     events: list[Any] = []
     order = StartTraining("k", "short", str(folder / "captures" / "head"), "tiny", FEW | {"schedule.batch": "4"}, 2)
@@ -121,9 +128,9 @@ def test_short_memory_halves_the_batch_and_a_dead_process_ends_all(folder: Path,
         )
     assert any(event.message.endswith("batches of 2 from here on") for event in events)
     assert any(event.preview is not None and event.preview.ndim == 3 for event in events)
-    assert not children()
 
 
+@pytest.mark.usefixtures("no_child_left")
 def test_what_one_process_cannot_read_is_the_sentence_of_all(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadCapture, match=r"a picture cannot be read \(found 0042.png\)"):
         run_on_gpus(
@@ -135,7 +142,6 @@ def test_what_one_process_cannot_read_is_the_sentence_of_all(folder: Path, tmp_p
             str,
             module="tests.backend.failing_rank",
         )
-    assert not children()
 
 
 def test_numbers_that_make_no_sense(folder: Path) -> None:
