@@ -139,9 +139,9 @@ def adopted(
     tell: Callable[[str], None],
     wanted: Callable[[], str],
 ) -> Outcome:
-    """What came of `run`, a training in `folder`; the avatar that it made goes into the library.
+    """What came of `run`, a training in `folder`; the avatar that it made goes into the library when there is room.
 
-    Raises EnvironmentFailed where the disk refuses, and what `run` does.
+    Raises EnvironmentFailed where the disk refuses for another reason, and what `run` does.
     """
     from avatars.files import write_atomically
     from avatars.training.loop import CHECKPOINTS
@@ -153,7 +153,9 @@ def adopted(
         if result.state != "done":
             return Outcome(result.state)
         metrics = {k: float(v) for k, v in result.metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
-        avatar_id = library.adopt(Path(result.avatar_folder), name)
+        avatar_id, stopped = into_library(Path(result.avatar_folder), library, name, tell, wanted)
+        if stopped:
+            return Outcome({"pause": "paused", "cancel": "cancelled"}[stopped])
         outcome = Outcome("done", avatar_id, str(result.report_folder), metrics)
         document = {"avatar_id": avatar_id, "report_folder": outcome.report_folder, "metrics": metrics}
         content = json.dumps(document).encode()
@@ -166,3 +168,23 @@ def adopted(
             "The disk refused", found=f"{error.filename or folder}: {error.strerror}", do="Make room and resume the job"
         ) from error
     return outcome
+
+
+def into_library(
+    made: Path, library: Library, name: str, tell: Callable[[str], None], wanted: Callable[[], str]
+) -> tuple[str, str]:
+    """Move a finished avatar into the library, when its disk has room: the new id and '', or '' and the 'pause' or
+    'cancel' that came meanwhile; `made` stays where it is then. Raises EnvironmentFailed for another reason."""
+    from avatars.training.room import is_full, save_when_there_is_room
+
+    found: list[str] = []
+    stopped = save_when_there_is_room(
+        lambda: found.append(library.adopt(made, name)),
+        library.folder,
+        RESULT_BYTES,
+        tell,
+        wanted,
+        "the finished avatar",
+        mends=is_full,
+    )
+    return ("", stopped) if stopped else (found[0], "")

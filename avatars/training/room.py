@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ TIMES_CHECKPOINT = 3
 """Room a run needs before it begins: the two that are kept, and the one that is being written."""
 NOTES_BYTES, REPORT_BYTES = 1 << 20, 8 << 20
 LOOK_EVERY_S = 1.0
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
 class Stopped(Exception):
@@ -52,6 +54,11 @@ def require_room(folder: Path, checkpoint_bytes: int) -> None:
         )
 
 
+def is_full(error: EnvironmentFailed) -> bool:
+    """Whether the disk refused because it, or one's share of it, is full."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL
+
+
 def save_when_there_is_room(
     save: Callable[[], object],
     folder: Path,
@@ -59,11 +66,13 @@ def save_when_there_is_room(
     tell: Callable[[str], None],
     wanted: Callable[[], str],
     what: str = "a checkpoint",
+    mends: Callable[[EnvironmentFailed], bool] = lambda error: True,
 ) -> str:
     """Call `save` until the disk takes it; returns '', or the 'pause' or 'cancel' that came while it waited.
 
     A refused write leaves what exists as it was (`write_folder_atomically`). tell: says so once a second, with the
-    path, the bytes that `what` needs and the seconds waited. Raises what `save` raises beside EnvironmentFailed.
+    path, the bytes that `what` needs and the seconds waited. mends: whether waiting can mend what `save` raised.
+    Raises what it cannot, and what `save` raises beside EnvironmentFailed.
     """
     begun = time.monotonic()
     while True:
@@ -71,6 +80,8 @@ def save_when_there_is_room(
             save()
             return ""
         except EnvironmentFailed as error:
+            if not mends(error):
+                raise
             reason = error.found or error.what
         while True:
             tell(

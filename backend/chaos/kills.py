@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import random
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from avatars.files import sha256_of
 from backend.chaos.scene import CAPTURE, PRESET, TRAINING
 from shared.errors import EnvironmentFailed
 
@@ -152,7 +152,7 @@ def _finish(command: Sequence[str], home: Path) -> str:
         raise EnvironmentFailed(
             "A training that nobody killed failed", found=f"{len(found)} avatars; {_last_words(home)}"
         )
-    return hashlib.sha256(found[0].read_bytes()).hexdigest()
+    return sha256_of(found[0])
 
 
 def _last_words(home: Path) -> str:

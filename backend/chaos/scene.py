@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import random
@@ -19,6 +18,7 @@ from typing import Any
 
 import psutil
 
+from avatars.files import sha256_of
 from backend.chaos.traffic import pixels_sha256, shots_of, write_plan
 from backend.home import Home, open_home
 from backend.launcher import RunningServer, start_server
@@ -140,8 +140,7 @@ class Scene:
 
     def weights_sha256(self, avatar_id: str) -> str:
         """Of an avatar's file in the library."""
-        path = self.home.library / f"{avatar_id}.avatar" / "weights.safetensors"
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return sha256_of(self.home.library / f"{avatar_id}.avatar" / "weights.safetensors")
 
     # --- clients -----------------------------------------------------------------------------------------------------
     def start_client(self, name: str) -> Traffic:

@@ -190,6 +190,8 @@ class TrainRelay:
         write_folder_atomically(made, functools.partial(write_parcel, bytes(avatar)))
         result = TrainResult(made, kept, json.loads(bytes(document))["metrics"], "done")
         outcome = adopted(lambda: result, self.folder, self.library, self.asked.name, self._waits, self._heeded)
+        if outcome.state != "done":  # told so while the library's disk was full
+            return replace(told, state=outcome.state, message=outcome.state.capitalize())
         return replace(told, avatar_id=outcome.avatar_id, report_folder=outcome.report_folder)
 
     def _edited_avatar(self) -> bytes:
