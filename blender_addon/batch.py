@@ -22,6 +22,7 @@ from ._shared import errors
 from .engine import EffigyEngine
 from .logic import frames as frame_lists
 from .services import frame_files
+from .services.look_ahead import LOOK_AHEAD
 from .services.rig_info import is_drawn
 
 COMMAND = "effigy_render"
@@ -163,6 +164,7 @@ def render_frames(scene: Any, todo: Sequence[int]) -> dict[int, str]:
     kept = (render.use_overwrite, render.use_placeholder)
     render.use_overwrite, render.use_placeholder = True, False
     unreachable = 0
+    LOOK_AHEAD.frames = list(todo)
     try:
         for index, frame in enumerate(todo):
             begin = time.monotonic()
@@ -178,6 +180,8 @@ def render_frames(scene: Any, todo: Sequence[int]) -> dict[int, str]:
                 problems.update(dict.fromkeys(todo[index + 1 :], ""))
                 break
     finally:
+        LOOK_AHEAD.frames = None
+        LOOK_AHEAD.end()
         scene.frame_start, scene.frame_end, scene.frame_step = range_before[:3]
         scene.frame_set(range_before[3])
         render.use_overwrite, render.use_placeholder = kept

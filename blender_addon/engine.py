@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +20,11 @@ import numpy as np
 
 from ._shared import errors, messages, types
 from .logic import camera_maths, cryptomatte, frames, passes, world_maths
+from .logic.ahead import Place, Question
 from .logic.faults import GUARDS
+from .logic.settings import Settings
 from .services import camera_read, composite, frame_files, pose_read, scene_light, world_read
-from .services.backend import BACKEND
+from .services.look_ahead import LOOK_AHEAD, bytes_of
 from .services.preferences import settings
 from .viewport.overlay import OVERLAY
 
@@ -35,7 +38,20 @@ class Shot:
     cameras: list[types.Camera]
     instances: tuple[messages.AvatarInstance, ...]
     names: tuple[pose_read.MatteNames, ...]
-    background: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What one view layer of one frame asks for. shots, places, questions: one an eye; a question of no avatar is None.
+    choices: the avatars' own of light."""
+
+    size: camera_maths.PictureSize
+    world: world_read.World
+    shots: list[Shot]
+    choices: tuple[scene_light.OwnLight | None, ...]
+    lights: scene_light.Lights
+    places: list[Place]
+    questions: list[Question | None]
 
 
 class EffigyEngine(bpy.types.RenderEngine):
@@ -98,22 +114,70 @@ class EffigyEngine(bpy.types.RenderEngine):
         if frame_files.WRITER.problem and not composite.is_copy(scene):  # a file must not go missing in silence
             raise errors.EffigyError(frame_files.WRITER.problem)
         layer = depsgraph.view_layer_eval
-        size = camera_read.read_size(scene)
-        world = world_read.read_world(scene.world, MAPS)
+        own = settings(scene)
+        plan = self._plan(depsgraph, own)
+        self._warn(scene, layer, plan)
+        opaque = not scene.render.film_transparent and layer.use_sky
+        backgrounds = [behind(shot.cameras, plan.world) if opaque else None for shot in plan.shots]
+        asked = [LOOK_AHEAD.fits(*one) for one in zip(plan.places, plan.questions, strict=True) if one[1] is not None]
+        ready = bool(asked) and all(asked)
+        if ready:  # the backend has its hands free for others while this picture comes
+            self._look_ahead(depsgraph, own, plan)
+        pictures = [
+            self._picture(layer, shot, place, question)
+            for shot, place, question in zip(plan.shots, plan.places, plan.questions, strict=True)
+        ]
+        if not ready:
+            self._look_ahead(depsgraph, own, plan)
+        for shot, place, background, frame in zip(plan.shots, plan.places, backgrounds, pictures, strict=True):
+            mattes = matte_buffers(frame, shot.names, layer)
+            self._hand_over(plan.size, layer, place[3], passes.buffers(frame, background) | mattes)
+        self._name_mattes(layer, plan.shots[0].names)
+
+    def _plan(self, depsgraph: Any, own: Settings) -> Plan:
+        """What the view layer asks for at the frame that the dependency graph is at."""
+        scene, layer = depsgraph.scene_eval, depsgraph.view_layer_eval
+        size, world, eyes = camera_read.read_size(scene), world_read.read_world(scene.world, MAPS), self._eyes(scene)
+        shots, choices = self._read(depsgraph, size, eyes)
+        lights = scene_light.chosen_lights(scene, choices, depsgraph, world, MAPS)
+        places = [(scene.name, layer.name, scene.frame_current, eye) for eye in eyes]
+        questions = [Question(own, request_of(scene, layer, shot, lights), lights.maps()) for shot in shots]
+        asked = [one if one.request.instances else None for one in questions]
+        return Plan(size, world, shots, choices, lights, places, asked)
+
+    def _warn(self, scene: Any, layer: Any, plan: Plan) -> None:
         if scene.camera is not None and scene.camera.type == "CAMERA" and scene.camera.data.dof.use_dof:
             self.report({"WARNING"}, "Effigy's pictures are sharp everywhere: depth of field is left to the compositor")
-        eyes = self._eyes(scene)
-        shots, own = self._read(depsgraph, size, world, eyes)
-        lights = scene_light.chosen_lights(scene, own, depsgraph, world, MAPS)
-        unlit = [scene_light.problem(scene, world)] if None in own else []
-        unlit += [scene_light.own_problem(one, world) for one in own if one is not None]
-        for note in dict.fromkeys((*filter(None, unlit), *lights.beside.notes)):
+        unlit = [scene_light.problem(scene, plan.world)] if None in plan.choices else []
+        unlit += [scene_light.own_problem(one, plan.world) for one in plan.choices if one is not None]
+        for note in dict.fromkeys((*filter(None, unlit), *plan.lights.beside.notes)):
             self.report({"WARNING"}, note)
-        for eye, shot in zip(eyes, shots, strict=True):
-            frame = self._picture(scene, layer, shot, lights)
-            mattes = matte_buffers(frame, shot.names, layer)
-            self._hand_over(size, layer, eye, passes.buffers(frame, shot.background) | mattes)
-        self._name_mattes(layer, shots[0].names)
+        for _ in filter(lambda question: question is None, plan.questions):
+            self.report({"WARNING"}, f"View layer {layer.name!r} shows no Effigy avatar")
+
+    def _look_ahead(self, depsgraph: Any, own: Settings, plan: Plan) -> None:
+        """Ask for the pictures of frames that come; the dependency graph is at this frame again afterwards."""
+        scene = depsgraph.scene_eval
+        first = next((question.request for question in plan.questions if question is not None), None)
+        if first is None or not self.is_animation:
+            return
+        needed = bytes_of(first, len(plan.questions))
+        frames_wanted = LOOK_AHEAD.wanted(scene, depsgraph.view_layer_eval.name, own, needed, self.test_break)
+        now, part = scene.frame_current, scene.frame_subframe
+        try:
+            for frame in frames_wanted:
+                if self.test_break():
+                    break
+                self.frame_set(frame, 0.0)
+                then = self._plan(depsgraph, own)
+                for place, question in zip(then.places, then.questions, strict=True):
+                    if question is not None:
+                        LOOK_AHEAD.ask(place, question)
+        except errors.EffigyError:
+            pass  # that frame says so itself, if it comes to it
+        finally:
+            if frames_wanted:
+                self.frame_set(now, part)
 
     def _eyes(self, scene: Any) -> list[str]:
         if not scene.render.use_multiview:
@@ -123,14 +187,13 @@ class EffigyEngine(bpy.types.RenderEngine):
         return [view.name for view in scene.render.views if view.use and (stereo is None or view.name in stereo)]
 
     def _read(
-        self, depsgraph: Any, size: camera_maths.PictureSize, world: world_read.World, eyes: list[str]
+        self, depsgraph: Any, size: camera_maths.PictureSize, eyes: list[str]
     ) -> tuple[list[Shot], tuple[scene_light.OwnLight | None, ...]]:
         """Poses and cameras at every sub-frame, for every eye; and the avatars' own choices of light."""
         scene = depsgraph.scene_eval
-        render, now = scene.render, scene.frame_current_final
+        render, now = scene.render, scene.frame_current + scene.frame_subframe
         samples = scene.effigy.motion_blur_samples if render.use_motion_blur else 1
         instants = frames.sub_frames(now, samples, render.motion_blur_shutter, render.motion_blur_position)
-        opaque = not render.film_transparent and depsgraph.view_layer_eval.use_sky
         states: list[list[pose_read.AvatarState]] = []
         cameras: list[list[types.Camera]] = [[] for _ in eyes]
         try:
@@ -145,15 +208,7 @@ class EffigyEngine(bpy.types.RenderEngine):
             if len(instants) > 1:
                 self.frame_set(int(np.floor(now)), now - np.floor(now))
         instances, names = pose_read.stack(states), pose_read.matte_names(states)
-        seen = world.seen
-        backgrounds = [
-            np.mean([world_maths.background(c, seen.radiance, seen.map_from_world) for c in eye], axis=0) * seen.gain
-            if opaque
-            else None
-            for eye in cameras
-        ]
-        shots = [Shot(eye, instances, names, behind) for eye, behind in zip(cameras, backgrounds, strict=True)]
-        return shots, pose_read.own_lights(states)
+        return [Shot(eye, instances, names) for eye in cameras], pose_read.own_lights(states)
 
     def _camera(self, depsgraph: Any, size: camera_maths.PictureSize, eye: str) -> types.Camera:
         camera = depsgraph.scene_eval.camera
@@ -165,31 +220,14 @@ class EffigyEngine(bpy.types.RenderEngine):
         matrix = np.array(self.camera_model_matrix(camera)).reshape(4, 4)
         return camera_read.read_camera(camera, size, world_from_camera=matrix, shift_x=self.camera_shift_x(camera))
 
-    def _picture(self, scene: Any, layer: Any, shot: Shot, lights: scene_light.Lights) -> dict[str, np.ndarray]:
+    def _picture(self, layer: Any, shot: Shot, place: Place, question: Question | None) -> dict[str, np.ndarray]:
         """The passes of one eye, from the backend; a picture without avatars needs none."""
-        names = wanted_passes(layer)
-        first = shot.cameras[0]
-        if not shot.instances:
-            self.report({"WARNING"}, f"View layer {layer.name!r} shows no Effigy avatar")
+        if question is None:
+            first = shot.cameras[0]
             shape = (first.height_px, first.width_px)
-            return {name: np.zeros((*shape, types.PASS_CHANNELS[name]), np.float32) for name in names}
+            return {name: np.zeros((*shape, types.PASS_CHANNELS[name]), np.float32) for name in wanted_passes(layer)}
         self.update_stats("Effigy", f"{len(shot.instances)} avatar(s), {len(shot.cameras)} sub-frame(s)")
-        request = messages.RenderRequest(
-            view=f"final/{os.getpid()}/{scene.name}/{layer.name}",
-            instances=lights.on(shot.instances),
-            width_px=first.width_px,
-            height_px=first.height_px,
-            K=np.stack([camera.K for camera in shot.cameras]),
-            world_from_camera=np.stack([camera.world_from_camera for camera in shot.cameras]),
-            near_m=first.near_m,
-            far_m=first.far_m,
-            passes=names,
-            quality=scene.effigy.quality,
-            orthographic=first.orthographic,
-            **lights.fields(),
-        )
-        frame = BACKEND.render(settings(scene), request, lights.maps(), self.test_break)
-        return dict(frame.passes)
+        return dict(LOOK_AHEAD.picture(place, question, self.test_break).passes)
 
     def _hand_over(self, size: camera_maths.PictureSize, layer: Any, eye: str, buffers: dict[str, np.ndarray]) -> None:
         x0, y0, x1, y1 = size.rectangle
@@ -210,6 +248,32 @@ class EffigyEngine(bpy.types.RenderEngine):
             fields = cryptomatte.header(layer.name, kind, [getattr(one, kind) for one in names])
             for field, value in fields.items():
                 result.stamp_data_add_field(field, value)
+
+
+def request_of(scene: Any, layer: Any, shot: Shot, lights: scene_light.Lights) -> messages.RenderRequest:
+    """The picture of one eye; the digests of its maps are still to come."""
+    first = shot.cameras[0]
+    return messages.RenderRequest(
+        view=f"final/{os.getpid()}/{scene.name}/{layer.name}",
+        instances=lights.on(shot.instances),
+        width_px=first.width_px,
+        height_px=first.height_px,
+        K=np.stack([camera.K for camera in shot.cameras]),
+        world_from_camera=np.stack([camera.world_from_camera for camera in shot.cameras]),
+        near_m=first.near_m,
+        far_m=first.far_m,
+        passes=wanted_passes(layer),
+        quality=scene.effigy.quality,
+        orthographic=first.orthographic,
+        **lights.fields(),
+    )
+
+
+def behind(cameras: Sequence[types.Camera], world: world_read.World) -> np.ndarray:
+    """The World as the cameras of all sub-frames see it: their mean, [H, W, 3]."""
+    seen = world.seen
+    each = [world_maths.background(camera, seen.radiance, seen.map_from_world) for camera in cameras]
+    return np.mean(each, axis=0) * seen.gain
 
 
 def matte_buffers(

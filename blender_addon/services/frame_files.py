@@ -12,6 +12,7 @@ import shutil
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,18 @@ def missing_frames(scene: Any) -> list[int]:
 
     Blender renders an animation in order and stops at the first failure, so nothing before this frame is missing.
     """
+    return list(coming_frames(scene))
+
+
+def coming_frames(scene: Any) -> Iterator[int]:
+    """The frame that the running animation is at and those it will render after it."""
+    yield scene.frame_current
     arguments = sys.argv if bpy.app.background else []
     if any(flag in arguments for flag in ("-f", "--render-frame")) and "-a" not in arguments:
-        return [scene.frame_current]
-    coming = range(scene.frame_current, scene.frame_end + 1, max(1, scene.frame_step))
-    if scene.render.use_overwrite:
-        return list(coming)
-    later = (frame for frame in coming if frame > scene.frame_current)
-    return [scene.frame_current, *(frame for frame in later if not is_done(scene, frame))]
+        return
+    for frame in range(scene.frame_current, scene.frame_end + 1, max(1, scene.frame_step)):
+        if frame > scene.frame_current and (scene.render.use_overwrite or not is_done(scene, frame)):
+            yield frame
 
 
 class FrameWriter:
