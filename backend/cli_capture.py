@@ -10,11 +10,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from backend.checking import REPORT, SHEET, check_and_report
 from backend.cli_capture_refine import add_capture_refine
 from backend.cli_track import add_track
+from backend.tables import folding_table
 
 MARKS = {"ok": "[green]ok[/]", "doubtful": "[yellow]doubtful[/]", "bad": "[red]bad[/]"}
 
@@ -131,7 +131,7 @@ def check_capture_command(arguments: argparse.Namespace) -> int:
         print(json.dumps(document, indent=1))
         return int(checked.state() == "bad")
     console = Console()
-    table = Table("what", "state", "found", "what to do", title=f"{checked.capture} ({checked.layout})")
+    table = folding_table("what", "state", "found", "what to do", title=f"{checked.capture} ({checked.layout})")
     for finding in checked.findings:
         table.add_row(finding.name, MARKS[finding.state], escape(finding.found), escape(finding.do))
     console.print(table)
@@ -163,7 +163,7 @@ def list_captures(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(rows, indent=1))
         return 0
-    table = Table("capture", "layout", "what it is")
+    table = folding_table("capture", "layout", "what it is")
     for row in rows:
         table.add_row(escape(row["name"]), row["layout"], escape(row["about"]))
     Console().print(table)
@@ -201,12 +201,23 @@ def capture_info(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(facts, indent=1))
         return 0
-    table = Table("what", "value")
+    table = folding_table("what", "value")
     for name, value in facts.items():
-        text = "\n".join(value) if name == "notes" else ", ".join(map(str, value)) if isinstance(value, list) else value
-        table.add_row(name.replace("_", " "), escape(str(text)))
+        if value or name != "notes":
+            table.add_row(name.replace("_", " "), escape(_words(name, value)))
     Console().print(table)
     return 0
+
+
+def _words(name: str, value: Any) -> str:
+    """A fact's value as a person reads it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{count} {split}" for split, count in value.items())
+    if isinstance(value, list):
+        return {"notes": "\n", "size_px": " x "}.get(name, ", ").join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _histogram(name: str, bins: dict[int, int]) -> str:

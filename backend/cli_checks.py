@@ -11,7 +11,6 @@ from statistics import median
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from backend.cli_body import add_body_benchmark
 from backend.cli_edit_benchmark import add_edit_benchmark
@@ -28,6 +27,7 @@ from backend.cli_surface_benchmark import add_surface_benchmark
 from backend.cli_teacher import add_teacher_benchmark
 from backend.cli_track_benchmark import add_track_benchmark
 from backend.doctor import examine
+from backend.tables import folding_table
 from shared.addresses import DEFAULT_ADDRESS
 
 WIRE_GOAL_MS = 5.0
@@ -130,7 +130,7 @@ def benchmark_wire(arguments: argparse.Namespace) -> int:
     from backend.benchmark_wire import measure
 
     width, height = arguments.size
-    table = Table("way", "frames", "MiB", "median ms", "95 % ms", "goal ms")
+    table = folding_table("way", "frames", "MiB", "median ms", "95 % ms", "goal ms")
     for row in measure(width, height, arguments.frames):
         goal = f"{WIRE_GOAL_MS:.0f}" if (width, height) == (1920, 1080) else ""
         table.add_row(
@@ -162,7 +162,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
     else:
-        table = Table("what", "state", "found", "what to do")
+        table = folding_table("what", "state", "found", "what to do")
         for finding in findings:
             table.add_row(finding.name, MARKS[finding.state], escape(finding.found), escape(finding.do))
         Console().print(table)

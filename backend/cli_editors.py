@@ -7,10 +7,10 @@ import json
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.table import Table
 
 from avatars.text_edit.editors.facts import BUILT_IN, check_prompt, editor_facts
 from avatars.text_edit.editors.vocabulary import COLOURS, HAIR_COLOURS, REGION_WORDS, looks
+from backend.tables import folding_table
 
 
 def add_editors(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,14 +36,14 @@ def run_editors(arguments: argparse.Namespace) -> int:
         return 0
     console = Console()
     if arguments.looks:
-        table = Table("look", "about", "for example", "also")
+        table = folding_table("look", "about", "for example", "also")
         for look in looks():
             table.add_row(look.name, look.about, look.prompt, ", ".join(w for w in look.words if w != look.name))
         console.print(table)
         console.print("Regions: " + ", ".join(REGION_WORDS), highlight=False)
         console.print("Colours: " + ", ".join([*COLOURS, *HAIR_COLOURS]) + ", or #rrggbb", highlight=False)
         return 0
-    table = Table("editor", "what it is", "usable", "licence")
+    table = folding_table("editor", "what it is", "usable", "licence")
     for fact in facts:
         table.add_row(fact.name, fact.title, "yes" if fact.installed else "no", fact.licence)
     console.print(table)

@@ -152,6 +152,8 @@ def check_export(arguments: argparse.Namespace) -> None:
         raise BadConfig("--motion and --frames belong to other formats", found=f"--format {arguments.format}")
     if arguments.frames and not splats:
         raise BadConfig("--frames belongs to ply and spz", do="Give --frame, the pose the avatar is frozen at")
+    if arguments.frames and not arguments.motion:
+        raise BadConfig("--frames takes frames of a motion", do="Give one with --motion, or leave --frames out")
     if arguments.axes != "z-up" and arguments.format != "ply":
         raise BadConfig("--axes belongs to ply", found=f"--format {arguments.format}", do="Leave it out")
     if arguments.template and arguments.format != "gaussian-avatars":

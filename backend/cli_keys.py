@@ -8,11 +8,11 @@ import json
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from backend.cli_serve import read_key
 from backend.home import open_home
 from backend.key_ring import KeyRing
+from backend.tables import folding_table
 from shared.errors import BadConfig
 from shared.keys import Connection, own_pair, write_connection
 
@@ -88,7 +88,7 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(clients, indent=1))
         return 0
-    table = Table("name", "public key")
+    table = folding_table("name", "public key")
     for name, key in sorted(clients.items()):
         table.add_row(name, key)
     Console().print(table if clients else "No client is let in: effigy keys add NAME KEY.", markup=False)

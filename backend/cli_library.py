@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from backend.cli_lists import add_client_options, client_of
 from backend.front_desk import change_avatar
 from backend.home import Home, open_home
 from backend.library import Library
+from backend.tables import folding_table
 from backend.trash import Trash
-from shared.desk_messages import ChangeAvatar, GetLog, GetStatus
+from shared.desk_messages import ChangeAvatar, GetLog, GetStatus, Status
 from shared.messages import AvatarSummary
 
 
@@ -85,12 +86,31 @@ def status_command(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(dataclasses.asdict(status), indent=1))
         return 0
-    table = Table("what", "value")
-    for name, value in dataclasses.asdict(status).items():
-        text = f"{value / 1024**3:.1f} GiB" if name.endswith("_bytes") else str(value)
-        table.add_row(name.replace("_", " "), escape(text))
+    table = folding_table("what", "value")
+    for name, text in status_words(status).items():
+        table.add_row(name, escape(text))
     Console().print(table)
     return 0
+
+
+def status_words(status: Status) -> dict[str, str]:
+    """What a running server is, by the names it is shown under; memory is left out while the device starts."""
+    refused = ", ".join(f"{count} as {code}" for code, count in sorted(status.refused.items()))
+    used, total = (value / 1024**3 for value in (status.memory_used_bytes, status.memory_total_bytes))
+    words = {
+        "device": status.device,
+        "rasteriser": status.rasteriser,
+        "memory": f"{used:.1f} of {total:.1f} GiB in use" if total else "",
+        "pictures waiting": str(status.renders_waiting),
+        "pictures at a time": str(status.render_workers) if status.render_workers else "",
+        "jobs running": str(status.jobs_running),
+        "jobs waiting": str(status.jobs_waiting),
+        "messages refused": refused or "none",
+        "up for": str(datetime.timedelta(seconds=round(status.up_s))),
+        "data folder": status.data_folder,
+        "face tracker": status.tracker or "ready",
+    }
+    return {name: text for name, text in words.items() if text}
 
 
 def log_command(arguments: argparse.Namespace) -> int:
@@ -107,7 +127,7 @@ def _info(home: Home, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(facts, indent=1, ensure_ascii=False))
         return 0
-    table = Table("what", "value")
+    table = folding_table("what", "value")
     for name, text in facts.items():
         table.add_row(escape(name), escape(text))
     Console().print(table)
@@ -118,7 +138,7 @@ def _list(entries: Sequence[AvatarSummary], as_json: bool) -> int:
     if as_json:
         print(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=1))
         return 0
-    table = Table("id", "name", "thrown away")
+    table = folding_table("id", "name", "thrown away")
     for entry in entries:
         table.add_row(entry.avatar_id, escape(entry.name), entry.created)
     Console().print(table if entries else "The trash is empty.")

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
+from avatars.avatar_facts import quality
 from backend.cli_serve import read_key
 from backend.home import open_home
 from backend.library import Library
+from backend.tables import folding_table
 from shared.addresses import DEFAULT_ADDRESS
 from shared.client import BackendClient
 from shared.keys import Connection, login, read_connection
@@ -90,10 +92,12 @@ def list_avatars(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([dataclasses.asdict(summary) for summary in summaries], indent=1))
         return 0
-    table = Table("id", "name", "method", "made", "held-out", "licence", "problem")
+    table = folding_table("id", "name", "method", "made", "held-out", "licence")
+    if any(item.problem for item in summaries):
+        table.add_column("problem", overflow="fold")
     for item in summaries:
-        metrics = ", ".join(f"{name} {value:.4g}" for name, value in item.metrics.items())
-        table.add_row(item.avatar_id, item.name, item.method, item.created, metrics, item.licence, item.problem)
+        cells = (item.avatar_id, item.name, item.method.replace("_", " "), item.created[:10], quality(item.metrics))
+        table.add_row(*map(escape, (*cells, item.licence, item.problem)[: len(table.columns)]))
     Console().print(table if summaries else "The library is empty: train an avatar first (effigy train).")
     return 0
 
@@ -110,7 +114,7 @@ def change_jobs(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([dataclasses.asdict(job) for job in jobs], indent=1))
         return 0
-    table = Table("id", "kind", "name", "state", "step", "speed", "avatar", "held by", "message")
+    table = folding_table("id", "kind", "name", "state", "step", "speed", "avatar", "held by", "message")
     for job in jobs:
         table.add_row(*_row(job))
     Console().print(table if jobs else "There are no jobs.")

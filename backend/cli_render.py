@@ -83,7 +83,9 @@ def add_render(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     free.add_argument("--yaw", type=float, default=0.0, help="degrees around the avatar; 0 is in front")
     free.add_argument("--pitch", type=float, default=5.0, help="degrees above its middle")
     free.add_argument("--fov", type=float, default=25.0, help="vertical field of view, degrees")
-    free.add_argument("--environment", type=Path, help=".npz with radiance [H, W, 3] to light it with")
+    free.add_argument(
+        "--environment", type=Path, help="HDRI (.hdr, .exr) to light it with, or .npz with radiance [H, W, 3]"
+    )
     free.add_argument(
         "--writers",
         type=int,
@@ -250,8 +252,16 @@ def is_own_motion(path: Path) -> bool:
 
 
 def read_radiance(path: Path) -> NDArray[Any]:
-    """[H, W, 3] linear radiance from an .npz. Raises EffigyError."""
-    radiance = _read(path).get("radiance")
+    """[H, W, 3] linear radiance from an HDRI or an .npz; doubts about it go to standard error. Raises EffigyError."""
+    if path.suffix.lower() == ".npz":
+        radiance = _read(path).get("radiance")
+    else:
+        from avatars.lighting.environment_files import read_environment
+
+        light, notes = read_environment(path)
+        radiance = light.radiance
+        for note in notes:
+            Console(stderr=True).print(note, soft_wrap=True, highlight=False)
     if radiance is None or radiance.ndim != 3 or radiance.shape[2] != 3:
         raise EffigyError(f"{path.name} is no environment map", expected="an array 'radiance' [H, W, 3]")
     half: NDArray[np.float16] = np.clip(radiance, 0, 65504).astype(np.float16)

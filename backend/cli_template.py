@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from avatars.skinning.weight_volume import RESOLUTION, harmonic_volume
 from avatars.skinning.weight_volume_files import read_weight_volume, write_weight_volume
@@ -20,6 +19,7 @@ from avatars.templates.flame import LICENCE, VERSIONS, flame_version, read_flame
 from avatars.templates.flame_teeth import TEETH_KINDS, TeethKind
 from avatars.templates.installed import install, remove
 from avatars.templates.opening import installed_templates, reference_of
+from backend.tables import folding_table
 from shared.errors import BadTemplate
 from shared.template import TemplateArrays
 
@@ -126,7 +126,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(found, indent=1))
         return 0
-    table = Table("id", "what it is")
+    table = folding_table("id", "what it is")
     for name, text in found.items():
         table.add_row(name, text)
     Console().print(table)

@@ -231,9 +231,10 @@ def write_picture(result: TrackResult | BodyTrackResult, checked: CaptureCheck) 
 def _show(report: dict[str, Any], output: Path, picture: Path) -> None:
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table("what", "value")
+    from backend.tables import folding_table
+
+    table = folding_table("what", "value")
     low, high = report["yaw_deg"]
     table.add_row(
         "pictures", f"{report['kept']} of {report['pictures']} kept: {report['train']} train, {report['test']} test"

@@ -85,7 +85,7 @@ def find_avatar_file(source: Path) -> tuple[str, Path]:
                 f"{source} holds no avatar Effigy can read",
                 expected=f"{MODEL} (RGBAvatar), {CLOUD} or point_cloud/iteration_*/{CLOUD} (GaussianAvatars)",
             )
-    names = ply_properties(path)
+    names = () if path.suffix.lower() == ".spz" and path.is_file() else ply_properties(path)
     if "xyz_b_0" in names:
         return "rgbavatar", path
     if BINDING in names:

@@ -23,6 +23,8 @@ from shared.client import BackendClient
 from shared.errors import EnvironmentFailed
 from tests.tiny import tiny_capture
 
+ROOT = Path(__file__).resolve().parents[2]
+
 TIMEOUT_S = 60.0
 TRAIN = ["train", "--preset", "tiny", "--name", "Person"]
 LONGER = ["--set", "reporting.checkpoint_images=64", "--set", "schedule.images=300"]
@@ -218,3 +220,14 @@ def test_ctrl_c_in_a_terminal_ends_server_and_workers_quietly(tmp_path: Path) ->
     assert family
     _, alive = psutil.wait_procs(family, 5)
     assert not alive
+
+
+def test_a_python_without_what_effigy_needs_is_one_sentence() -> None:
+    """As `python -m backend` in a terminal where .venv is not active."""
+    child = subprocess.run(
+        [sys.executable, "-S", "-m", "backend", "--version"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert child.returncode == 1
+    assert child.stderr.startswith("effigy: ")
+    assert "Use the Python in .venv" in child.stderr
+    assert child.stderr.count("\n") == 1

@@ -84,6 +84,7 @@ def test_gaussian_avatars_posed_by_its_own_motion(
         (["--format", "ply", "--output", str(tmp_path)], "is a folder"),
         (["--format", "spz", "--axes", "y-up", "--output", str(tmp_path / "x.spz")], "--axes belongs to ply"),
         (["--format", "rgbavatar", "--frames", "0:1", "--output", str(tmp_path / "x")], "--frames belongs to"),
+        (["--format", "ply", "--frames", "0:2", "--output", str(tmp_path / "x")], "--frames takes frames of a motion"),
         (["--format", "ply", "--template", "a", "--output", str(tmp_path / "x.ply")], "--template belongs to"),
     ):
         assert sentence in fails(["export", "306", *options], capsys)

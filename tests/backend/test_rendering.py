@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from avatars.lighting.environment_files import write_exr
 from backend import cli_render
 from backend.cli import main
 from backend.launcher import RunningServer
@@ -308,3 +309,12 @@ def test_the_orbit_camera_has_everything_in_view(yaw: float, pitch: float, size:
 def test_png_colours_are_straight_and_encoded() -> None:
     combined = np.array([[[0.25, 0.25, 0.25, 0.5], [1, 0, 2, 1], [0, 0, 0, 0]]], np.float16)
     assert cli_render.straight_srgb(combined).tolist() == [[[188, 188, 188, 128], [255, 0, 255, 255], [0, 0, 0, 0]]]
+
+
+def test_light_is_read_from_an_hdri_and_doubts_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, width in (("even.exr", 8), ("narrow.exr", 4)):
+        write_exr(tmp_path / name, np.full((4, width, 3), 0.5, np.float32))
+    np.testing.assert_allclose(cli_render.read_radiance(tmp_path / "even.exr"), 0.5)
+    assert not capsys.readouterr().err
+    assert cli_render.read_radiance(tmp_path / "narrow.exr").shape == (4, 4, 3)
+    assert "twice as wide as high" in capsys.readouterr().err

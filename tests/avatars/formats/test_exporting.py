@@ -224,6 +224,29 @@ def test_a_motion_survives_flame_param_and_other_rigs_are_refused(tmp_path: Path
         read_motion(tmp_path / "n.npz", avatar.rig())
 
 
+def test_a_motion_that_names_what_it_moves_is_taken_by_name(tmp_path: Path, avatar: RgbHeadAvatar) -> None:
+    rig = avatar.rig()
+    joint, expression = rig.joint_names[1], rig.expression_names[2]
+    turns, values = np.full((2, 2, 3), 0.1, np.float32), np.full((2, 1), 0.7, np.float32)
+
+    def written(joints: list[str], expressions: list[str]) -> Path:
+        named = {"joint_names": np.array(joints), "expression_names": np.array(expressions)}
+        np.savez(
+            tmp_path / "n.npz", rotations=turns, translations=np.zeros((2, 3)), expressions=values, fps=30.0, **named
+        )
+        return tmp_path / "n.npz"
+
+    motion = read_motion(written(["nobody", joint], [expression]), rig)
+    assert motion.fps == 30
+    assert motion.rotations.shape == (2, len(rig.joint_names), 3)
+    assert np.flatnonzero(motion.rotations.any((0, 2))).tolist() == [1]
+    assert np.flatnonzero(motion.expressions.any(0)).tolist() == [2]
+    with pytest.raises(EffigyError, match="moves nothing that this avatar has"):
+        read_motion(written(["nobody", "else"], ["nothing"]), rig)
+    with pytest.raises(EffigyError, match="does not name all it moves"):
+        read_motion(written([joint], [expression]), rig)
+
+
 def test_half_deltas_halve_the_file_and_are_kept(tmp_path: Path, avatar: RgbHeadAvatar) -> None:
     about = About("me", licence="mine", consent="given", training={"images": 3}, provenance={"capture": "x"})
     save_avatar(tmp_path / "a.avatar", avatar, about, np.zeros((4, 4, 4), np.uint8))
