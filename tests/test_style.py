@@ -20,6 +20,6 @@ CHECKS = {
 def test_clean(name: str) -> None:
     pytest.importorskip(CHECKS[name][0], reason="the linters come with the 'dev' extra")
     done = subprocess.run(
-        [sys.executable, "-m", *CHECKS[name]], cwd=ROOT, capture_output=True, text=True, check=False, timeout=280
+        [sys.executable, "-m", *CHECKS[name]], cwd=ROOT, capture_output=True, text=True, check=False, timeout=580
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -17,5 +17,5 @@ def background(run: Callable[[Callable[[], bool]], None]) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join(20)
+        thread.join(60)
     assert not thread.is_alive()

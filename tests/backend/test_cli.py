@@ -25,7 +25,7 @@ from tests.tiny import tiny_capture
 
 ROOT = Path(__file__).resolve().parents[2]
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 150.0
 TRAIN = ["train", "--preset", "tiny", "--name", "Person"]
 LONGER = ["--set", "reporting.checkpoint_images=64", "--set", "schedule.images=300"]
 
@@ -124,7 +124,7 @@ def test_a_server_ends_with_its_parent(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
     gone = parent_watch(int(done.stdout))
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not gone() and time.monotonic() < until:
         time.sleep(0.05)
     assert gone()
@@ -218,7 +218,7 @@ def test_ctrl_c_in_a_terminal_ends_server_and_workers_quietly(tmp_path: Path) ->
     assert "Traceback" not in err
     assert "Traceback" not in (tmp_path / "logs" / "render.log").read_text()
     assert family
-    _, alive = psutil.wait_procs(family, 5)
+    _, alive = psutil.wait_procs(family, 60)
     assert not alive
 
 

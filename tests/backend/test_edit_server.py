@@ -14,7 +14,7 @@ from shared.edit_messages import ListEditors, StartEdit
 from shared.errors import BadAvatar, BadConfig, BadMessage, EffigyError
 from tests.jobs import job_when
 
-TIMEOUT_S = 120.0
+TIMEOUT_S = 200.0
 QUICK = {
     "iterations": "6",
     "size_px": "64",

@@ -183,7 +183,7 @@ def test_the_same_key_serves_after_a_restart_and_old_requests_do_not(server: Run
         with pytest.raises(Unreachable):
             client.request(m.Ping(), timeout_s=0.2)
         with running_server(home=tmp_path, device="cpu", key="", login=login, address=first.address):
-            assert client.request(m.ListJobs(), timeout_s=10).jobs == ()
+            assert client.request(m.ListJobs(), timeout_s=60).jobs == ()
             assert client.welcome is not None
             assert client.welcome.epoch != epoch
 
@@ -200,7 +200,7 @@ def test_a_job_is_one_clients_and_the_other_is_told_whose(server: RunningServer)
         with pytest.raises(Held, match="ben's"):
             anna.request(m.ChangeJob(job.job_id, "cancel"))
         ben.close()
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while anna.request(m.ListJobs()).jobs[0].owner and time.monotonic() < until:
             time.sleep(0.02)
         assert anna.request(m.ChangeJob(job.job_id, "cancel")).state == "cancelled"

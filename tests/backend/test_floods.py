@@ -31,7 +31,7 @@ class RawPeer:
     """A ZMTP peer written by hand, which sends what libzmq never would."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         mechanism = b"NULL".ljust(20, b"\0")
         self.socket.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00" + mechanism + b"\0" + bytes(31))
         self._take(64)
@@ -40,13 +40,14 @@ class RawPeer:
         self._take(self._take(2)[1])
 
     def send_unfinished(self, parts: int, size: int) -> int:
-        """Parts that all say that more will come; how many went before we were cut off."""
+        """Parts that all say that more will come, until we are cut off; how many went."""
         frame = b"\x03" + struct.pack(">Q", size) + bytes(size)
         sent = 0
         with contextlib.suppress(OSError):
             while sent < parts:
                 self.socket.sendall(frame)
                 sent += 1
+                time.sleep(0.002)  # else a busy machine takes them all before the server's thread has its turn
         return sent
 
     def _take(self, count: int) -> bytes:
@@ -72,7 +73,7 @@ def test_an_endless_message_is_cut_off_and_honest_clients_go_on(
         with peer.socket:
             sent = peer.send_unfinished(2_000, CONTROL_BYTES // 2)
         assert sent < 2_000  # a gigabyte, of which it got rid of a part only
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while "cut off" not in caplog.text and time.monotonic() < until:
             time.sleep(0.02)
         with contextlib.suppress(Unreachable):  # what was asked just then is told as lost
@@ -94,7 +95,7 @@ def test_a_thousand_that_are_too_large_leave_no_trace(server: RunningServer, cli
             stranger.connect(server.address)
             for number in range(1_000):
                 stranger.send_multipart(many if number % 2 else long)
-                assert stranger.poll(5_000)
+                assert stranger.poll(60_000)
                 assert wire.decode(stranger.recv_multipart()).message.code == "bad_message"
                 before = before or process.memory_info().rss * (number == 20)
         for _ in range(20):  # a part above MAXMSGSIZE ends its connection before it is read
@@ -102,7 +103,7 @@ def test_a_thousand_that_are_too_large_leave_no_trace(server: RunningServer, cli
                 monitor = stranger.get_monitor_socket(zmq.EVENT_DISCONNECTED)  # before it can happen
                 stranger.connect(server.address)
                 stranger.send(bytes(CONTROL_BYTES + 1))
-                assert monitor.poll(5_000)
+                assert monitor.poll(60_000)
                 stranger.disable_monitor()
                 monitor.close(0)
     assert process.memory_info().rss - before < 16 * MIB

@@ -89,7 +89,7 @@ def test_followed_pictures_arrive_in_a_live_training(tmp_path: Path) -> None:
                     tracker.stop.set()
 
             tracker.run(take, said.append)
-        until = time.monotonic() + 60
+        until = time.monotonic() + 150
         while not session.over() and time.monotonic() < until:
             time.sleep(0.02)
         assert session.failure is None
@@ -114,12 +114,12 @@ def test_a_pushed_frame_is_the_pose_and_the_cut_out() -> None:
 
             def take(frame: LiveFrame) -> None:
                 push(frame)
-                got = source.next(2.0)
+                got = source.next(30.0)
                 if got is not None:
                     frames.append((frame, got))
 
             tracker.run(take)
-        assert source.next(2.0) is None
+        assert source.next(30.0) is None
         assert source.ended()
     finally:
         source.close()
@@ -231,7 +231,7 @@ def test_the_server_tracks_and_follows(tmp_path: Path, monkeypatch: pytest.Monke
         assert frame.image.size == 0
         assert client.request(ChangeJob(driven.job_id, "cancel")).state == "cancelled"
         job_when(client, tracked.job_id, lambda job: job.state == "cancelled")
-        until = time.monotonic() + 10
+        until = time.monotonic() + 150
         while client.request(ChangeJob(tracked.job_id, "resume")).state == "cancelled":
             assert time.monotonic() < until
             time.sleep(0.1)

@@ -11,7 +11,7 @@ from shared import messages as m
 from shared.client import BackendClient
 from shared.errors import BadAvatar, BadCapture, BadConfig, NotFound
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 150.0
 
 
 def test_a_motion_arrives_as_it_is_or_with_strength_and_within_the_training(

@@ -26,7 +26,7 @@ from tests.backend.test_server import worker_of
 from tests.jobs import job_when
 from tests.tiny import tiny_capture
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 150.0
 
 
 @pytest.fixture(scope="module")

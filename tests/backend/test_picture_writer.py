@@ -37,7 +37,7 @@ def test_the_drawing_waits_when_writers_are_behind() -> None:
 
     def slow() -> np.ndarray:
         begun.set()
-        gate.wait(10)
+        gate.wait(60)
         return np.zeros((1, 1, 4), np.uint8)
 
     def draw() -> None:
@@ -47,11 +47,11 @@ def test_the_drawing_waits_when_writers_are_behind() -> None:
 
     drawing = threading.Thread(target=draw)
     drawing.start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     drawing.join(0.1)
     assert drawing.is_alive()
     gate.set()
-    drawing.join(10)
+    drawing.join(60)
     assert not drawing.is_alive()
 
 

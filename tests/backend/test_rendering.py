@@ -24,7 +24,7 @@ from shared.errors import BadMessage, Cancelled
 from shared.render_messages import KEPT_ENVIRONMENTS
 from tests.tiny import front_camera
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 150.0
 
 
 @pytest.fixture(scope="module")

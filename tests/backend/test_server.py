@@ -35,7 +35,7 @@ from shared.errors import (
 from shared.sockets import FRAME_BYTES, HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS, make_socket
 from tests.shared.samples import samples
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 150.0
 
 
 def home_of(server: RunningServer) -> Path:
@@ -96,7 +96,7 @@ def test_the_key_is_asked_of_everyone_on_every_socket(server: RunningServer, cli
 def test_a_request_of_another_epoch_is_not_carried_out(server: RunningServer, client: BackendClient) -> None:
     client.connect()
     assert client._control is not None
-    answer = client._control.ask(m.ListAvatars(), "0" * 32, time.monotonic() + 5, None)
+    answer = client._control.ask(m.ListAvatars(), "0" * 32, time.monotonic() + 60, None)
     assert isinstance(answer.message.error(), HelloFirst)
 
 
@@ -110,7 +110,7 @@ def test_garbage_changes_nothing(server: RunningServer, client: BackendClient) -
                 for number in range(400):  # quick enough to find a short queue that seems full
                     sizes = rng.integers(0, 80, rng.integers(1, 6))
                     socket.send_multipart([rng.bytes(size) for size in sizes] if number % 2 else [b"{}", b"x" * 100])
-                    assert socket.poll(5_000)
+                    assert socket.poll(60_000)
                     reply = wire.decode(socket.recv_multipart(), limits=wire.FROM_SERVER)
                     assert reply.message.code == "bad_message"
     assert client.connect().epoch == welcome.epoch
@@ -141,13 +141,13 @@ def test_environments_are_checked(client: BackendClient) -> None:
         client.request(m.PutEnvironment("00", np.zeros((2, 4), np.float16)))
     request: m.RenderRequest = samples()["RenderRequest"]
     with pytest.raises(NotFound):
-        client.render(dataclasses.replace(request, environment="ab"), timeout_s=5)
+        client.render(dataclasses.replace(request, environment="ab"), timeout_s=60)
     own = dataclasses.replace(request.instances[0], light=m.InstanceLight("ab"))
     with pytest.raises(NotFound):
-        client.render(dataclasses.replace(request, instances=(own,)), timeout_s=5)
+        client.render(dataclasses.replace(request, instances=(own,)), timeout_s=60)
     many = tuple(dataclasses.replace(own, light=m.InstanceLight(f"{index}")) for index in range(9))
     with pytest.raises(BadMessage, match="too many lights"):
-        client.render(dataclasses.replace(request, instances=many), timeout_s=5)
+        client.render(dataclasses.replace(request, instances=many), timeout_s=60)
 
 
 def test_damaged_avatars_say_so_and_do_not_hide_the_others(server: RunningServer, client: BackendClient) -> None:
@@ -260,7 +260,7 @@ def test_stopping_leaves_no_process_and_the_port_is_free_again(tmp_path: Path) -
     worker = worker_of(first)
     first.stop()
     assert first.process.returncode == 0
-    worker.wait(5)
+    worker.wait(60)
     again = start_server(home=tmp_path, address=first.address, device="cpu", key="")
     again.stop()
 
@@ -292,7 +292,7 @@ def test_a_killed_server_takes_its_workers_along_and_the_client_is_told(tmp_path
             os.kill(running.process.pid, signal.SIGSTOP)
             os.kill(running.process.pid, signal.SIGKILL)
             with pytest.raises(Unreachable):
-                client.request(m.Ping(), timeout_s=5)
-        worker.wait(5)
+                client.request(m.Ping(), timeout_s=60)
+        worker.wait(60)
     finally:
         running.stop()

@@ -55,7 +55,7 @@ class RealBackend:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(60)
 
 
 def backend_python() -> str:

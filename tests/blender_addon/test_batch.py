@@ -83,7 +83,7 @@ def start(address: str, *options: str, wait: bool = False, retry_s: float = 0.3)
 
 def render(address: str, *options: str) -> tuple[int, str, str]:
     process = start(address, *options)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=240)
     return process.returncode, out, err
 
 
@@ -165,7 +165,7 @@ def test_a_backend_that_goes_and_comes_back_costs_no_frame_and_no_pixel(
             if line.strip() == "WROTE 2":
                 time.sleep(0.8)  # the next frame looks for its backend meanwhile
                 again = start_backend(home, doomed.address)
-    status = process.wait(60)
+    status = process.wait(200)
     again.stop()
     assert status == 0, process.stderr.read()
     assert names(shot) == ALL
@@ -186,7 +186,7 @@ def test_a_backend_that_stays_away_is_told_with_all_that_is_missing(home: Path, 
             process.stdin.flush()
     doomed.process.kill()
     doomed.process.wait()
-    _, err = process.communicate("go on\n" * 10, timeout=120)
+    _, err = process.communicate("go on\n" * 10, timeout=240)
     assert process.returncode == 1
     assert "Frames missing: 3-4." in err
     assert f"No backend answers at {doomed.address}" in err or "lost the connection" in err

@@ -47,7 +47,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def until(condition: Any, timeout_s: float = 60.0) -> Any:
+def until(condition: Any, timeout_s: float = 200.0) -> Any:
     deadline = time.monotonic() + timeout_s
     while True:
         found = condition()
@@ -61,7 +61,7 @@ def job_of(address: str, job_id: str) -> messages.JobInfo | None:
     """The job, None where nobody answers."""
     client = new_client(Settings(address=address), "test")
     try:
-        jobs = client.request(messages.ListJobs(), timeout_s=2.0).jobs
+        jobs = client.request(messages.ListJobs(), timeout_s=5.0).jobs
         return next(job for job in jobs if job.job_id == job_id)
     except errors.EffigyError:
         return None

@@ -15,7 +15,7 @@ from shared import errors
 
 from . import shots
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 MIDDLE = (shots.SIZE // 2, shots.SIZE // 2)
 GREEN = (0.0, 1.0, 0.0)
 

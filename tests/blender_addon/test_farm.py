@@ -117,7 +117,7 @@ def test_a_flamenco_job_renders_checks_and_joins_the_frames(
     def run(task: dict[str, Any]) -> tuple[int, str]:
         (command,) = task["commands"]
         line = command_line(command, variables)
-        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path)
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=240, cwd=tmp_path)
         return done.returncode, done.stderr
 
     status, said = run(first)

@@ -62,7 +62,7 @@ def test_a_killed_backend_ends_the_animation_with_the_missing_frames_and_a_rerun
             break
     doomed.process.kill()
     doomed.process.wait()
-    out, errors = process.communicate("go on\n", timeout=60)
+    out, errors = process.communicate("go on\n", timeout=200)
     assert process.returncode == 1, out
     assert f"No backend answers at {doomed.address}" in errors or "lost the connection" in errors
     assert "Frames missing: 3-6." in errors
@@ -72,7 +72,7 @@ def test_a_killed_backend_ends_the_animation_with_the_missing_frames_and_a_rerun
     before = {name: (tmp_path / name).stat().st_mtime_ns for name in done}
     again = start_backend(home, doomed.address)
     try:
-        _, errors = shot(again.address, tmp_path, 6, keep="keep").communicate(timeout=60)
+        _, errors = shot(again.address, tmp_path, 6, keep="keep").communicate(timeout=200)
     finally:
         again.stop()
     assert sorted(path.name for path in tmp_path.glob("*.png")) == [f"{n:04d}.png" for n in range(1, 7)], errors
@@ -83,7 +83,7 @@ def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "blender_addon" / "demo_scene.py"), "--", *arguments]
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environ["EFFIGY_RETRY_S"] = "1"
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environ, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environ, timeout=240)
 
 
 def test_the_demo_scene_leaves_pictures_video_and_blend(backend: RealBackend, tmp_path) -> None:
@@ -119,4 +119,4 @@ def test_the_demo_scene_fails_in_one_sentence(backend: RealBackend, tmp_path, ch
     assert last.startswith("The demo scene failed:")
     assert sentence in last
     assert "Traceback" not in done.stderr
-    assert time.monotonic() - begin < 30
+    assert time.monotonic() - begin < 120

@@ -92,7 +92,7 @@ def test_blender_talks_to_a_backend_that_encrypts(
         assert (tmp_path / "gpu.json").stat().st_mode & 0o077 == 0
         client = new_client(Settings(address=address, server_key=server_key), "test")
         try:
-            assert client.request(messages.Ping(), timeout_s=20) is not None
+            assert client.request(messages.Ping(), timeout_s=90) is not None
         finally:
             client.close()
         plain = new_client(Settings(address=address), "test")

@@ -37,7 +37,7 @@ def test_the_link_follows_loses_and_finds_the_backend(addon, home) -> None:
         assert [avatar.avatar_id for avatar in link.state.avatars] == ["tiny"]
         assert link.state.latency_ms > 0
         ticket = link.ask(messages.GetAvatar("tiny"))
-        assert ticket.wait(20)
+        assert ticket.wait(90)
         assert ticket.result().rig.joint_names[0] == "spine3"
         wrong = link.ask(messages.GetAvatar("nobody"))
         assert wrong.wait(20)
@@ -74,7 +74,7 @@ def test_a_given_up_question_is_not_sent(addon, backend: RealBackend) -> None:
     try:
         ticket = link.ask(messages.GetAvatar("tiny"))
         ticket.cancel()
-        assert ticket.wait(20)
+        assert ticket.wait(90)
         with pytest.raises(errors.Cancelled):
             ticket.result()
     finally:

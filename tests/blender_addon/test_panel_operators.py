@@ -28,7 +28,7 @@ from . import shots
 from .conftest import ROOT
 
 
-def ended(job_id: str, timeout_s: float = 90.0) -> messages.JobInfo:
+def ended(job_id: str, timeout_s: float = 200.0) -> messages.JobInfo:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         job = next(job for job in CONNECTION.ask_and_wait(messages.ListJobs()).jobs if job.job_id == job_id)
@@ -124,7 +124,7 @@ def test_a_folder_that_is_picked_is_checked_by_itself(connected, tmp_path) -> No
 
 def _checked(window, training) -> str:
     """The check that the picked folder gets without any button."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 150
     while window.check_of != training.folder and time.monotonic() < until:
         AUTO_CHECK.tick()
         time.sleep(0.02)

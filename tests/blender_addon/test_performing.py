@@ -69,7 +69,7 @@ def tracker(addon) -> Iterator[Tracker]:
 
 
 def wait(good) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 90
     while not good():
         assert time.monotonic() < until
         time.sleep(0.01)

@@ -33,7 +33,6 @@ def inventory() -> dict[str, object]:
     return {
         "handlers": handlers,
         "types": sorted(name for name in dir(bpy.types) if "effigy" in name.lower()),
-        "threads": [thread.name for thread in threading.enumerate()],
         "operators": dir(bpy.ops.effigy),
         "properties": [hasattr(owner, "effigy") for owner in (bpy.types.Scene, bpy.types.Armature, bpy.types.Object)],
         "engines": sorted(k.__name__ for k in bpy.types.RenderEngine.__subclasses__() if k.is_registered),
@@ -52,14 +51,15 @@ def open_sockets() -> int:
 def test_a_hundred_cycles_leave_nothing_behind() -> None:
     blender_addon.register()  # what Python itself keeps after the first time is not counted
     blender_addon.unregister()
-    before, sockets = inventory(), open_sockets()
+    before, sockets, threads = inventory(), open_sockets(), set(threading.enumerate())
     for cycle in range(100):
         blender_addon.register()
         if cycle % 10 == 0:  # with a link looking for a backend that is not there
             CONNECTION.connect(settings(bpy.context.scene))
-            assert threading.active_count() == len(before["threads"]) + 1
+            assert len(set(threading.enumerate()) - threads) == 1
         blender_addon.unregister()
     assert inventory() == before
+    assert not set(threading.enumerate()) - threads
     assert open_sockets() <= sockets
 
 

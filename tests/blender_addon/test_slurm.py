@@ -35,7 +35,7 @@ def slurm() -> Iterator[slurm_cluster.Cluster]:
 def effigy(environ: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     command = [backend_python(), "-m", "backend", "farm", *words]
     environ = {**environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=240)
 
 
 def until(true: Callable[[], bool], said: Callable[[], str]) -> None:

@@ -91,7 +91,7 @@ def test_a_second_run_reuses_what_is_done(
     weights = output / "backend" / "library"
     before = film.stat().st_mtime_ns, sorted(path.stat().st_mtime_ns for path in weights.glob("*/weights.safetensors"))
     command = demo_command(output, capture, blender_command())
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
     after = film.stat().st_mtime_ns, sorted(path.stat().st_mtime_ns for path in weights.glob("*/weights.safetensors"))
     assert after == before
@@ -107,15 +107,15 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path: Path, capture: Path) -> None:
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
     seen: dict[int, psutil.Process] = {}
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while time.monotonic() < deadline and not any("train_worker" in " ".join(p.cmdline()) for p in alive(seen)):
         for child in psutil.Process(process.pid).children(recursive=True):
             seen.setdefault(child.pid, child)
         time.sleep(0.2)
     assert any("train_worker" in " ".join(p.cmdline()) for p in alive(seen)), "training never began"
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 130
-    gone_by = time.monotonic() + 10
+    assert process.wait(timeout=240) == 130
+    gone_by = time.monotonic() + 60
     while alive(seen) and time.monotonic() < gone_by:
         time.sleep(0.1)
     assert not alive(seen), [p.cmdline() for p in alive(seen)]

@@ -80,7 +80,7 @@ class Workday:
     found: dict[str, Any]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def workday(
     installed: tuple[str, Path], backend: str, library: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Workday:
@@ -93,7 +93,7 @@ def workday(
     grey_video(folder / "out" / "Talk.mp4", 14)
     scripts = [SCRIPTS / f"{name}.py" for name in ("panels", "edit", "animate", "drops", "live", "sidebar")]
     words = ("tiny", str(folder / "out"))
-    return Workday(blender, blender.run(scripts[0], *words, then=scripts[1:], address=backend, timeout_s=480))
+    return Workday(blender, blender.run(scripts[0], *words, then=scripts[1:], address=backend, timeout_s=700))
 
 
 @pytest.fixture(scope="session")
@@ -107,9 +107,14 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def backend(library: Path) -> Iterator[str]:
-    """The address of one backend for all tests that only use it; its tracker is a stand-in."""
-    os.environ[OVERRIDE] = str(stand_in_python(library))
-    with running_backend(library) as address:
-        yield address
+    """The address of one backend for all tests that only use it; its tracker is a stand-in.
+
+    It ends with the last windowed test: the other files that this process goes on with neither share their cores with
+    it nor find its processes and its tracker.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(OVERRIDE, str(stand_in_python(library)))
+        with running_backend(library) as address:
+            yield address

@@ -23,7 +23,7 @@ from tests.windows import debian
 
 ROOT = Path(__file__).resolve().parents[2]
 INSIDE = Path(__file__).parent / "inside"
-QUIT_AFTER_S = 20.0
+QUIT_AFTER_S = 60.0
 
 
 class SessionFailed(Exception):
@@ -60,7 +60,7 @@ class WindowedBlender:
         return text
 
     def run(
-        self, script: Path, *arguments: str, then: Sequence[Path] = (), address: str = "", timeout_s: float = 120.0
+        self, script: Path, *arguments: str, then: Sequence[Path] = (), address: str = "", timeout_s: float = 300.0
     ) -> dict[str, Any]:
         """Run a script's main(w) in a fresh window; its results. Pictures are in `folder`/out. Raises SessionFailed.
 
@@ -90,7 +90,7 @@ class WindowedBlender:
             raise SessionFailed(f"Blender {self.version} ended with status {status} after its script:\n{text}")
         return found | {"log": text}
 
-    def background(self, *words: str, address: str = "", timeout_s: float = 120.0) -> tuple[int, str]:
+    def background(self, *words: str, address: str = "", timeout_s: float = 300.0) -> tuple[int, str]:
         """Run `blender -b WORDS`, as on a farm; its status and output. `folder` is /mnt inside."""
         self.environment["EFFIGY_ADDRESS"] = address
         return self._execute(["blender", "-b", *words], timeout_s)
@@ -126,7 +126,7 @@ def build_extension(folder: Path) -> Path:
 
 
 @contextmanager
-def running_backend(home: Path, *, address: str = "tcp://127.0.0.1:0", timeout_s: float = 60.0) -> Iterator[str]:
+def running_backend(home: Path, *, address: str = "tcp://127.0.0.1:0", timeout_s: float = 180.0) -> Iterator[str]:
     """A backend of this environment on the data folder `home`, on the CPU; yields its address."""
     process, found = start_backend(home, address=address, timeout_s=timeout_s)
     try:
@@ -136,7 +136,7 @@ def running_backend(home: Path, *, address: str = "tcp://127.0.0.1:0", timeout_s
 
 
 def start_backend(
-    home: Path, *, address: str = "tcp://127.0.0.1:0", timeout_s: float = 60.0
+    home: Path, *, address: str = "tcp://127.0.0.1:0", timeout_s: float = 180.0
 ) -> tuple[subprocess.Popen[bytes], str]:
     """Start a backend and wait until it listens; the process and its address."""
     home.mkdir(parents=True, exist_ok=True)
@@ -160,7 +160,7 @@ def stop_backend(process: subprocess.Popen[bytes]) -> None:
     """End a backend, at once if it does not go by itself."""
     process.terminate()
     try:
-        process.wait(20)
+        process.wait(60)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

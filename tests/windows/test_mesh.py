@@ -10,7 +10,7 @@ import pytest
 from tests.windows.conftest import SCRIPTS, Open
 from tests.windows.session import running_backend
 
-pytestmark = pytest.mark.timeout(500)
+pytestmark = pytest.mark.timeout(800)
 
 
 def test_a_body_is_trained_watched_added_and_made_a_mesh(open_blender: Open, tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_body_is_trained_watched_added_and_made_a_mesh(open_blender: Open, tmp
     scripts = [SCRIPTS / f"{name}.py" for name in ("train_surface", "mesh")]
     words = ("walker", str(blender.folder / "out"))
     with running_backend(home) as address:
-        results = blender.run(scripts[0], *words, then=scripts[1:], address=address, timeout_s=400)
+        results = blender.run(scripts[0], *words, then=scripts[1:], address=address, timeout_s=650)
     trained, found = results["train_surface"], results["mesh"]
     assert trained["job"][0] == "done", trained["job"]
     assert np.std(trained["seen_learning"]) > 0, "the preview is a picture"

@@ -10,7 +10,7 @@ from tests.windows.conftest import Workday
 
 EXPECTED = ("backend", "library", "train", "animate", "edit", "relight", "camera", "render")
 PYTHONS = {"4.3": "3.13", "5.2": "3.14"}
-pytestmark = pytest.mark.timeout(500)
+pytestmark = pytest.mark.timeout(800)
 
 
 def test_every_panel_draws(workday: Workday) -> None:

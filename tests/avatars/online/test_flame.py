@@ -42,7 +42,7 @@ def test_an_insta_folder_is_learned_as_it_is_replayed(home: Path, tmp_path: Path
     config = load_online_config("online_tiny", changes)
     session = Session(CaptureReplay(capture, fps=50.0, longest_px=40), config, "cpu")
     session.start()
-    until = time.monotonic() + 60
+    until = time.monotonic() + 150
     while not session.over() and time.monotonic() < until:
         time.sleep(0.02)
     status = session.status

@@ -26,7 +26,7 @@ from shared.errors import EffigyError
 from shared.track_messages import TrackBegins, TrackEnds, TrackFrame
 from tests.tiny import tiny_capture
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 150.0
 
 
 @pytest.fixture(scope="module")

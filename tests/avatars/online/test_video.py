@@ -55,7 +55,7 @@ def test_frames_come_with_their_poses(folder: Path, name: str) -> None:
     source = VideoSource(folder / name, folder, mask=mask, fps=1000.0, longest_px=64)
     frames = []
     while not source.ended():
-        frame = source.next(5.0)
+        frame = source.next(60.0)
         if frame is not None:
             frames.append(frame)
     source.close()

@@ -178,7 +178,7 @@ def test_a_time_budget_ends_training_with_small_rates(capture_folder: Path, tmp_
         reporting__curve_points="0",
     )
     assert result.state == "done"
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 150
     assert 0 < result.metrics["images"] < 100000
     assert result.metrics["training_seconds"] >= 2.5
     assert max(event.step for event in events) == 100000

@@ -18,6 +18,7 @@ import bpy
 from bpy_extras.view3d_utils import location_3d_to_region_2d
 
 STEP_S = 0.04
+PATIENCE = 3.0  # times the seconds a script would wait, for a machine that is busy with other tests
 KEYS = {" ": "SPACE", ".": "PERIOD", "/": "SLASH", "-": "MINUS", "_": "MINUS", ":": "SEMI_COLON", ",": "COMMA"}
 DIGITS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
 
@@ -87,10 +88,10 @@ class Window:
 
     def wait_for(self, condition: Callable[[], Any], what: str, timeout_s: float = 20.0) -> Iterator[float]:
         """Until the condition is true; its value. Raises TimeoutError naming `what`."""
-        until = time.monotonic() + timeout_s
+        until = time.monotonic() + PATIENCE * timeout_s
         while not (value := condition()):
             if time.monotonic() > until:
-                raise TimeoutError(f"waited {timeout_s} s for {what}")
+                raise TimeoutError(f"waited {PATIENCE * timeout_s} s for {what}")
             yield 0.1
         return value
 
