@@ -20,15 +20,18 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import backend
-from backend.library import Library
-from backend.training_run import Outcome
+from backend.rank_orders import Order, config_of
+from backend.training_run import check_number
 from shared.errors import EnvironmentFailed, WorkerFailed
-from shared.messages import Failure, StartTraining
+from shared.messages import Failure
+
+if TYPE_CHECKING:
+    from avatars.training.progress import TrainResult
 
 LOG = "gpus.log"
 LOOK_EVERY_S = 0.1
@@ -42,7 +45,8 @@ class RankLost(WorkerFailed):
 
 
 def check_gpus(count: int, device: str) -> None:
-    """Raises EnvironmentFailed where there are fewer GPUs here."""
+    """Raises BadConfig for a number that makes no sense, EnvironmentFailed where there are fewer GPUs here."""
+    check_number(count)
     if count == 1:
         return
     import torch
@@ -60,52 +64,52 @@ def check_gpus(count: int, device: str) -> None:
 
 
 def run_on_gpus(
-    asked: StartTraining,
+    order: Order,
+    gpus: int,
     folder: Path,
-    library: Library,
     device: str,
     on_event: Callable[[Any], None],
     wanted: Callable[[], str],
     module: str = "backend.rank_worker",
-) -> Outcome:
-    """`training_run.run_training` on asked.gpus GPUs (device cuda), or in as many processes (device cpu).
+) -> TrainResult:
+    """`rank_orders.obey` on so many GPUs (device cuda), or in as many processes (device cpu).
 
     Begins again with half the batch where a device's memory is too small. Raises RankLost where a process ended by
     itself, and what the training raises.
     """
-    from avatars.training.config import load_config
+    from avatars.methods import find_trainer
     from avatars.training.progress import Progress
     from avatars.training.ranks import batch_of
     from avatars.training.room import smaller_batch
 
-    check_gpus(asked.gpus, device)
-    plan = load_config(asked.preset, asked.overrides).schedule
+    check_gpus(gpus, device)
+    config = config_of(order)
+    plan, splits = config.schedule, getattr(find_trainer(config.method), "splits_rays", False)
     limit = 0
     while True:
-        with _Ranks(asked, folder, library, device, limit, module) as running:
-            outcome, failure = running.followed(on_event, wanted)
-        if outcome is not None:
-            return outcome
+        with _Ranks(order, gpus, folder, device, limit, module) as running:
+            result, failure = running.followed(on_event, wanted)
+        if result is not None:
+            return result
         if failure is None or failure.code != "short_of_memory":
             raise failure.error() if failure is not None else running.lost()
-        limit = smaller_batch(limit or batch_of(plan, several=asked.gpus), plan.views * asked.gpus)
+        together = plan.views if splits else plan.views * gpus
+        limit = smaller_batch(limit or batch_of(plan, splits=splits, several=gpus), together)
         on_event(Progress(0, plan.images, message=f"A device was out of memory; batches of {limit} from here on"))
 
 
 class _Ranks:
     """torchrun and its processes, and the folder where they are told what to do and leave why they failed."""
 
-    def __init__(
-        self, asked: StartTraining, folder: Path, library: Library, device: str, batch: int, module: str
-    ) -> None:
-        self.asked, self.log_path = asked, folder / LOG
+    def __init__(self, order: Order, gpus: int, folder: Path, device: str, batch: int, module: str) -> None:
+        self.gpus, self.log_path = gpus, folder / LOG
         folder.mkdir(parents=True, exist_ok=True)
         self.kept = tempfile.TemporaryDirectory(prefix="effigy-ranks-")
         place = Path(self.kept.name)
-        (place / "order.json").write_text(json.dumps(asdict(asked)), encoding="utf-8")
+        (place / "order.json").write_text(json.dumps(asdict(order)), encoding="utf-8")
         kind = device.partition(":")[0]
-        command = [*torchrun(asked.gpus), "-m", module, "--order", str(place / "order.json"), "--folder", str(folder)]
-        command += ["--library", str(library.folder), "--kind", kind, "--batch", str(batch)]
+        command = [*torchrun(gpus), "-m", module, "--order", str(place / "order.json"), "--folder", str(folder)]
+        command += ["--kind", kind, "--batch", str(batch)]
         with self.log_path.open("ab") as log:
             self.log_start = log.tell()
             self.process = subprocess.Popen(
@@ -113,7 +117,7 @@ class _Ranks:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=ranks_environment(asked.gpus),
+                env=ranks_environment(gpus),
                 start_new_session=True,
             )
         self.lines: queue.Queue[bytes] = queue.Queue()
@@ -125,9 +129,9 @@ class _Ranks:
         for line in self.process.stdout:
             self.lines.put(line)
 
-    def followed(self, on_event: Callable[[Any], None], wanted: Callable[[], str]) -> tuple[Outcome | None, Any]:
+    def followed(self, on_event: Callable[[Any], None], wanted: Callable[[], str]) -> tuple[TrainResult | None, Any]:
         """Pass on what they tell and what is wanted of them until they end: what came of it, or why nothing did."""
-        outcome, asked = None, ""
+        result, asked = None, ""
         while self.process.poll() is None or self.reader.is_alive() or not self.lines.empty():
             if (now := wanted()) != asked:
                 asked = now
@@ -140,10 +144,10 @@ class _Ranks:
                 continue  # printed by something else
             if "progress" in document:
                 on_event(_progress(document["progress"]))
-            elif "outcome" in document:
-                outcome = Outcome(**document["outcome"])
-        if outcome is not None and self.process.returncode == 0:
-            return outcome, None
+            elif "result" in document:
+                result = _result(document["result"])
+        if result is not None and self.process.returncode == 0:
+            return result, None
         return None, self._failure()
 
     def _say(self, word: str) -> None:
@@ -168,7 +172,7 @@ class _Ranks:
             text = ""
         ends = [(int(number), int(status)) for number, status in ENDED.findall(text)]
         number, status = ends[-1] if ends else (-1, self.process.returncode)
-        who = f"process {number + 1} of {self.asked.gpus}" if ends else "torchrun"
+        who = f"process {number + 1} of {self.gpus}" if ends else "torchrun"
         how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
         return RankLost(
             "A process of the training ended by itself",
@@ -217,6 +221,14 @@ def ranks_environment(count: int) -> dict[str, str]:
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" and "GLOO_SOCKET_IFNAME" not in os.environ else {}),
     }
+
+
+def _result(values: dict[str, Any]) -> TrainResult:
+    """What `rank_worker` packed."""
+    from avatars.training.progress import TrainResult
+
+    folders = {name: Path(values.pop(name)) for name in ("avatar_folder", "report_folder")}
+    return TrainResult(**folders, **values)
 
 
 def _progress(values: dict[str, Any]) -> Any:

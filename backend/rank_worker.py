@@ -23,12 +23,12 @@ import numpy as np
 import torch
 
 from avatars.training import ranks
+from avatars.training.progress import TrainResult
 from backend.devices import out_of_memory, usable_cores, use_cores
-from backend.library import Library
-from backend.training_run import Outcome, run_training
+from backend.rank_orders import Order, obey
 from backend.worker_link import ORPHANED_EXIT, tie_to_parent
 from shared.errors import EffigyError, first_line
-from shared.messages import Failure, StartTraining
+from shared.messages import Failure
 
 FAILURE = "failure.json"
 SHORT = "short_of_memory"
@@ -69,13 +69,13 @@ class _Talk:
             self._told.flush()
 
 
-def main(run: Callable[..., Outcome] = run_training) -> int:
+def main(run: Callable[..., TrainResult] = obey) -> int:
     """Train as one of several, and end."""
     told = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print goes to the log
     tie_to_parent()
     parser = argparse.ArgumentParser(description="One process of a training on several GPUs")
-    for name in ("--order", "--folder", "--library", "--kind"):
+    for name in ("--order", "--folder", "--kind"):
         parser.add_argument(name, required=True)
     parser.add_argument("--batch", type=int, default=0)
     arguments = parser.parse_args()
@@ -83,15 +83,14 @@ def main(run: Callable[..., Outcome] = run_training) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s {number} %(name)s %(message)s")
     device = torch.device("cpu") if arguments.kind == "cpu" else torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     use_cores(max(1, usable_cores() // int(os.environ["LOCAL_WORLD_SIZE"])))
-    order = Path(arguments.order)
+    place = Path(arguments.order)
     try:
-        asked = StartTraining(**json.loads(order.read_text(encoding="utf-8")))
+        order = Order(**json.loads(place.read_text(encoding="utf-8")))
         talk = _Talk(told) if number == 0 else None
         ranks.join(device)
-        outcome = run(
-            asked,
+        result = run(
+            order,
             Path(arguments.folder),
-            Library(Path(arguments.library)),
             str(device),
             talk.tell if talk is not None else _unheard,
             talk.wanted if talk is not None else str,
@@ -101,12 +100,21 @@ def main(run: Callable[..., Outcome] = run_training) -> int:
         if not out_of_memory(error) and not isinstance(error, EffigyError):
             raise  # torchrun's log shows it; who asked begins again from the last checkpoint
         log.exception("rank %d", number)
-        _leave_failure(order.parent / FAILURE, error)
+        _leave_failure(place.parent / FAILURE, error)
         return 1
     if talk is not None:
-        talk.say({"outcome": asdict(outcome)})
+        talk.say({"result": _packed(result)})
     ranks.leave()
     return 0
+
+
+def _packed(result: TrainResult) -> dict[str, Any]:
+    return {
+        "avatar_folder": str(result.avatar_folder),
+        "report_folder": str(result.report_folder),
+        "metrics": dict(result.metrics),
+        "state": result.state,
+    }
 
 
 def _unheard(told: Any) -> None:

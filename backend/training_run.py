@@ -33,8 +33,7 @@ class Outcome:
 
 def check_training(asked: StartTraining) -> None:
     """Raises BadConfig, BadCapture: the sentence a user should read now, not when the job's turn comes."""
-    if not 1 <= asked.gpus <= MOST_GPUS:
-        raise BadConfig("The number of GPUs makes no sense", found=str(asked.gpus), expected=f"1 to {MOST_GPUS}")
+    check_number(asked.gpus)
     from avatars.captures.opening import open_capture
     from avatars.training.config import EDIT, TEACHER, load_config
     from avatars.training.tensorboard import check_tensorboard
@@ -51,6 +50,12 @@ def check_training(asked: StartTraining) -> None:
     if config.reporting.tensorboard:
         check_tensorboard()
     open_capture(asked.capture)
+
+
+def check_number(gpus: int) -> None:
+    """Raises BadConfig for a number of GPUs that makes no sense."""
+    if not 1 <= gpus <= MOST_GPUS:
+        raise BadConfig("The number of GPUs makes no sense", found=str(gpus), expected=f"1 to {MOST_GPUS}")
 
 
 def finished_run(folder: Path, library: Library) -> Outcome | None:
@@ -72,16 +77,13 @@ def run_training(
     device: str,
     on_event: Callable[[Any], None],
     wanted: Callable[[], str],
-    most_batch: int = 0,
 ) -> Outcome:
     """Train (or go on from the folder's checkpoints) and move the avatar into the library.
 
-    On several GPUs where asked.gpus says so, in processes of their own; `on_gpus` starts them, and they call this
-    again. on_event: called with avatars.training's Progress. wanted: '', 'pause' or 'cancel', asked between steps.
-    most_batch: as in avatars.training.loop.train.
+    On several GPUs where asked.gpus says so, in processes of their own. on_event: called with avatars.training's
+    Progress. wanted: '', 'pause' or 'cancel', asked between steps.
     """
     from avatars.captures.opening import open_capture
-    from avatars.training import ranks
     from avatars.training.config import load_config
     from avatars.training.loop import train
 
@@ -89,28 +91,19 @@ def run_training(
     earlier = finished_run(folder, library)
     if earlier is not None:
         return earlier
-    if asked.gpus > 1 and ranks.count() == 1:
-        from backend.on_gpus import run_on_gpus
-
-        return run_on_gpus(asked, folder, library, device, on_event, wanted)
     config = load_config(asked.preset, asked.overrides)
-    capture = open_capture(asked.capture)
     heard = Heard(on_event)
 
     def run() -> TrainResult:
-        return train(
-            config,
-            capture,
-            folder,
-            name=asked.name,
-            device=device,
-            on_event=heard,
-            wanted=wanted,
-            most_batch=most_batch,
-        )
+        if asked.gpus > 1:
+            from backend.on_gpus import run_on_gpus
+            from backend.rank_orders import training_order
 
-    if ranks.rank():  # the first one puts the avatar into the library
-        return Outcome(run().state)
+            order = training_order(config, asked.capture, asked.name)
+            return run_on_gpus(order, asked.gpus, folder, device, heard, wanted)
+        capture = open_capture(asked.capture)
+        return train(config, capture, folder, name=asked.name, device=device, on_event=heard, wanted=wanted)
+
     return adopted(run, folder, library, asked.name, heard.say, wanted)
 
 

@@ -157,25 +157,33 @@ def edit(
     weights: NDArray[np.float32] | None = None,
     on_event: Callable[[Progress], None] = lambda told: None,
     wanted: Callable[[], str] = lambda: "",
+    most_batch: int = 0,
 ) -> TrainResult:
     """Edit an avatar and leave NAME.avatar, report/ and checkpoints/ in `folder`; goes on from its checkpoints.
 
     capture: its views are edited; "" makes views of the avatar alone. weights: [V] over the vertices of the avatar's
     proxy mesh, how much each may change. wanted: asked before each step, 'pause' or 'cancel' ends it with a checkpoint.
-    on_event: gets previews of a view before, as it was edited, and now. Raises what `check_edit` does, and
-    EnvironmentFailed.
+    on_event: gets previews of a view before, as it was edited, and now. most_batch: as in avatars.training.loop.train.
+    Raises what `check_edit` does, and EnvironmentFailed.
     """
     from avatars.training.loop import train
 
     avatar_folder, folder = Path(avatar_folder), Path(folder)
     check_edit(config, avatar_folder, capture, weights)
-    if weights is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / PAINTED, np.asarray(weights, np.float32))
-        plan = dataclasses.replace(config.edit, weights_file=str(folder / PAINTED))
-        config = dataclasses.replace(config, edit=plan)
+    config = with_painted(config, weights, folder)
     config, views = prepared(config, avatar_folder, capture, device, on_event)
-    return train(config, views, folder, name=name, device=device, on_event=on_event, wanted=wanted)
+    return train(
+        config, views, folder, name=name, device=device, on_event=on_event, wanted=wanted, most_batch=most_batch
+    )
+
+
+def with_painted(config: TrainConfig, weights: NDArray[np.float32] | None, folder: Path) -> TrainConfig:
+    """The same with painted weights [V], which are kept in the run's folder; as it is where nothing was painted."""
+    if weights is None:
+        return config
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / PAINTED, np.asarray(weights, np.float32))
+    return dataclasses.replace(config, edit=dataclasses.replace(config.edit, weights_file=str(folder / PAINTED)))
 
 
 def prepared(

@@ -15,27 +15,27 @@ import torch
 
 from avatars.training import ranks
 from avatars.training.loop import Run
+from avatars.training.progress import TrainResult
+from backend.rank_orders import Order, obey
 from backend.rank_worker import main
-from backend.training_run import Outcome, run_training
 from shared.errors import BadCapture
-from shared.messages import StartTraining
 
 
-def run(asked: StartTraining, *given: Any, most_batch: int = 0) -> Outcome:
-    """`run_training` with the fault."""
+def run(order: Order, *given: Any, most_batch: int = 0) -> TrainResult:
+    """`obey` with the fault."""
     plain = Run.step
 
     def step(self: Run, at: float) -> None:
-        if ranks.rank() == 1 and asked.name == "short" and not most_batch:
+        if ranks.rank() == 1 and order.name == "short" and not most_batch:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate a lot")
-        if ranks.rank() == 1 and asked.name == "short" and self.images:
+        if ranks.rank() == 1 and order.name == "short" and self.images:
             os.kill(os.getpid(), signal.SIGKILL)
-        if ranks.rank() == 1 and asked.name == "bad":
+        if ranks.rank() == 1 and order.name == "bad":
             raise BadCapture("a picture cannot be read", found="0042.png")
         plain(self, at)
 
     Run.step = step  # type: ignore[method-assign]
-    return run_training(asked, *given, most_batch=most_batch)
+    return obey(order, *given, most_batch=most_batch)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ On GPUs the same code runs with NCCL: `benchmark scale --agree`.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,11 @@ from torch import Tensor
 
 from avatars.training import ranks
 from avatars.training.checkpoint import newest_checkpoint
-from avatars.training.config import load_config
+from avatars.training.config import edit_presets, load_config, presets, teacher_presets
 from avatars.training.trainer import RatedParameter
 from backend.library import Library
 from backend.on_gpus import RankLost, check_gpus, run_on_gpus, torchrun
+from backend.rank_orders import Order, config_of, training_order
 from backend.training_run import check_training, run_training
 from shared.errors import BadCapture, BadConfig, EnvironmentFailed
 from shared.messages import StartTraining
@@ -121,27 +124,26 @@ def test_it_goes_on_with_another_number(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_child_left")
 def test_short_memory_halves_the_batch_and_a_dead_process_ends_all(folder: Path, tmp_path: Path) -> None:
     events: list[Any] = []
-    order = StartTraining("k", "short", str(folder / "captures" / "head"), "tiny", FEW | {"schedule.batch": "4"}, 2)
+    config = load_config("tiny", FEW | {"schedule.batch": "4"})
+    order = training_order(config, str(folder / "captures" / "head"), "short")
     with pytest.raises(RankLost, match=r"ended by itself \(found process 2 of 2, killed by signal 9\)"):
-        run_on_gpus(
-            order, tmp_path / "job", Library(tmp_path), "cpu", events.append, str, module="tests.backend.failing_rank"
-        )
+        run_on_gpus(order, 2, tmp_path / "job", "cpu", events.append, str, module="tests.backend.failing_rank")
     assert any(event.message.endswith("batches of 2 from here on") for event in events)
     assert any(event.preview is not None and event.preview.ndim == 3 for event in events)
 
 
 @pytest.mark.usefixtures("no_child_left")
 def test_what_one_process_cannot_read_is_the_sentence_of_all(folder: Path, tmp_path: Path) -> None:
+    order = training_order(load_config("tiny", FEW), str(folder / "captures" / "head"), "bad")
     with pytest.raises(BadCapture, match=r"a picture cannot be read \(found 0042.png\)"):
-        run_on_gpus(
-            asked(folder, "bad", 2),
-            tmp_path / "job",
-            Library(tmp_path),
-            "cpu",
-            lambda told: None,
-            str,
-            module="tests.backend.failing_rank",
-        )
+        run_on_gpus(order, 2, tmp_path / "job", "cpu", lambda told: None, str, module="tests.backend.failing_rank")
+
+
+def test_an_order_holds_every_value_of_every_preset() -> None:
+    for preset in (*presets(), *teacher_presets(), *edit_presets()):
+        config = load_config(preset)
+        order = training_order(config, "x", "y")
+        assert config_of(Order(**json.loads(json.dumps(asdict(order))))) == config, preset
 
 
 def test_numbers_that_make_no_sense(folder: Path) -> None:
