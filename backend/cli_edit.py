@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from backend.cli_chosen import prepare_device
-from backend.cli_train import overrides_of, show_training, training_progress
+from backend.cli_train import add_gpus, overrides_of, show_training, training_progress
 from backend.home import Home, open_home
 from backend.interrupts import first_interrupt
 from backend.library import SUFFIX, Library, avatar_place, check_name
@@ -82,6 +82,7 @@ def add_edit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add("--no-video", action="store_true", help="no film of before and after")
     add("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_gpus(parser)
     own = parser.add_argument_group("as GaussianAvatar-Editor")
     add = own.add_argument
     add("--start_checkpoint", type=Path, help="GaussianAvatars' chkpntN.pth; the point cloud beside it is imported")
@@ -109,10 +110,12 @@ def edit(arguments: argparse.Namespace) -> int:
     """Edit, follow the progress, print the new avatar's id and the report."""
     console = Console()
     from avatars.text_edit.run import check_edit, edit_config
-    from avatars.text_edit.run import edit as run
+    from backend.edit_run import edited
+    from backend.on_gpus import check_gpus
 
     home = open_home(arguments.home)
     device = prepare_device(arguments.device)
+    check_gpus(arguments.gpus, device)
     parent = parent_of(arguments, home, device, console)
     config = edit_config(values_of(arguments), arguments.preset)
     weights = painted_weights(arguments, parent)
@@ -125,7 +128,7 @@ def edit(arguments: argparse.Namespace) -> int:
     if arguments.again:
         shutil.rmtree(folder, ignore_errors=True)
     with training_progress(console) as (progress, task), first_interrupt("Pausing …") as interrupted:
-        result = run(
+        result = edited(
             config,
             parent,
             capture,
@@ -135,6 +138,7 @@ def edit(arguments: argparse.Namespace) -> int:
             weights=weights,
             on_event=lambda told: show_training(progress, task, told),
             wanted=lambda: "pause" if interrupted.is_set() else "",
+            gpus=arguments.gpus,
         )
     if result.state != "done":
         console.print("Paused. The same command goes on from here.")

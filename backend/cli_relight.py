@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from backend.cli_relight_student import add_student_actions
+from backend.cli_train import add_gpus, overrides_of, train_in_sight
 from backend.interrupts import first_interrupt
 from backend.relight_words import capture_folder, read_words, teacher_folder
 from shared.errors import BadConfig
@@ -36,6 +37,7 @@ def add_relight(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     teacher.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. seed=1")
     teacher.add_argument("--name", help="the teacher's name (default: the recording's)")
     teacher.add_argument("--output", type=Path, default=Path("relight"), help="folder to write (default: relight)")
+    add_gpus(teacher)
     teacher.set_defaults(run=train_teacher)
     pseudo = actions.add_parser(
         "pseudo-gt",
@@ -62,8 +64,8 @@ def train_teacher(arguments: argparse.Namespace) -> int:
     """Train in this process with progress and a clean Ctrl-C."""
     from avatars.captures.opening import open_capture
     from avatars.training.config import TEACHER, load_config
-    from backend.cli_train import overrides_of, train_in_sight
     from backend.devices import resolve_device, usable_cores, use_cores
+    from backend.on_gpus import check_gpus
 
     asked = read_words(arguments.words, ("capture", "name", "steps", "seed"))
     if asked.mode not in ("", "teacher"):
@@ -83,13 +85,17 @@ def train_teacher(arguments: argparse.Namespace) -> int:
     given = arguments.capture or asked.values.get("capture")
     if not given:
         raise BadConfig("no recording is given", do="Name one with --capture")
-    capture = open_capture(capture_folder(given, arguments.data))
+    place = capture_folder(given, arguments.data)
+    capture = open_capture(place)
     name = arguments.name or asked.values.get("name") or capture.name
     device = resolve_device(arguments.device)
+    check_gpus(arguments.gpus, device)
     use_cores(usable_cores())
     console = Console()
     output = Path(arguments.output).expanduser()
-    result = train_in_sight(config, capture, output, name=name, device=device, console=console)
+    result = train_in_sight(
+        config, place, capture, output, name=name, device=device, console=console, gpus=arguments.gpus
+    )
     if result.state != "done":
         console.print("Paused. The same command goes on.")
         return INTERRUPTED

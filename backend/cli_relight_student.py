@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from backend.cli_train import add_gpus, overrides_of, train_in_sight
 from backend.relight_words import capture_folder, read_words, split_words, teacher_folder
 from shared.errors import BadConfig
 
@@ -32,6 +33,7 @@ def add_student_actions(actions: Any) -> tuple[argparse.ArgumentParser, ...]:
     distil.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. seed=1")
     distil.add_argument("--name", help="the avatar's name (default: the recording's)")
     distil.add_argument("--output", type=Path, default=Path("relight"), help="folder to write (default: relight)")
+    add_gpus(distil)
     distil.set_defaults(run=distill)
 
     from backend.cli_relight_render import add_relight_render
@@ -57,8 +59,8 @@ def distill(arguments: argparse.Namespace) -> int:
     """Distil in this process with progress and a clean Ctrl-C."""
     from avatars.captures.opening import open_capture
     from avatars.training.config import load_config
-    from backend.cli_train import overrides_of, train_in_sight
     from backend.devices import resolve_device, usable_cores, use_cores
+    from backend.on_gpus import check_gpus
 
     asked = read_words(arguments.words, ("capture", "teacher", "pseudo_truth", "name", "seed", "steps"))
     if asked.mode not in ("", "distill", "student"):
@@ -81,8 +83,10 @@ def distill(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.preset, overrides)
     if config.method != "relit_body":
         raise BadConfig(f"preset {arguments.preset!r} distils no student", found=config.method, expected="relit_body")
-    capture = open_capture(capture_folder(given, arguments.data))
+    place = capture_folder(given, arguments.data)
+    capture = open_capture(place)
     device = resolve_device(arguments.device)
+    check_gpus(arguments.gpus, device)
     use_cores(usable_cores())
     stated = arguments.pseudo_gt or asked.values.get("pseudo_truth")
     if stated:
@@ -95,7 +99,9 @@ def distill(arguments: argparse.Namespace) -> int:
     name = arguments.name or asked.values.get("name") or capture.name
     console = Console()
     output = Path(arguments.output).expanduser()
-    result = train_in_sight(config, capture, output, name=name, device=device, console=console)
+    result = train_in_sight(
+        config, place, capture, output, name=name, device=device, console=console, gpus=arguments.gpus
+    )
     if result.state != "done":
         console.print("Paused. The same command goes on.")
         return INTERRUPTED

@@ -58,13 +58,7 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--preload", action="store_true", help="accepted; pictures are in memory wherever they fit")
     parser.add_argument("--again", action="store_true", help="train anew though the same was trained before")
     parser.add_argument("--local", action="store_true", help="train in this process, without a server")
-    parser.add_argument(
-        "--gpus",
-        type=int,
-        default=1,
-        metavar="N",
-        help="train on N GPUs of the machine at once (torchrun); a stopped run may go on with another number",
-    )
+    add_gpus(parser)
     parser.add_argument("--home", type=Path, help="with --local: data folder (default: $EFFIGY_HOME or ~/.effigy)")
     parser.add_argument("--device", default="auto", help="with --local or --subject: auto, cpu, cuda or cuda:N")
     folder = parser.add_argument_group("as RGBAvatar: into <output_dir>/<subject>/<work_name>, in this process")
@@ -75,6 +69,17 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     folder.add_argument("--resume", action="store_true", help="go on with a run that was stopped, deleting nothing")
     add_client_options(parser)
     parser.set_defaults(run=train)
+
+
+def add_gpus(parser: argparse.ArgumentParser) -> None:
+    """Declare --gpus of a command that trains."""
+    parser.add_argument(
+        "--gpus",
+        type=int,
+        default=1,
+        metavar="N",
+        help="train on N GPUs of the machine at once (torchrun); a stopped run may go on with another number",
+    )
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -227,6 +232,7 @@ def _train_into_folder(
             lambda told: show_training(progress, task, told),
             lambda: "pause" if interrupted.is_set() else "",
             resume=arguments.resume,
+            gpus=arguments.gpus,
         )
     for note in notes:
         console.print(note, soft_wrap=True, highlight=False)
@@ -239,20 +245,30 @@ def _train_into_folder(
 
 # --- showing -----------------------------------------------------------------------------------------------------
 def train_in_sight(
-    config: TrainConfig, capture: Capture, output: Path, *, name: str, device: str, console: Console
+    config: TrainConfig,
+    place: str,
+    capture: Capture,
+    output: Path,
+    *,
+    name: str,
+    device: str,
+    console: Console,
+    gpus: int,
 ) -> TrainResult:
-    """avatars.training.loop.train with its progress on the console; the first Ctrl-C pauses it."""
-    from avatars.training.loop import train
+    """training_run.trained with its progress on the console; the first Ctrl-C pauses it."""
+    from backend.training_run import trained
 
     with training_progress(console) as (progress, task), first_interrupt("Pausing …") as interrupted:
-        return train(
+        return trained(
             config,
-            capture,
+            place,
             output,
             name=name,
             device=device,
             on_event=lambda told: show_training(progress, task, told),
             wanted=lambda: "pause" if interrupted.is_set() else "",
+            gpus=gpus,
+            capture=capture,
         )
 
 

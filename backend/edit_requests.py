@@ -1,6 +1,6 @@
 """What an edit was asked for, kept in its job's folder: it may wait, crash and go on long after it was asked for.
 
-`edit.json` holds the fields of StartEdit, `weights.npy` what was painted. No torch.
+`edit.json` holds the fields of StartEdit, `weights.npy` what was painted; how many GPUs is the job's own. No torch.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from shared.errors import BadMessage, EnvironmentFailed
 from shared.npz import read_npy
 
 REQUEST, WEIGHTS = "edit.json", "weights.npy"
+ELSEWHERE = ("weights", "gpus")
 MAX_VERTICES = 1 << 20
 MAX_PROMPT = 400
 KINDS: dict[str, Any] = {"str": str, "float": (int, float), "int": int, "dict[str, str]": dict}
@@ -45,7 +46,7 @@ def check_request(asked: StartEdit) -> None:
 
 def put_request(folder: Path, asked: StartEdit) -> None:
     """Keep it. Raises EnvironmentFailed."""
-    values = {item.name: getattr(asked, item.name) for item in fields(asked) if item.name != "weights"}
+    values = {item.name: getattr(asked, item.name) for item in fields(asked) if item.name not in ELSEWHERE}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if len(asked.weights):
@@ -63,10 +64,10 @@ def read_request(folder: Path, job_id: str) -> StartEdit:
     """What was asked for, with the job's id as its key. Raises EnvironmentFailed where it was damaged."""
     try:
         data: Any = json.loads((folder / REQUEST).read_bytes())
-        known = {item.name: data[item.name] for item in fields(StartEdit) if item.name != "weights"}
+        known = {item.name: data[item.name] for item in fields(StartEdit) if item.name not in ELSEWHERE}
         asked = replace(StartEdit(**known), key=job_id)
         for item in fields(StartEdit):
-            if item.name != "weights" and not isinstance(getattr(asked, item.name), KINDS[str(item.type)]):
+            if item.name not in ELSEWHERE and not isinstance(getattr(asked, item.name), KINDS[str(item.type)]):
                 raise TypeError(item.name)
         if (folder / WEIGHTS).is_file():
             asked = replace(asked, weights=read_npy((folder / WEIGHTS).read_bytes(), WEIGHTS, BadMessage))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend.edit_requests import check_request
 from backend.library import Library, check_name
-from backend.training_run import Heard, Outcome, adopted, finished_run
+from backend.training_run import Heard, Outcome, adopted, check_number, finished_run
 from shared.edit_messages import EditorInfo, EditorList, Look, StartEdit
 from shared.errors import BadAvatar, BadConfig, EnvironmentFailed, nearest
+
+if TYPE_CHECKING:
+    from avatars.training.config import TrainConfig
+    from avatars.training.progress import TrainResult
 
 
 def list_editors(avatar_folder: Path | None) -> EditorList:
@@ -55,6 +59,7 @@ def check_edit_request(asked: StartEdit, library: Library) -> None:
     from avatars.text_edit.run import check_edit, edit_config
 
     check_name(asked.name)
+    check_number(asked.gpus)
     check_request(asked)
     check_editor(asked.editor)
     folder = pinned_avatar(asked, library)
@@ -100,9 +105,10 @@ def run_edit(
 ) -> Outcome:
     """Edit (or go on from the folder's checkpoints) and move the new version into the library; its parent stays.
 
-    on_event: called with avatars.training's Progress. wanted: '', 'pause' or 'cancel', asked between steps.
+    On several GPUs where asked.gpus says so, in processes of their own. on_event: called with avatars.training's
+    Progress. wanted: '', 'pause' or 'cancel', asked between steps.
     """
-    from avatars.text_edit.run import edit, edit_config
+    from avatars.text_edit.run import edit_config
 
     earlier = finished_run(folder, library)
     if earlier is not None:
@@ -110,7 +116,7 @@ def run_edit(
     check_edit_request(asked, library)
     config, heard = edit_config(edit_values(asked)), Heard(on_event)
     return adopted(
-        lambda: edit(
+        lambda: edited(
             config,
             pinned_avatar(asked, library),
             asked.capture,
@@ -120,6 +126,7 @@ def run_edit(
             weights=painted(asked),
             on_event=heard,
             wanted=wanted,
+            gpus=asked.gpus,
         ),
         folder,
         library,
@@ -127,3 +134,38 @@ def run_edit(
         heard.say,
         wanted,
     )
+
+
+def edited(
+    config: TrainConfig,
+    avatar_folder: Path,
+    capture: str,
+    folder: Path,
+    *,
+    name: str,
+    device: str,
+    weights: NDArray[np.float32] | None,
+    on_event: Callable[[Any], None],
+    wanted: Callable[[], str],
+    gpus: int = 1,
+) -> TrainResult:
+    """avatars.text_edit.run.edit, in this process or on several GPUs in processes of their own."""
+    from avatars.text_edit.run import edit, with_painted
+
+    if gpus == 1:
+        return edit(
+            config,
+            avatar_folder,
+            capture,
+            folder,
+            name=name,
+            device=device,
+            weights=weights,
+            on_event=on_event,
+            wanted=wanted,
+        )
+    from backend.on_gpus import run_on_gpus
+    from backend.rank_orders import edit_order
+
+    order = edit_order(with_painted(config, weights, folder), avatar_folder, capture, name)
+    return run_on_gpus(order, gpus, folder, device, on_event, wanted)

@@ -34,7 +34,7 @@ class JobRecord:
     """A job as it is kept. kind: 'train', 'edit', 'online', 'check', 'import', 'export', 'track' or 'drive'.
 
     crashes: restarts of its worker since it was last started by hand. rank: smaller ones of the queue begin earlier.
-    gpus: how many a training takes.
+    gpus: how many a training or an edit takes.
     """
 
     job_id: str

@@ -54,19 +54,23 @@ def train_into(
     wanted: Callable[[], str],
     *,
     resume: bool = False,
+    gpus: int = 1,
 ) -> tuple[str, list[str]]:
     """Train the subject's capture into its result folder; returns 'done', 'paused' or 'cancelled', and what to say.
 
     What an earlier run left there is deleted first, as the original does, but only once configuration and capture were
-    read; resume keeps it and goes on. Leaves SUBJECT.avatar, report/, settings.json (every
+    read; resume keeps it and goes on. gpus: of these together. Leaves SUBJECT.avatar, report/, settings.json (every
     value as it was used), and config.yaml with model.ply as RGBAvatar reads them: a copy of its own configuration
     where that was given; else that is preset.yaml. Raises BadConfig, BadCapture, BadTemplate, EnvironmentFailed.
     """
     from avatars.captures.opening import open_capture
     from avatars.training.config import config_file, load_config, original_config
-    from avatars.training.loop import CHECKPOINTS, train
+    from avatars.training.loop import CHECKPOINTS
     from avatars.training.tensorboard import check_tensorboard
+    from backend.on_gpus import check_gpus
+    from backend.training_run import trained
 
+    check_gpus(gpus, device)
     config, source = load_config(preset, overrides), config_file(preset)
     if config.reporting.tensorboard:
         check_tensorboard()
@@ -87,7 +91,17 @@ def train_into(
             found=f"{error.filename or result.path}: {error.strerror}",
             do="Choose another output_dir",
         ) from error
-    ended = train(config, capture, result.path, name=result.subject, device=device, on_event=on_event, wanted=wanted)
+    ended = trained(
+        config,
+        str(result.data),
+        result.path,
+        name=result.subject,
+        device=device,
+        on_event=on_event,
+        wanted=wanted,
+        gpus=gpus,
+        capture=capture,
+    )
     if ended.state != "done":
         return ended.state, []
     shutil.rmtree(result.path / CHECKPOINTS, ignore_errors=True)

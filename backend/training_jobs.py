@@ -65,9 +65,8 @@ class TrainingJobs(JobTable):
         """Queue a job; the same key again is the same job. Raises EnvironmentFailed."""
         known = self.journal.by_key(asked.key)
         if known is not None:
-            gpus = getattr(asked, "gpus", known.gpus)
-            if known.state not in ("running", "done") and gpus != known.gpus:
-                self._put(replace(known, gpus=gpus))
+            if known.state not in ("running", "done") and asked.gpus != known.gpus:
+                self._put(replace(known, gpus=asked.gpus))
             return self.info(known.job_id)
         record = JobRecord(
             new_job_id(),
@@ -78,7 +77,7 @@ class TrainingJobs(JobTable):
             dict(asked.overrides),
             created=now_text(),
             kind="edit" if isinstance(asked, StartEdit) else "train",
-            gpus=getattr(asked, "gpus", 1),
+            gpus=asked.gpus,
             rank=1 + max((self.journal.records[job_id].rank for job_id in self._waiting()), default=0),
         )
         if isinstance(asked, StartEdit):
@@ -128,7 +127,7 @@ class TrainingJobs(JobTable):
 
     def _order(self, record: JobRecord) -> StartTraining | StartEdit:
         if record.kind == "edit":
-            return read_request(self._folder(record.job_id), record.job_id)
+            return replace(read_request(self._folder(record.job_id), record.job_id), gpus=record.gpus)
         overrides = dict(record.overrides)
         return StartTraining(record.job_id, record.name, record.capture, record.preset, overrides, record.gpus)
 

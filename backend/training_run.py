@@ -15,6 +15,8 @@ from shared.errors import BadConfig, EnvironmentFailed
 from shared.messages import StartTraining
 
 if TYPE_CHECKING:
+    from avatars.captures.capture import Capture
+    from avatars.training.config import TrainConfig
     from avatars.training.progress import TrainResult
 
 RESULT, RESULT_BYTES = "result.json", 4096
@@ -83,28 +85,58 @@ def run_training(
     On several GPUs where asked.gpus says so, in processes of their own. on_event: called with avatars.training's
     Progress. wanted: '', 'pause' or 'cancel', asked between steps.
     """
-    from avatars.captures.opening import open_capture
     from avatars.training.config import load_config
-    from avatars.training.loop import train
 
     check_training(asked)
     earlier = finished_run(folder, library)
     if earlier is not None:
         return earlier
-    config = load_config(asked.preset, asked.overrides)
-    heard = Heard(on_event)
+    config, heard = load_config(asked.preset, asked.overrides), Heard(on_event)
+    return adopted(
+        lambda: trained(
+            config,
+            asked.capture,
+            folder,
+            name=asked.name,
+            device=device,
+            on_event=heard,
+            wanted=wanted,
+            gpus=asked.gpus,
+        ),
+        folder,
+        library,
+        asked.name,
+        heard.say,
+        wanted,
+    )
 
-    def run() -> TrainResult:
-        if asked.gpus > 1:
-            from backend.on_gpus import run_on_gpus
-            from backend.rank_orders import training_order
 
-            order = training_order(config, asked.capture, asked.name)
-            return run_on_gpus(order, asked.gpus, folder, device, heard, wanted)
-        capture = open_capture(asked.capture)
-        return train(config, capture, folder, name=asked.name, device=device, on_event=heard, wanted=wanted)
+def trained(
+    config: TrainConfig,
+    place: str,
+    folder: Path,
+    *,
+    name: str,
+    device: str,
+    on_event: Callable[[Any], None],
+    wanted: Callable[[], str],
+    gpus: int = 1,
+    capture: Capture | None = None,
+) -> TrainResult:
+    """avatars.training.loop.train, here or on several GPUs in processes of their own.
 
-    return adopted(run, folder, library, asked.name, heard.say, wanted)
+    place: the capture's name or folder. capture: what is there, where it has been opened already.
+    """
+    from avatars.captures.opening import open_capture
+    from avatars.training.loop import train
+
+    if gpus == 1:
+        capture = open_capture(place) if capture is None else capture
+        return train(config, capture, folder, name=name, device=device, on_event=on_event, wanted=wanted)
+    from backend.on_gpus import run_on_gpus
+    from backend.rank_orders import training_order
+
+    return run_on_gpus(training_order(config, place, name), gpus, folder, device, on_event, wanted)
 
 
 class Heard:

@@ -80,7 +80,7 @@ class StartEdit:
     empty takes the unedited avatar's pictures instead. region: one of its regions, empty for everywhere. weights: [V]
     float32 in 0..1 over the vertices of its proxy mesh, painted by hand, in place of a region; [0] for none.
     text_guidance, image_guidance: of diffusion, 0 for the editor's own. overrides: further names of the edit's
-    configuration to YAML texts.
+    configuration to YAML texts. gpus: as in StartTraining.
     """
 
     key: str
@@ -97,6 +97,7 @@ class StartEdit:
     seed: int = 0
     weights: Array = field(default_factory=_no_weights)
     overrides: dict[str, str] = field(default_factory=dict)
+    gpus: int = 1
 
 
 EDIT_MESSAGES = (ListEditors, EditorList, StartEdit)

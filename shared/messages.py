@@ -44,7 +44,7 @@ __all__ = [  # what is defined elsewhere and used from here; the rest of this pa
     "Superseded",
 ]
 
-PROTOCOL_VERSION = 15
+PROTOCOL_VERSION = 16
 Array = NDArray[Any]
 
 

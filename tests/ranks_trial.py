@@ -1,11 +1,13 @@
 """A few steps of each method, by one process or by several that torchrun started: the same code, the same global batch.
 
 `python -m tests.ranks_trial FOLDER CASE…` leaves CASE.safetensors in the folder: parameters and Adam's moments after
-the first step and after all, and what else the method keeps. Captures are read from the folder's `captures`.
+the first step and after all, and what else the method keeps. Captures are read from the folder's `captures`. Then
+whole orders are obeyed, NAME.json of the folder's `orders`; NAME.said is what was told of them.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from avatars.text_edit.run import edit_config, run_of
 from avatars.training import ranks
 from avatars.training.config import load_config
 from avatars.training.loop import Run
+from backend.rank_orders import Order, obey
 from tests.avatars.relit_files import painted_capture
 from tests.avatars.relit_head.files import lit_capture, side_light
 from tests.tiny import tiny_avatar, tiny_capture
@@ -150,8 +153,19 @@ def _learn(name: str, folder: Path, place: Path) -> dict[str, Tensor]:
     return found | {f"kept.{key}": value.detach().clone() for key, value in run.trainer.state().items()}
 
 
+def obey_orders(folder: Path) -> None:
+    """All orders in the folder, each to its end in obeyed/NAME."""
+    for file in sorted((folder / "orders").glob("*.json")):
+        said: list[str] = []
+        place = folder / "obeyed" / file.stem
+        order = Order(**json.loads(file.read_text(encoding="utf-8")))
+        obey(order, place, "cpu", lambda told, said=said: said.append(told.message), str)
+        if ranks.rank() == 0:
+            file.with_suffix(".said").write_text(json.dumps(said), encoding="utf-8")
+
+
 def main() -> int:
-    """All cases that are asked for, one after the other."""
+    """All cases that are asked for, one after the other, and all orders."""
     torch.set_num_threads(1)
     folder, names = Path(sys.argv[1]), sys.argv[2:]
     ranks.join(torch.device("cpu"))
@@ -159,6 +173,7 @@ def main() -> int:
         found = learn(name, folder, folder / f"several_{name}")
         mine = {key: value.contiguous() for key, value in found.items()}
         save_file(mine, str(folder / f"{name}.{ranks.rank()}.safetensors"))
+    obey_orders(folder)
     ranks.leave()
     return 0
 

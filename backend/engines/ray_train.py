@@ -141,8 +141,8 @@ class TrainRelay:
                     return last
 
     def _place(self) -> None:
-        gpus = self.asked.gpus if isinstance(self.asked, StartTraining) else 1
-        while (demand := training_demand(machines(), Shares(train=self.share), self.device, gpus)) is None:
+        shares = Shares(train=self.share)
+        while (demand := training_demand(machines(), shares, self.device, self.asked.gpus)) is None:
             self._say(message="Waits for a machine that can train")
             self._listen(WAIT_WORD_S)
         device = "cuda" if demand.gpus else "cpu"

@@ -45,6 +45,7 @@ def edit_request(edit: Any, rig_object: Any) -> edit_messages.StartEdit:
         edit.seed,
         weights,
         overrides,
+        edit.gpus,
     )
 
 

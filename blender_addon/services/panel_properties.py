@@ -238,6 +238,13 @@ class EffigyEdit(bpy.types.PropertyGroup):
         default=False,
     )
     iterations: IntProperty(name="Steps", description="0 takes the backend's own number", default=0, min=0, max=1000000)
+    gpus: IntProperty(
+        name="GPUs",
+        description="How many of the backend's GPUs edit together; a stopped edit may go on with others",
+        default=1,
+        min=1,
+        max=64,
+    )
 
 
 class EffigyLive(bpy.types.PropertyGroup):

@@ -155,7 +155,7 @@ class EFFIGY_PT_edit_advanced(sidebar_child("EFFIGY_PT_edit", "Advanced", order=
         column = self.layout.column()
         column.enabled = state is not None and state.can(CAPABILITY)
         column.use_property_split = True
-        for name in ("wabe", "adversarial", "iterations", "capture", "name"):
+        for name in ("wabe", "adversarial", "iterations", "gpus", "capture", "name"):
             column.prop(edit, name)
 
 

@@ -13,19 +13,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from avatars.avatar_folder import avatar_digest, read_description
+from avatars.text_edit.gates import read_weights
+from avatars.text_edit.run import edit_config, with_painted
 from avatars.training import ranks
 from avatars.training.checkpoint import newest_checkpoint
 from avatars.training.config import edit_presets, load_config, presets, teacher_presets
+from avatars.training.progress import TrainResult
 from avatars.training.trainer import RatedParameter
+from backend import on_gpus
+from backend.cli import main
 from backend.library import Library
 from backend.on_gpus import RankLost, check_gpus, run_on_gpus, torchrun
-from backend.rank_orders import Order, config_of, training_order
+from backend.rank_orders import Order, config_of, edit_order, obey, training_order
 from backend.training_run import check_training, run_training
 from shared.errors import BadCapture, BadConfig, EnvironmentFailed
 from shared.messages import StartTraining
@@ -35,6 +42,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).resolve().parents[2]
 FEW = {"schedule.images": "24", "reporting.curve_points": "0", "reporting.preview_s": "0.01"}
 FEW |= {"model.first_look_px": "0", "model.fill_unseen": "false"}
+EDIT = {"prompt": "bronze", "iterations": "6", "size_px": "32", "schedule.sizes_px": "[32]", "schedule.batch": "2"}
+EDIT |= {"edit.max_edit_views": "4", "edit.instants": "2", "edit.orbit_cameras": "3", "reporting.curve_points": "0"}
+EDIT |= {"reporting.event_s": "0"}
+TAUGHT = {"schedule.images": "2", "teacher.fields.start_steps": "10", "reporting.curve_points": "0"}
+PROXY_VERTICES = 6488
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +56,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(scope="module")
+def orders(folder: Path) -> dict[str, Order]:
+    """A teacher, and an edit of what was painted that one process has begun and paused: two will obey them."""
+    (avatar,) = folder.glob("avatar/*.avatar")
+    place, events = folder / "obeyed" / "edit", list[Any]()
+    config = with_painted(edit_config(EDIT, "edit_cpu"), np.ones(PROXY_VERTICES, np.float32), place)
+    edit = edit_order(config, avatar, "", "Red")
+    paused = obey(edit, place, "cpu", events.append, lambda: "pause" if any(event.step for event in events) else "")
+    assert paused.state == "paused"
+    teacher = training_order(load_config("relit_teacher_tiny", TAUGHT), str(folder / "captures" / "body"), "ada")
+    found = {"edit": edit, "teacher": teacher}
+    (folder / "orders").mkdir()
+    for name, order in found.items():
+        (folder / "orders" / f"{name}.json").write_text(json.dumps(asdict(order)), encoding="utf-8")
+    return found
+
+
 Learned = dict[str, tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]]
 
 
 @pytest.fixture(scope="module")
-def learned(folder: Path) -> Learned:
-    """Of each case what one process learned, and what each of two did."""
+def learned(folder: Path, orders: dict[str, Order]) -> Learned:
+    """Of each case what one process learned, and what each of two did; these obeyed the orders, too."""
+    assert orders
     environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo")
     command = [*torchrun(2), "-m", "tests.ranks_trial", str(folder), *CASES]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as two:
@@ -82,6 +112,67 @@ def test_two_processes_learn_what_one_does(learned: Learned, name: str) -> None:
         off += int((apart > 1e-3 * one[key].double().abs().max()).sum())
         count += apart.numel()
     assert off < 0.05 * count, f"{off} of {count}"
+
+
+@pytest.mark.usefixtures("learned")
+def test_two_processes_obey_an_order_of_any_kind(folder: Path, orders: dict[str, Order]) -> None:
+    """The edit goes on where one process paused it; only the first of two writes and tells."""
+    said = {name: json.loads((folder / "orders" / f"{name}.said").read_text(encoding="utf-8")) for name in orders}
+    assert "Resumed at 2 images" in said["edit"]
+    assert all(messages[-1] == "Done" for messages in said.values()), said
+    edited = folder / "obeyed" / "edit"
+    (parent,) = folder.glob("avatar/*.avatar")
+    assert read_description(edited / "Red.avatar")["edit"]["parent"]["digest"] == avatar_digest(parent)
+    assert (folder / "obeyed" / "teacher" / "ada.teacher" / "weights.safetensors").is_file()
+    for name in orders:
+        facts = json.loads((folder / "obeyed" / name / "report" / "metrics.json").read_text(encoding="utf-8"))
+        assert facts["device"] == "2 x cpu"
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Order, int, Path]]:
+    """What commands give to several processes, which pause at once."""
+    found: list[tuple[Order, int, Path]] = []
+
+    def stand_in(order: Order, gpus: int, folder: Path, *more: Any) -> TrainResult:
+        found.append((order, gpus, folder))
+        return TrainResult(folder, folder, {}, "paused")
+
+    monkeypatch.setattr(on_gpus, "run_on_gpus", stand_in)
+    return found
+
+
+def test_every_command_that_trains_takes_several_gpus(
+    folder: Path, given: list[tuple[Order, int, Path]], tmp_path: Path
+) -> None:
+    captures, here = folder / "captures", ["--device", "cpu", "--gpus", "2"]
+    (avatar,) = folder.glob("avatar/*.avatar")
+    np.save(tmp_path / "painted.npy", np.ones(PROXY_VERTICES, np.float32))
+    output = ["--output", str(tmp_path)]
+    commands: dict[str, list[str]] = {
+        "tiny": ["train", "--subject", "head", "--data_dir", str(captures), "--output_dir", str(tmp_path)],
+        "relit_teacher_tiny": ["relight", "teacher", "--capture", str(captures / "body"), *output],
+        "relit_body_tiny": ["relight", "distill", "--capture", str(captures / "painted"), *output],
+        "edit_cpu": ["edit", str(avatar), "--prompt", "bronze", "--home", str(tmp_path)],
+    }
+    captured = {"tiny": "head", "relit_teacher_tiny": "body", "relit_body_tiny": "painted"}
+    captured = {preset: str(captures / name) for preset, name in captured.items()} | {"edit_cpu": ""}
+    commands["relit_body_tiny"] += ["--teacher", "painted"]
+    commands["edit_cpu"] += ["--weights", str(tmp_path / "painted.npy")]
+    for preset, words in commands.items():
+        assert main([*words, "--preset", preset, "--set", "schedule.images=7", *here]) == 130, words
+        order, gpus, place = given[-1]
+        assert gpus == 2
+        config = config_of(order)
+        assert (config.schedule.images, config.method) == (7, load_config(preset).method)
+        assert order.kind == ("edit" if preset == "edit_cpu" else "train")
+        assert order.capture == captured[preset]
+        assert tmp_path in (place, *place.parents)
+    assert given[-1][0].avatar == str(avatar)
+    assert read_weights(Path(config.edit.weights_file)).shape == (PROXY_VERTICES,)
+    for words in commands.values():
+        assert main([*words, "--gpus", "0"]) == 2
+    assert len(given) == len(commands)
 
 
 def asked(folder: Path, name: str, gpus: int) -> StartTraining:

@@ -187,6 +187,7 @@ def samples() -> dict[str, Any]:
             text_guidance=7.5,
             image_guidance=1.5,
             weights=np.ones(4, np.float32),
+            gpus=2,
         ),
     )
     return {type(message).__name__: message for message in every}
