@@ -227,8 +227,8 @@ def _result(values: dict[str, Any]) -> TrainResult:
     """What `rank_worker` packed."""
     from avatars.training.progress import TrainResult
 
-    folders = {name: Path(values.pop(name)) for name in ("avatar_folder", "report_folder")}
-    return TrainResult(**folders, **values)
+    folders = Path(values["avatar_folder"]), Path(values["report_folder"])
+    return TrainResult(*folders, values["metrics"], values["state"])
 
 
 def _progress(values: dict[str, Any]) -> Any:
