@@ -10,13 +10,13 @@ import pytest
 
 from backend import training_jobs
 from backend.edit_requests import REQUEST, WEIGHTS, check_request, read_request
-from backend.edit_run import edit_values, pinned_avatar
+from backend.edit_run import check_edit_request, edit_values, pinned_avatar
 from backend.jobs import JobRecord, Journal
 from backend.library import Library
 from backend.render_worker import failed_at
 from backend.training_jobs import TrainingJobs
 from shared.edit_messages import ListEditors, StartEdit
-from shared.errors import BadAvatar, BadMessage, EnvironmentFailed, WorkerFailed
+from shared.errors import BadAvatar, BadConfig, BadMessage, EnvironmentFailed, WorkerFailed
 from shared.messages import ChangeJob, GetAvatar, JobInfo, StartTraining
 from tests.shared.samples import same
 from tests.tiny import tiny_avatar
@@ -94,6 +94,20 @@ def test_an_edit_waits_its_turn_and_its_worker_is_told_what_was_asked(tmp_path: 
     assert again.active()
     again.received(JobInfo(info.job_id, "edit", "Anna, bronze", "done", avatar_id="anna_bronze"))
     assert again.info(info.job_id).avatar_id == "anna_bronze"
+
+
+def test_an_edit_goes_on_with_another_number_of_gpus(tmp_path: Path) -> None:
+    begun: list[Process] = []
+    jobs = table(tmp_path, begun)
+    job = jobs.start(asked(gpus=2))
+    jobs.change(ChangeJob(job.job_id, "pause"))
+    assert jobs.start(asked(gpus=3)).job_id == job.job_id
+    jobs.change(ChangeJob(job.job_id, "resume"))
+    jobs.tick()
+    jobs.greeted()
+    assert begun[0].told[0].gpus == 3
+    with pytest.raises(BadConfig, match="number of GPUs"):
+        check_edit_request(asked(gpus=0), Library(tmp_path))
 
 
 def test_an_edit_that_crashes_is_told_as_an_edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ def test_what_is_asked_for(scene_with_avatar) -> None:
     assert (asked.prompt, asked.region, asked.seed, asked.strength) == ("bronze", "hair", 7, 0.5)
     assert (asked.name, len(asked.weights)) == ("tiny, bronze", 0)
     assert asked.overrides == {"wabe": "exact", "adversarial": "false"}
-    edit.where, edit.iterations, edit.adversarial = "PAINTED", 40, True
+    edit.where, edit.iterations, edit.adversarial, edit.gpus = "PAINTED", 40, True, 2
     with pytest.raises(errors.BadConfig, match="No vertex group"):
         editing.edit_request(edit, rig)
     proxy = proxy_of(rig)
@@ -81,7 +81,7 @@ def test_what_is_asked_for(scene_with_avatar) -> None:
     group.add([9], 1.0, "REPLACE")
     asked = editing.edit_request(edit, rig)
     assert (asked.region, asked.overrides["iterations"], asked.overrides["adversarial"]) == ("", "40", "true")
-    assert len(asked.weights) == len(proxy.data.vertices)
+    assert (asked.gpus, len(asked.weights)) == (2, len(proxy.data.vertices))
     assert {int(v): float(asked.weights[v]) for v in np.flatnonzero(asked.weights)} == {3: 0.25, 5: 0.25, 9: 1.0}
 
 
