@@ -69,9 +69,24 @@ def open_home(root: Path | None = None) -> Home:
 def lock_home(home: Home) -> IO[bytes]:
     """Hold the data folder until the returned file is closed, so that two servers never write one journal.
 
-    Raises EnvironmentFailed when another server holds it. The lock dies with the process that holds it.
+    Raises EnvironmentFailed when another server holds it.
     """
-    file = (home.root / "server.lock").open("a+b")
+    try:
+        return held(home.root / "server.lock")
+    except OSError as error:
+        raise EnvironmentFailed(
+            "Another backend already uses this data folder",
+            found=str(home.root),
+            do="Stop that one, or give another folder with --home",
+        ) from error
+
+
+def held(path: Path) -> IO[bytes]:
+    """A file, made where it is not there, that nobody else holds until it is closed or its process ends.
+
+    Raises OSError while another one holds it.
+    """
+    file = path.open("a+b")
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -82,11 +97,7 @@ def lock_home(home: Home) -> IO[bytes]:
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except OSError:
         file.close()
-        raise EnvironmentFailed(
-            "Another backend already uses this data folder",
-            found=str(home.root),
-            do="Stop that one, or give another folder with --home",
-        ) from error
+        raise
     return file

@@ -19,6 +19,7 @@ from avatars.files import write_folder_atomically
 from avatars.training.progress import TrainResult
 from backend.edit_run import pinned_avatar
 from backend.engines import checkpoint_copies
+from backend.engines.capture_sending import CaptureSender
 from backend.engines.inbox import Inbox
 from backend.engines.node_cache import avatar_parcel
 from backend.engines.packing import pack, unpack, write_parcel
@@ -74,6 +75,9 @@ class TrainRelay:
         self._actor: Any = None
         self._host = ""
         self._brought = checkpoint_copies.newest_name(self.folder)
+        self._capture = CaptureSender(
+            asked.capture, self._answer, lambda: self._listen(0.0), lambda text: self._say(message=text)
+        )
 
     def run(self) -> None:
         """Carry the job through. Raises Crashed, and RayError where machine after machine is lost."""
@@ -123,6 +127,7 @@ class TrainRelay:
                 do="Install the same release on every machine",
             )
         log.info("job %s trains on %s, node %s", self.asked.key, facts["host"], facts["node"])
+        self._capture.provide(self._actor, str(facts["host"]))
         self._say(message=f"Preparing on {facts['host']}")
         self._answer(self._actor.begin.remote(order, checkpoint_copies.newest_packed(self.folder), avatar))
         self._host = str(facts["host"])
@@ -164,7 +169,7 @@ class TrainRelay:
         return None
 
     def _explained(self, failure: Failure) -> Failure:
-        """A capture that is here and not there is a matter of folders, not of the capture."""
+        """A capture that is good here and not there may be more than its folder, which is all that was sent."""
         here = Path(self.asked.capture).expanduser()
         if failure.code != "bad_capture" or not here.is_dir():
             return failure

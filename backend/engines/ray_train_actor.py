@@ -15,19 +15,25 @@ import tempfile
 import threading
 import traceback
 from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
 from backend.engines import checkpoint_copies
+from backend.engines.capture_cache import FOLDER, CaptureCache, Receiving, is_there
+from backend.engines.capture_listing import capture_digest, entries_of
+from backend.engines.node_cache import default_cache
 from backend.engines.packing import pack, pack_folder, unpack, write_parcel
 from backend.engines.ray_cluster import prepare_process
 from backend.home import Home, open_home
 from backend.library import SUFFIX
 from shared import __version__, wire
 from shared.edit_messages import StartEdit
-from shared.messages import PROTOCOL_VERSION, StartTraining
+from shared.errors import EffigyError
+from shared.messages import PROTOCOL_VERSION, Failure, StartTraining
 
 MOST_NEWS = 64
 RESULT, REPORT = "result.json", "report"
@@ -62,11 +68,54 @@ class TrainActor:
         self._home: Home | None = None
         self._job_id, self._crash = "", ""
         self._thread: threading.Thread | None = None
+        self._capture: Path | None = None
+        self._receiving: Receiving | None = None
+        self._used: IO[bytes] | None = None
 
     def where(self) -> bytes:
         """Which machine this is, and which Effigy it has."""
         facts = {"host": platform.node(), "node": _node_id(), "version": __version__, "protocol": PROTOCOL_VERSION}
         return json.dumps(facts).encode()
+
+    def sees_capture(self, path: str, listing: bytes) -> bytes:
+        """Whether the capture is on this machine under the path that was asked for."""
+        return _note(lambda: {"here": is_there(path, entries_of(listing))})
+
+    def expect_capture(self, path: str, name: str, listing: bytes) -> bytes:
+        """Whether the capture is here by its contents; else which of its files to send, or that others do just now."""
+
+        def expect() -> dict[str, Any]:
+            entries, cache = entries_of(listing), CaptureCache(default_cache() / FOLDER)
+            if is_there(path, entries):
+                return {"here": True, "wanted": None}
+            self._used = self._used or cache.use(capture_digest(name, entries))
+            self._capture = cache.path(name, entries)
+            if self._capture is None:
+                self._receiving = cache.receive(name, entries)
+                if self._receiving is not None:
+                    places = {entry.name: place for place, entry in enumerate(entries)}
+                    return {"here": False, "wanted": [places[entry.name] for entry in self._receiving.wanted]}
+            return {"here": self._capture is not None, "wanted": None}
+
+        return _note(expect)
+
+    def take_capture(self, piece: bytes) -> bytes:
+        """The next piece of the files that are to be sent."""
+        assert self._receiving is not None
+        receiving = self._receiving
+        return _note(lambda: receiving.write(piece))
+
+    def capture_sent(self) -> bytes:
+        """The last of them was."""
+        assert self._receiving is not None
+        receiving = self._receiving
+
+        def end() -> None:
+            self._capture = receiving.end()
+            receiving.close()
+            self._receiving = None
+
+        return _note(end)
 
     def begin(self, order: bytes, checkpoint: bytes, avatar: bytes) -> bytes:
         """Start the training, from a packed checkpoint where there is one. order: StartTraining or StartEdit, packed;
@@ -75,6 +124,8 @@ class TrainActor:
         assert isinstance(asked, StartTraining | StartEdit)
         if self._thread is not None:
             return b""  # the same order once more
+        if self._capture is not None:
+            asked = replace(asked, capture=str(self._capture))
         clear_left_behind()
         self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         self._home = open_home(self._folder)
@@ -120,7 +171,12 @@ class TrainActor:
         return pack([document, pack_folder(folder), pack_folder(self._job_folder() / REPORT)])
 
     def leave(self) -> bytes:
-        """Remove the folder; nothing of it is needed any more."""
+        """Remove the folder, and let others have the capture's room; nothing of it is needed any more."""
+        if self._receiving is not None:
+            self._receiving.close()
+        if self._used is not None:
+            self._used.close()
+            Path(self._used.name).unlink(missing_ok=True)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         return b""
@@ -141,6 +197,14 @@ class TrainActor:
     def _job_folder(self) -> Path:
         assert self._home is not None
         return self._home.jobs / self._job_id
+
+
+def _note(work: Callable[[], Any]) -> bytes:
+    """What comes of it as JSON, or the failure in its place: Ray would raise it as if the machine were lost."""
+    try:
+        return pack([json.dumps(work()).encode()])
+    except EffigyError as error:
+        return pack([b"", *wire.encode(Failure.of(error))])
 
 
 def clear_left_behind() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -43,26 +44,48 @@ FRAMES, SIZE_PX = 24, 48
 PATIENCE_S = 240.0
 FOUND_DEAD = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
 """So that a killed node is known to be dead within seconds, not half a minute."""
+ONLY_WHAT_IT_NEEDS = {"no_monitor": True, "include_log_monitor": False}
+"""Neither an autoscaler nor a reader of logs: two processes that load Ray's Python less."""
+RECORDING = "~/recordings/tiny"
+"""Where the capture is on the backend's machine. On the first node there is nothing, on the second something else."""
 TRAINING = {"schedule.images": "160", "reporting.checkpoint_images": "8", "reporting.curve_points": "0"}
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head that computes nothing, and two nodes with a core each, all of them on 127.0.0.1."""
+def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The home folders of three machines' users."""
+    return {name: tmp_path_factory.mktemp(name) for name in ("backend", "first", "second")}
+
+
+@contextlib.contextmanager
+def living_in(home: Path) -> Iterator[None]:
+    """What is started now has this home folder, and the caches of the real one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"))
+        patch.setenv("EFFIGY_NODE_CACHE", str(home / "cache"))
+        patch.setenv("HOME", str(home))
+        yield
+
+
+@pytest.fixture(scope="module")
+def cluster(homes: dict[str, Path]) -> Iterator[Any]:
+    """A head that computes nothing, and two nodes with a core and a home each, all of them on 127.0.0.1."""
     folder = Path(tempfile.mkdtemp(prefix="effigy-ray-"))  # short: sockets lie in it
     with pytest.MonkeyPatch.context() as patch:
         variables = {**LOOPBACK, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)
-        for name, value in {**variables, "PYTHONPATH": path, "EFFIGY_NODE_CACHE": str(folder / "avatars")}.items():
+        for name, value in {**variables, "PYTHONPATH": path}.items():
             patch.setenv(name, value)
         from ray.cluster_utils import Cluster
 
         small = {"object_store_memory": 80 * 1024**2, "include_dashboard": False}
         head = {"num_cpus": 0, "_system_config": FOUND_DEAD, "temp_dir": str(folder / "ray"), **small}
+        head |= ONLY_WHAT_IT_NEEDS
         made = Cluster(initialize_head=True, head_node_args=head)
         try:
-            for _ in range(2):
-                made.add_node(num_cpus=1, **small)
+            for name in ("first", "second"):
+                with living_in(homes[name]):
+                    made.add_node(num_cpus=1, **small)
             yield made
         finally:
             made.shutdown()
@@ -70,8 +93,13 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_capture(tmp_path_factory.mktemp("captures") / "tiny", size=32, frames=4, cameras=2, gaussians=300)
+def capture(homes: dict[str, Path]) -> Path:
+    place = {name: home / Path(RECORDING).relative_to("~") for name, home in homes.items()}
+    made = tiny_capture(place["backend"], size=32, frames=4, cameras=2, gaussians=300)
+    shutil.copytree(made, place["second"])
+    pictures = sorted((place["second"] / "images").rglob("*.*"))
+    shutil.copyfile(pictures[0], pictures[1])
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +110,9 @@ def home(tmp_path_factory: pytest.TempPathFactory, avatar_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(cluster: Any, home: Path) -> Iterator[RunningServer]:
+def server(cluster: Any, home: Path, homes: dict[str, Path]) -> Iterator[RunningServer]:
     options = ("--engine", "ray", "--ray-address", cluster.address)
-    with running_server(home=home, device="cpu", key="", options=options) as running:
+    with living_in(homes["backend"]), running_server(home=home, device="cpu", key="", options=options) as running:
         yield running
 
 
@@ -136,7 +164,7 @@ def until(done: Callable[[], bool]) -> None:
 
 
 def test_a_film_and_a_training_survive_the_loss_of_a_machine(
-    cluster: Any, server: RunningServer, home: Path, capture: Path
+    cluster: Any, server: RunningServer, home: Path, capture: Path, homes: dict[str, Path]
 ) -> None:
     with BackendClient(server.address) as client:
         requests = film(client.request(m.GetAvatar("tiny"), timeout_s=PATIENCE_S))
@@ -144,7 +172,7 @@ def test_a_film_and_a_training_survive_the_loss_of_a_machine(
         expected = [studio.render(request).images[0].tobytes() for request in requests]
         assert len(set(expected)) == FRAMES
         until(lambda: client.request(GetStatus()).render_workers == 2)
-        job = client.request(m.StartTraining("k", "Trained", str(capture), "tiny", TRAINING), timeout_s=PATIENCE_S)
+        job = client.request(m.StartTraining("k", "Trained", RECORDING, "tiny", TRAINING), timeout_s=PATIENCE_S)
         log, kept = home / "jobs" / job.job_id / "worker.log", home / "jobs" / job.job_id / "checkpoints"
         until(lambda: any(kept.glob("images_*")))
         made = Film(server.address, requests)
@@ -159,6 +187,8 @@ def test_a_film_and_a_training_survive_the_loss_of_a_machine(
     assert "was lost at a picture" in (home / "logs" / "render.log").read_text()
     assert done.state == "done", done.message
     assert node_of(log) != lost
+    assert log.read_text().count("the capture was sent to") == 2, "once to each machine"
+    assert len([*homes["first"].glob("cache/captures/*/tiny"), *homes["second"].glob("cache/captures/*/tiny")]) == 2
     reference = Library(home / "reference")
     reference.folder.mkdir()
     asked = m.StartTraining("undisturbed", "Undisturbed", str(capture), "tiny", TRAINING)
