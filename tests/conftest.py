@@ -1,4 +1,4 @@
-"""Fixtures of every room: FLAME files are written once a process, since they take a second each.
+"""Fixtures of every room: FLAME files are written once a run (tests/once.py), since they take seconds each.
 
 `install.py test` runs several processes side by side (pytest-xdist): the tests of a file stay together, for they share
 what their fixtures make, and so do all that open windows, for they share a backend and an installed extension.
@@ -62,17 +62,17 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def flame_2020(tmp_path_factory: pytest.TempPathFactory) -> FlameFiles:
     """Written files of FLAME 2020; leave them as they are."""
-    from tests.flame_files import write_flame_files
+    from tests.flame_installed import flame_files
 
-    return write_flame_files(tmp_path_factory.mktemp("flame_2020"))
+    return flame_files(tmp_path_factory, "2020")
 
 
 @pytest.fixture(scope="session")
 def flame_2023(tmp_path_factory: pytest.TempPathFactory) -> FlameFiles:
     """Written files of FLAME 2023; leave them as they are."""
-    from tests.flame_files import write_flame_files
+    from tests.flame_installed import flame_files
 
-    return write_flame_files(tmp_path_factory.mktemp("flame_2023"), version="2023")
+    return flame_files(tmp_path_factory, "2023")
 
 
 @pytest.fixture(scope="session")

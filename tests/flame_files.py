@@ -140,21 +140,24 @@ def flame_arrays(version: str = "2020") -> dict[str, NDArray[Any]]:
 def write_flame_files(folder: Path, *, version: str = "2020") -> FlameFiles:
     """Write all files of FLAME '2020' or '2023' into `folder`; the same bytes every time."""
     folder.mkdir(parents=True, exist_ok=True)
-    head = flame_head(MAN[version])
-    model = folder / ("generic_model.pkl" if version == "2020" else "flame2023.pkl")
-    model.write_bytes(python2_pickle(model_fields(flame_arrays(version), chumpy=version == "2020")))
-    uv = folder / "flame_uv.npz"
-    np.savez(uv, vt=head.uv, ft=head.uv_faces.astype(np.uint32))
-    lids = folder / "l_eyelid.npy", folder / "r_eyelid.npy"
-    for path, field in zip(lids, head.eyelids, strict=True):
+    head, files = flame_head(MAN[version]), files_in(folder, version)
+    files.model.write_bytes(python2_pickle(model_fields(flame_arrays(version), chumpy=version == "2020")))
+    np.savez(files.uv, vt=head.uv, ft=head.uv_faces.astype(np.uint32))
+    for path, field in zip(files.eyelids, head.eyelids, strict=True):
         np.save(path, field @ Z_UP_TO_FLAME.T)
-    mesh = folder / "head_template_mesh.obj"
     lines = ["v " + " ".join(f"{x:.9g}" for x in row) for row in (head.vertices @ Z_UP_TO_FLAME.T).tolist()]
     lines += [f"vt {u:.17g} {v:.17g}" for u, v in head.uv.tolist()]
     corners = np.stack((head.faces, head.uv_faces), -1) + 1
     lines += ["f " + " ".join(f"{a}/{b}" for a, b in face) for face in corners.tolist()]
-    mesh.write_text("\n".join(lines) + "\n", encoding="ascii")
-    return FlameFiles(version, model, uv, lids, mesh)
+    files.mesh.write_text("\n".join(lines) + "\n", encoding="ascii")
+    return files
+
+
+def files_in(folder: Path, version: str) -> FlameFiles:
+    """Where `write_flame_files` writes them."""
+    model = folder / ("generic_model.pkl" if version == "2020" else "flame2023.pkl")
+    lids = folder / "l_eyelid.npy", folder / "r_eyelid.npy"
+    return FlameFiles(version, model, folder / "flame_uv.npz", lids, folder / "head_template_mesh.obj")
 
 
 def model_fields(arrays: Mapping[str, NDArray[Any]], *, chumpy: bool) -> dict[bytes, Any]:

@@ -76,8 +76,15 @@ def _eyeballs(template: TemplateArrays) -> NDArray[np.float32]:
 
 def _near(targets: NDArray[np.float32], points: NDArray[np.float32], most_m: float) -> NDArray[np.bool_]:
     """Which points [M, 3] lie within `most_m` of one of the targets [T, 3]."""
-    nearest_m = np.full(len(points), np.inf)
+    near = np.zeros(len(points), bool)
+    if not len(targets):
+        return near
+    # Most of a body is nowhere near its eyes: a box around them, a little wide for rounding, leaves a tenth of it.
+    low, high = targets.min(0) - 1.01 * most_m, targets.max(0) + 1.01 * most_m
+    rows = np.nonzero(((points >= low) & (points <= high)).all(1))[0]
+    nearest_m = np.full(len(rows), np.inf)
     for begin in range(0, len(targets), 64):  # in parts, so that no large table is made
-        difference = points[:, None] - targets[None, begin : begin + 64]
+        difference = points[rows, None] - targets[None, begin : begin + 64]
         nearest_m = np.minimum(nearest_m, np.sqrt((difference**2).sum(-1)).min(1))
-    return nearest_m < most_m
+    near[rows] = nearest_m < most_m
+    return near

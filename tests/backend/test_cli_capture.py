@@ -26,7 +26,7 @@ from tests.tiny import tiny_capture
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with one INSTA and one Effigy capture, and the template of the first installed."""
-    with flame_home(tmp_path_factory.mktemp("home"), ("2020",)):
+    with flame_home(tmp_path_factory, tmp_path_factory.mktemp("home"), ("2020",)):
         folder = tmp_path_factory.mktemp("data")
         write_insta_folder(folder / "bala", reference_of("flame2020_rgbavatar"), frames=4, size=(40, 48))
         tiny_capture(folder / "tiny", size=32, frames=4, cameras=2, gaussians=300)

@@ -37,7 +37,7 @@ train:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """data/bala (INSTA), people/… (VHAP), offline.yaml; and output/bala/run1, trained from them."""
     folder = tmp_path_factory.mktemp("original")
-    with flame_home(folder / "home"):
+    with flame_home(tmp_path_factory, folder / "home"):
         (folder / "data").mkdir()
         reference = reference_of("flame2020_rgbavatar")
         write_insta_folder(folder / "data" / "bala", reference, frames=FRAMES, size=(48, 40))

@@ -50,7 +50,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def flame(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """FLAME 2023, which exports for GaussianAvatars are tracked with."""
-    with flame_home(tmp_path_factory.mktemp("flame"), ("2023",)) as home:
+    with flame_home(tmp_path_factory, tmp_path_factory.mktemp("flame"), ("2023",)) as home:
         yield home
 
 

@@ -15,7 +15,7 @@ from tests.flame_installed import flame_home
 @pytest.fixture(scope="package")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """$EFFIGY_HOME with FLAME-shaped templates of both versions."""
-    with flame_home(tmp_path_factory.mktemp("home")) as folder:
+    with flame_home(tmp_path_factory, tmp_path_factory.mktemp("home")) as folder:
         yield folder
 
 

@@ -30,7 +30,7 @@ from tests.nersemble_files import Truth, write_nersemble
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with flame_home(tmp_path_factory.mktemp("home")) as folder:
+    with flame_home(tmp_path_factory, tmp_path_factory.mktemp("home")) as folder:
         yield folder
 
 

@@ -25,7 +25,7 @@ from tests.flame_installed import flame_home
 FRAMES = (0, 60, 150, 240, 330)
 
 
-def test_a_head_goes_out_as_flame_and_comes_in_again(tmp_path: Path) -> None:
+def test_a_head_goes_out_as_flame_and_comes_in_again(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     talking = open_capture("talking_head")
     motion = talking.motion
     chosen = list(FRAMES)
@@ -37,7 +37,7 @@ def test_a_head_goes_out_as_flame_and_comes_in_again(tmp_path: Path) -> None:
             for row, frame in enumerate(FRAMES)
         ),
     )
-    with flame_home(tmp_path / "home", ("2023",)):
+    with flame_home(tmp_path_factory, tmp_path / "home", ("2023",)):
         flame = installed_arrays("flame2023_gaussian_avatars")
         fit = fit_flame(capture, flame)
         assert fit.neutral_mm < 3
@@ -69,8 +69,8 @@ def test_a_head_goes_out_as_flame_and_comes_in_again(tmp_path: Path) -> None:
         fit_flame(capture, embedded_template("bust"))
 
 
-def test_the_command_refuses_what_it_cannot_write(tmp_path: Path) -> None:
-    with flame_home(tmp_path / "home", ("2023",)):
+def test_the_command_refuses_what_it_cannot_write(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with flame_home(tmp_path_factory, tmp_path / "home", ("2023",)):
         with pytest.raises(BadConfig, match="FLAME 2023"):
             cli_track.flame_template("flame2020", body=False)
         with pytest.raises(BadConfig, match="for heads"):
