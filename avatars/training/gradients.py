@@ -44,20 +44,31 @@ class SharedGradients:
             parameter.register_hook(partial(self._arrived, index))  # type: ignore[no-untyped-call]
 
     def of(self, loss: Tensor) -> list[Tensor | None]:
-        """Gradients by the parameters; None for those of which no process has one. They last until the next step."""
-        self.active, self.sent = True, 0
+        """Gradients by the parameters; None for those of which no process has one. They last until the next step.
+
+        Raises ranks.Short, on all processes, where one has no memory for them.
+        """
+        ranks.meet()  # from here to the last sum all send the same, whatever happens
+        self.active, self.sent, short = True, 0, False
+        own: Sequence[Tensor | None]
         for bucket in self.buckets:
             bucket.found.clear()
             bucket.streams.clear()
         try:
             own = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        except torch.OutOfMemoryError:  # what it holds is let go with its traceback, at the end of this block
+            own, short = [None] * len(self.parameters), True
         finally:
             self.active = False
         self._send(len(self.buckets))
-        used = ranks.summed(torch.tensor([value is not None for value in own], dtype=torch.int32)).tolist()
+        told = torch.tensor([*(value is not None for value in own), short], dtype=torch.int32)
+        dist.all_reduce(told)
+        *used, lacking = told.tolist()
         for bucket in self.buckets:
             assert bucket.work is not None
             bucket.work.wait()
+        if lacking:
+            raise ranks.Short(f"{lacking} of {ranks.count()} processes of the training out of memory")
         gradients: list[Tensor | None] = [None] * len(own)
         for index, bucket in self.bucket_of.items():
             if used[index]:
@@ -100,10 +111,16 @@ class SharedGradients:
     def _summed(self, values: Sequence[tuple[int, Tensor | None]]) -> list[Tensor]:
         if not values:
             return []
-        plain = [torch.zeros_like(self.parameters[index]) if one is None else one for index, one in values]
-        flat = ranks.summed(torch.cat([one.reshape(-1) for one in plain]))
-        sizes = [one.numel() for one in plain]
-        return [part.view_as(one) for part, one in zip(flat.split(sizes), plain, strict=True)]
+        sizes, flat = [self.parameters[index].numel() for index, _ in values], torch.empty(0)
+        try:
+            plain = [torch.zeros_like(self.parameters[index]) if one is None else one for index, one in values]
+            flat = torch.cat([one.reshape(-1) for one in plain])
+        except torch.OutOfMemoryError:
+            pass
+        ranks.meet(short=len(flat) != sum(sizes))
+        dist.all_reduce(flat)
+        parts = zip(flat.split(sizes), values, strict=True)
+        return [part.view_as(self.parameters[index]) for part, (index, _) in parts]
 
     def _fill_anew(self, used: Sequence[int]) -> None:
         groups: list[list[int]] = []

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable
@@ -28,14 +26,15 @@ from avatars.training.evaluation import Curves, curve_subset, measure, picture
 from avatars.training.optimiser import Optimiser
 from avatars.training.progress import Progress, TrainResult
 from avatars.training.room import Stopped, bytes_of, require_room, save_when_there_is_room, smaller_batch
-from avatars.training.running import Pace, RunningTerms
+from avatars.training.run_identity import run_identity
+from avatars.training.running import Pace, RunningTerms, diverged
 from avatars.training.sampler import Sampler
-from avatars.training.schedule import images_reached, stage_size
+from avatars.training.schedule import eta_s, images_reached, stage_size
 from avatars.training.split import trained_on
 from avatars.training.tensorboard import FOLDER as LOG_FOLDER
 from avatars.training.tensorboard import TensorBoardLog, teeing
 from avatars.warm_up import compile_kernels
-from shared.errors import BadConfig, EffigyError
+from shared.errors import BadConfig, EnvironmentFailed
 
 CHECKPOINTS, REPORT = "checkpoints", "report"
 COMMANDS = ("", "pause", "cancel")
@@ -117,7 +116,7 @@ class Run:
             clear_unfinished(output / CHECKPOINTS)
         ranks.first_says([0])  # nobody looks before that
         saved = newest_checkpoint(output / CHECKPOINTS)
-        if saved is not None and saved.notes.get("run") != self.identity():
+        if saved is not None and saved.notes.get("run") != run_identity(config, capture):
             raise BadConfig(
                 f"the checkpoints in {output / CHECKPOINTS} belong to another run",
                 found="another configuration or capture",
@@ -153,16 +152,6 @@ class Run:
         """Position in the schedule, in images."""
         return images_reached(self.config.schedule, self.images, self.seconds)
 
-    def identity(self) -> str:
-        """Digest of what decides the result: configuration without reporting, capture, template."""
-        values = dataclasses.asdict(self.config)
-        values.pop("reporting")
-        values["schedule"].pop("grow_batch")  # how many pictures a step has may change where a run goes on
-        names = [(image.file.name, image.camera, image.frame, image.split) for image in self.capture.images]
-        capture = [self.capture.name, self.capture.template.as_json(), self.capture.numbers_digest()]
-        described = json.dumps([values, *capture, names], sort_keys=True)
-        return hashlib.sha256(described.encode()).hexdigest()
-
     def prepare(self) -> None:
         """Decode the pictures of the present stage, which is not counted as training."""
         begun = time.monotonic()
@@ -171,13 +160,21 @@ class Run:
 
     def go(self, wanted: Callable[[], str]) -> str:
         """Train to the end of the schedule, or until 'pause' or 'cancel' is wanted; returns how it ended."""
-        plan, begun_with, self.wanted = self.config.schedule, self.images, wanted
+        begun_with, self.wanted = self.images, wanted
         self.prepare()
         parameters = {entry.name: entry.parameter for entry in self.optimiser.parameters}
-        first = ranks.rank() == 0
-        if first:
+        if ranks.rank() == 0:
             require_room(self.output / CHECKPOINTS, TIMES_PARAMETERS * bytes_of(parameters))
         self.started, self.training = time.monotonic(), True
+        try:
+            return self._rounds(wanted, begun_with)
+        except torch.OutOfMemoryError as error:
+            if ranks.count() > 1:
+                self._keep_for_smaller(told=isinstance(error, ranks.Short))
+            raise  # of several all begin again, with a smaller batch
+
+    def _rounds(self, wanted: Callable[[], str], begun_with: int) -> str:
+        plan, first = self.config.schedule, ranks.rank() == 0
         while True:
             at, command = self.order(wanted)
             if at >= plan.images:
@@ -197,9 +194,16 @@ class Run:
         at, number = self.at, 0
         if ranks.rank() == 0 and at < self.config.schedule.images:
             number = COMMANDS.index(asked) if (asked := wanted()) in COMMANDS else 0
-        if ranks.count() > 1:
-            at, number = ranks.first_says([at, number])
-        return at, COMMANDS[int(number)]
+        at, number = ranks.meet(at, number)
+        return at, COMMANDS[number]
+
+    def _keep_for_smaller(self, *, told: bool) -> None:
+        """One of several processes is out of memory: keep what was learned. told: all know that already."""
+        if not told:
+            ranks.say_short()
+        if ranks.rank() == 0 and self.images and self.optimiser.whole:
+            self.save(self.wanted)
+        ranks.meet()  # the first to end ends all
 
     def ended_by(self, command: str) -> str:
         """Tell of a 'pause' or 'cancel'; the state it leads to."""
@@ -220,8 +224,7 @@ class Run:
         backgrounds = self.sampler.backgrounds(self.batch, self.config.background)
         while not self._learn(chosen, backgrounds, at):
             self._take_fewer()
-            self.sampler.waiting = torch.cat((chosen[self.batch :], self.sampler.waiting))
-            chosen, backgrounds = chosen[: self.batch], backgrounds[: self.batch]
+            chosen, backgrounds = self.sampler.batch(self.batch), backgrounds[: self.batch]
 
     def _learn(self, chosen: Tensor, backgrounds: Tensor, at: float) -> bool:
         """One step on these pictures; False, and nothing learned, where the device has no memory for so many."""
@@ -238,11 +241,12 @@ class Run:
             total = values.sum()
             self.optimiser.step(total if ranks.count() == 1 else total * part.share, at)
         except torch.OutOfMemoryError:  # what it holds is let go with its traceback, when this returns
+            self.sampler.waiting = torch.cat((chosen, self.sampler.waiting))
             if ranks.count() > 1:
-                raise  # the others are in the middle of a step: all begin again, with a smaller batch
+                raise
             return False
-        self._after_step(batch, at)
         self.images += len(chosen)
+        self._after_step(batch, at)
         self.pace.count(len(chosen))
         self.terms.add((*terms, "total"), torch.cat((values, total[None])))
         self.steps += 1
@@ -264,18 +268,19 @@ class Run:
         """The device has no memory for so many pictures. Raises EnvironmentFailed where they cannot be fewer."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        self.batch = smaller_batch(self.batch, self.config.schedule.views)
+        try:
+            self.batch = smaller_batch(self.batch, self.config.schedule.views)
+        except EnvironmentFailed:
+            if self.images and self.optimiser.whole:
+                self.save(self.wanted)
+            raise
         self.tell(f"The device was out of memory; batches of {self.batch} from here on")
 
     def _look(self) -> None:
         """Read the running means of the terms, which on a CUDA device waits for all steps that are under way."""
         self.recent = self.terms.read()
         if not math.isfinite(self.recent.get("total", 0.0)):
-            raise EffigyError(
-                f"training diverged at {self.images} images",
-                found="a loss that is not finite",
-                do="Resume from the last checkpoint with smaller learning rates",
-            )
+            raise diverged(self.images, "a loss that is not finite")
         self.curves.add_loss(self.images, self.recent)
 
     def save(self, wanted: Callable[[], str] = lambda: "") -> str:
@@ -284,11 +289,13 @@ class Run:
         Raises EffigyError instead where training has diverged.
         """
         self._look()
+        if not self.optimiser.finite():  # of several processes it may be another's loss that was not
+            raise diverged(self.images, "parameters that are not finite")
         tensors = self.optimiser.state()
         tensors |= {f"sampler.{key}": value for key, value in self.sampler.state().items()}
         tensors |= {f"trainer.{key}": value for key, value in self.trainer.state().items()}
         notes = {
-            "run": self.identity(),
+            "run": run_identity(self.config, self.capture),
             "images": self.images,
             "seconds": self.seconds,
             "recent": self.recent,
@@ -297,13 +304,8 @@ class Run:
             "gpus": ranks.count(),
         }
         folder, begun = self.output / CHECKPOINTS, time.monotonic()
-        command = save_when_there_is_room(
-            lambda: save_checkpoint(folder, Checkpoint(tensors, notes), self.images),
-            folder,
-            bytes_of(tensors),
-            self.tell,
-            wanted,
-        )
+        write = partial(save_checkpoint, folder, Checkpoint(tensors, notes), self.images)
+        command = save_when_there_is_room(write, folder, bytes_of(tensors), self.tell, wanted)
         self.saved = time.monotonic()
         self.started += self.saved - begun  # waiting is no training
         return command
@@ -360,11 +362,7 @@ class Run:
         plan = self.config.schedule
         rate = self.pace.images_per_s()
         at = self.at
-        eta = (plan.images - at) / rate if rate > 0 else 0.0
-        if plan.max_seconds > 0:
-            least = max(plan.min_images - self.images, 0) / rate if rate > 0 else 0.0
-            left = max(plan.max_seconds - self.seconds, least)
-            eta = min(eta, left) if rate > 0 else plan.max_seconds
+        eta = eta_s(plan, at, self.images, self.seconds, rate)
         numbers = dict(self.recent)
         if self.curves.psnr:
             numbers["psnr_db"] = self.curves.psnr[-1][2]

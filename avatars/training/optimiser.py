@@ -45,6 +45,8 @@ class Optimiser:
         kinds = dict.fromkeys(entry.betas for entry in self.parameters)
         several = ranks.count() > 1
         self.shared = SharedGradients([entry.parameter for entry in self.parameters]) if several else None
+        self.whole = True
+        """Whether no step is half made."""
         self.on_cuda = {betas: cuda_adam.CudaAdam(betas=betas, epsilon=EPSILON) for betas in kinds}
 
     def step(self, loss: Tensor, at: float) -> None:
@@ -57,10 +59,16 @@ class Optimiser:
             gradients = self.shared.of(loss)
         else:
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        self.whole = False
         if all(cuda_adam.usable(parameter) for parameter in parameters):
             self._step_on_cuda(gradients)
-            return
-        self.adam.step(list(zip(parameters, gradients, strict=True)))
+        else:
+            self.adam.step(list(zip(parameters, gradients, strict=True)))
+        self.whole = True
+
+    def finite(self) -> bool:
+        """Whether all parameters are numbers."""
+        return all(bool(torch.isfinite(entry.parameter.detach()).all()) for entry in self.parameters)
 
     def _step_on_cuda(self, gradients: Sequence[Tensor | None]) -> None:
         rates = {parameter: group["lr"] for group in self.adam.param_groups for parameter in group["params"]}

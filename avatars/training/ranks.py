@@ -3,10 +3,14 @@
 The processes are torchrun's (`torch.distributed`). They hold the same model, draw the same order of pictures, take a
 share of each step's pictures each and make the same step with the sum of their gradients. Where there is one process
 every function here gives back what it was given. What is called by one process must be called by all, in one order.
+
+All that is said begins with a meeting (`meet`). Who is out of memory says so at the next one instead of what was due,
+and all know it there, so that nobody waits for a sum that does not come.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -24,7 +28,18 @@ if TYPE_CHECKING:
     from avatars.training.trainer import RatedParameter, Trainer
 
 PATIENCE = timedelta(days=7)
-"""One waits for the others as long as a full disk takes; who died is noticed by torchrun, who hangs by the server."""
+"""Given to meetings and to what the first says: it waits for room on a disk, measures, reads, makes an edit's pictures,
+and all that takes as long as it takes. Who dies is noticed by torchrun, who stands still by the server's watchdog."""
+STEP_PATIENCE = timedelta(minutes=30)
+"""Given to a step's sums, to which all come from one meeting: who is that late hangs; then all go on from a
+checkpoint."""
+_groups: dict[str, dist.ProcessGroup] = {}
+"""PATIENT: of all processes, on the host, with PATIENCE. Waiting there costs neither a core nor a GPU."""
+PATIENT = "patient"
+
+
+class Short(torch.OutOfMemoryError):
+    """One of the processes is out of memory. Raised on all of them at one place."""
 
 
 def join(device: torch.device) -> None:
@@ -34,14 +49,17 @@ def join(device: torch.device) -> None:
         torch.cuda.set_device(device)
         kind += ",cuda:nccl"
     try:
-        dist.init_process_group(kind, timeout=PATIENCE)
+        dist.init_process_group(kind, timeout=STEP_PATIENCE)
+        _groups[PATIENT] = dist.new_group(backend="gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise EnvironmentFailed("The processes of the training did not meet", found=str(error)) from error
 
 
 def leave() -> None:
-    """Part from the others."""
+    """Part from the others, when the first has done what it does alone."""
     if count() > 1:
+        meet()
+        _groups.clear()
         dist.destroy_process_group()
 
 
@@ -111,30 +129,54 @@ def grown(parameters: Sequence[RatedParameter], times: float) -> tuple[RatedPara
     )
 
 
+def meet(at: float = 0.0, number: int = 0, *, short: bool = False) -> tuple[float, int]:
+    """Wait until all processes are here, however long; what the first brings is what all take with them.
+
+    short: this process is out of memory. Raises Short, on all, where one is.
+    """
+    if count() == 1:
+        return at, number
+    brought = (at, number) if rank() == 0 else (0.0, 0)
+    told = torch.tensor([short, *brought], dtype=torch.float64)
+    dist.all_reduce(told, group=_groups[PATIENT])
+    if told[0]:
+        raise Short(f"{int(told[0])} of {count()} processes of the training out of memory")
+    return float(told[1]), int(told[2])
+
+
+def say_short() -> None:
+    """Tell the others, wherever they meet next, that this process is out of memory."""
+    with contextlib.suppress(Short):
+        meet(short=True)
+
+
 def summed(values: Tensor) -> Tensor:
-    """The sum over all processes of values of one shape, in place."""
+    """The sum over all processes of values of one shape, in place. Raises Short."""
     if count() > 1:
+        meet()
         dist.all_reduce(values)
     return values
 
 
 def highest(values: Tensor) -> Tensor:
-    """The largest over all processes of values of one shape, in place."""
+    """The largest over all processes of values of one shape, in place. Raises Short."""
     if count() > 1:
+        meet()
         dist.all_reduce(values, dist.ReduceOp.MAX)
     return values
 
 
 def first_says(numbers: Iterable[float]) -> list[float]:
-    """What process 0 says, on all of them; as many numbers everywhere."""
+    """What process 0 says, on all of them; as many numbers everywhere. Raises Short."""
     told = torch.tensor(list(numbers), dtype=torch.float64)
     if count() > 1:
-        dist.broadcast(told, 0)
+        meet()
+        dist.broadcast(told, 0, group=_groups[PATIENT])
     return [float(number) for number in told]
 
 
 def of_first(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Process 0's tensors on all of them, on the host; names and shapes may differ before."""
+    """Process 0's tensors on all of them, on the host; names and shapes may differ before. Raises Short."""
     if count() == 1:
         return dict(tensors)
     packed = torch.empty(0, dtype=torch.uint8)
@@ -144,7 +186,7 @@ def of_first(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     (size,) = first_says([len(packed)])
     if rank():
         packed = torch.empty(int(size), dtype=torch.uint8)
-    dist.broadcast(packed, 0)
+    dist.broadcast(packed, 0, group=_groups[PATIENT])
     return load(packed.numpy().tobytes())
 
 

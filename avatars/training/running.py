@@ -8,6 +8,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from shared.errors import EffigyError
+
+
+def diverged(images: int, found: str) -> EffigyError:
+    """The end of a training that has lost its way."""
+    do = "Resume from the last checkpoint with smaller learning rates"
+    return EffigyError(f"training diverged at {images} images", found=found, do=do)
+
 
 class RunningTerms:
     """Running means of loss terms (each new value counts 5 %), kept where the terms are until somebody reads them."""

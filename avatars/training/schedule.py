@@ -19,6 +19,17 @@ def images_reached(plan: Schedule, images: int, seconds: float) -> float:
     return min(float(plan.images), max(float(images), by_time))
 
 
+def eta_s(plan: Schedule, at: float, images: int, seconds: float, images_per_s: float) -> float:
+    """Seconds that are left at this pace; 0 where neither pace nor time budget is known."""
+    known = images_per_s > 0
+    left = (plan.images - at) / images_per_s if known else 0.0
+    if plan.max_seconds <= 0:
+        return left
+    least = max(plan.min_images - images, 0) / images_per_s if known else 0.0
+    budget = max(plan.max_seconds - seconds, least)
+    return min(left, budget) if known else plan.max_seconds
+
+
 def log_linear(start: float, final: float, share: float) -> float:
     """Between start and final, both > 0, straight in the logarithm; share is cut to 0..1. (Zero start stays zero.)"""
     if start <= 0:
