@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,6 @@ ACTIONS = ("rename", "trash", "restore", "purge")
 PREVIEW_PX = 256
 LOG_TAIL_BYTES = 48 * 1024
 SERVER_LOGS = ("server.log", "server.out.log", "render.log", "errands.log")
-
-log = logging.getLogger("effigy.front_desk")
 
 
 class FrontDesk:

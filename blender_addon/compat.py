@@ -11,22 +11,6 @@ def declare_depth_write(shader_info: Any) -> None:
         shader_info.depth_write("ANY")
 
 
-def gpu_is_usable() -> bool:
-    """Whether shaders may be made now: with a window, or in the background where Blender (5.2 on) can set it up."""
-    import bpy
-    import gpu
-
-    if not bpy.app.background:
-        return True
-    if hasattr(gpu, "init"):
-        try:
-            gpu.init()
-        except (RuntimeError, SystemError):
-            return False
-        return True
-    return False
-
-
 def bone_is_selected(pose_bone: Any) -> bool:
     """Selection belongs to pose bones from Blender 5, to their bones before."""
     return bool(getattr(pose_bone, "select", None) if hasattr(pose_bone, "select") else pose_bone.bone.select)

@@ -20,7 +20,6 @@ from pathlib import Path
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue")
 SBIN = "/usr/sbin"
 START_S = 30.0
-PLUGINS = (*Path("/usr/lib").glob("*/slurm-wlm"), *Path("/usr/lib").glob("*/slurm"))
 
 CONF = """ClusterName=effigy
 SlurmctldHost={host}(127.0.0.1)

@@ -9,8 +9,6 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-ALL_CAMERAS: tuple[int, ...] = ()
-"""Stands for every camera."""
 THINNED_RAD = 0.015
 ACTORSHQ_FULL_BODY = (
     *(6, 7, 20, 21, 22, 23, 36, 37, 38, 39, 54, 55, 78, 79, 92, 93, 94, 95, 110, 111, 125, 126, 127, 130, 131, 134),

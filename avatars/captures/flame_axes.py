@@ -29,11 +29,6 @@ def rotations_to_model(matrices: ArrayLike) -> Floats:
     return MODEL_FROM_FLAME @ np.asarray(matrices, np.float64) @ MODEL_FROM_FLAME.T
 
 
-def rotations_to_flame(matrices: ArrayLike) -> Floats:
-    """Inverse of `rotations_to_model`."""
-    return MODEL_FROM_FLAME.T @ np.asarray(matrices, np.float64) @ MODEL_FROM_FLAME
-
-
 def rigid(rotation: ArrayLike, translation: ArrayLike) -> Floats:
     """[..., 4, 4] of a rotation [..., 3, 3] and a translation [..., 3]."""
     turn, shift = np.asarray(rotation, np.float64), np.asarray(translation, np.float64)
@@ -57,9 +52,3 @@ def matrices_from_six(six: ArrayLike) -> Floats:
         second = second - (first * second).sum(-1, keepdims=True) * first
         second = second / np.linalg.norm(second, axis=-1, keepdims=True)
     return np.stack((first, second, np.cross(first, second)), -2)
-
-
-def six_from_matrices(matrices: ArrayLike) -> Floats:
-    """6D codings [..., 6] of rotation matrices [..., 3, 3]: the first two rows, row-major."""
-    values = np.asarray(matrices, np.float64)
-    return values[..., :2, :].reshape(*values.shape[:-2], 6)

@@ -9,14 +9,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-STRAIGHT = 1e-4
-"""Lenses whose coefficients add up to less are left as they are."""
-
-
-def bends(coefficients: ArrayLike) -> bool:
-    """Whether OpenCV coefficients (k1, k2, p1, p2, k3) are worth undoing."""
-    return bool(np.abs(np.asarray(coefficients, np.float64)).sum() > STRAIGHT)
-
 
 def distorted(points: NDArray[np.float64], coefficients: ArrayLike) -> NDArray[np.float64]:
     """Where the lens shows normalised image points [..., 2] (OpenCV's model of five coefficients)."""

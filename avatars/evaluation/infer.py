@@ -31,7 +31,6 @@ BOX_MARGIN_M = 0.06
 """The original's bounding box reaches so far beyond the posed body."""
 SHEET_PICTURES = 6
 Tell = Callable[[int], None]
-Numbers = dict[str, list[float]]
 Place = Callable[[int], NDArray[np.floating]]
 """Frame -> posed vertices [V, 3] m."""
 

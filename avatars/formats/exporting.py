@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from avatars.avatar import Avatar
 from avatars.avatar_folder import About, load_avatar, load_preview, read_description, save_avatar, shown_name
-from avatars.files import disk_failure, sync_file, write_atomically, write_folder_atomically
+from avatars.files import disk_failure, sync_file, write_folder_atomically
 from avatars.formats.conversion import gaussian_head_of
 from avatars.formats.flame_params import FlameParams, flame_params_bytes, params_of
 from avatars.formats.gaussian_avatars import (
@@ -177,11 +176,6 @@ def export_avatar_folder(source: Path, folder: Path, *, half_deltas: bool) -> No
     if folder.is_dir():
         folder.rmdir()  # empty; save_avatar refuses a folder that is no avatar
     save_avatar(folder, avatar, about, load_preview(source))
-
-
-def write_motion(path: Path, motion: Motion, rig: Rig, vertex_offset: NDArray[np.float32] | None = None) -> None:
-    """Write a motion as a flame_param.npz, in one step. Raises BadAvatar for a rig that is not FLAME's."""
-    write_atomically(Path(path), flame_params_bytes(params_of(motion, rig, vertex_offset)))
 
 
 def person_of(rig: Rig, head: HeadTemplate, motion: Motion) -> FlameParams:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -167,9 +167,3 @@ def lobes_of(environment: Environment, device: torch.device | str = "cpu") -> Lo
     if not len(environment.lights) and not len(environment.lamps):
         return None
     return Lobes.of(environment.lights, device, environment.lamps)
-
-
-def with_lights(environment: Environment, lights: NDArray[np.float32]) -> Environment:
-    """The same environment with more suns beside it."""
-    together = np.concatenate((environment.lights, np.asarray(lights, np.float32).reshape(-1, columns.SUN_COLUMNS)))
-    return replace(environment, lights=together)

@@ -58,10 +58,6 @@ class FilteredLight:
         sharper, softer = (looked_up(self.specular, u, v, index) for index in (low, low + 1))
         return self.strength * torch.lerp(sharper, softer, between)
 
-    def radiance_at(self, directions: Tensor) -> Tensor:
-        """The map itself [..., 3], at the resolution of filtering; lobes are not in it."""
-        return looked_up(self.specular[0], *columns_rows(directions, self.rotation_rad)) * self.strength
-
     def turned(self, rotation_rad: Tensor | float, strength: Tensor | float = 1.0) -> FilteredLight:
         """The same map at another rotation and strength."""
         return replace(self, rotation_rad=rotation_rad, strength=strength)

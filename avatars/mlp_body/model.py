@@ -20,8 +20,6 @@ from avatars.mlp_body.pose_range import PoseRange
 from avatars.mlp_body.skeleton import Canonical, DrivingPose
 from avatars.mlp_body.sources import Sources
 
-ATTRIBUTES = ("neutral", "bases", "sh1", "sh1_bases", "wiggle", "control_offsets", "control_bases")
-
 
 @dataclass(frozen=True, eq=False)
 class Points:

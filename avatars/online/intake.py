@@ -21,10 +21,9 @@ POOR_IOU = "the mesh does not cover what the mask shows"
 
 @dataclass(frozen=True, eq=False)
 class Looked:
-    """A frame ready to be learned, or why not. iou: of mask and posed mesh; turn: of the head to its camera."""
+    """A frame ready to be learned, or why not. turn: of the head to its camera."""
 
     reason: str = ""
-    iou: float = 0.0
     frame: StoredFrame | None = None
     turn: HeadTurn | None = None
 
@@ -53,8 +52,8 @@ class Intake:
             mesh = vertices.cpu().numpy()
             iou = mask_iou(mesh, self._triangles, frame.camera, frame.rgba[..., 3])
             if iou < self.config.min_mask_iou:
-                return Looked(POOR_IOU, iou)
-            return Looked("", iou, store.made(frame, theta, vertices), self._points.turn(mesh, frame.camera))
+                return Looked(POOR_IOU)
+            return Looked("", store.made(frame, theta, vertices), self._points.turn(mesh, frame.camera))
         except EffigyError as error:
             return Looked(error.what)
 

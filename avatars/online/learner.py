@@ -49,22 +49,18 @@ log = logging.getLogger("effigy.online")
 class OnlineStatus:
     """Where a learner is. state: waiting, learning, paused, finishing, done or failed.
 
-    frames: accepted; rejected: reason -> how many; iou: of the newest frame; images, steps: learned. kept: frames in
-    memory; pool: of them in the pool.
+    frames: accepted; rejected: reason -> how many; images, steps: learned. note: what memory
+    allows, if less than asked.
     """
 
     state: str = "waiting"
     frames: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
-    iou: float = 0.0
     steps: int = 0
     images: int = 0
     images_per_s: float = 0.0
     seconds: float = 0.0
     losses: Mapping[str, float] = field(default_factory=dict)
-    kept: int = 0
-    pool: int = 0
-    version: int = 0
     note: str = ""
 
 
@@ -148,11 +144,10 @@ class Learner:
             if looked.frame is None:
                 rejected = {**self._status.rejected}
                 rejected[looked.reason] = rejected.get(looked.reason, 0) + 1
-                self._status = replace(self._status, iou=looked.iou, rejected=rejected)
+                self._status = replace(self._status, rejected=rejected)
             else:
                 self._take(looked.frame, looked.turn)
-                pool, kept = len(self._sampler.pool), len(self._store)
-                self._status = replace(self._status, iou=looked.iou, frames=self._counted, pool=pool, kept=kept)
+                self._status = replace(self._status, frames=self._counted)
             self._wake.notify_all()
         return looked.reason
 
@@ -387,5 +382,4 @@ class Learner:
                 images_per_s=rate,
                 seconds=self._seconds,
                 losses=dict(self._recent),
-                version=self.snapshots.version,
             )

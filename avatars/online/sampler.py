@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -204,8 +204,3 @@ class OnlineSampler:
     def _bin(self, turn: HeadTurn) -> str:
         width = self.config.bin_deg
         return f"{math.floor(turn.yaw_deg / width + 0.5)},{math.floor(turn.pitch_deg / width + 0.5)}"
-
-
-def poses_kept(sampler: OnlineSampler, turns: Sequence[HeadTurn]) -> int:
-    """How many yaw and pitch bins the pool covers; turns: of every frame ever added, by number."""
-    return len({sampler._bin(turns[frame]) for frame in sampler.pool})

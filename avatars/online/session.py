@@ -42,7 +42,6 @@ class SessionStatus:
     learner: OnlineStatus = field(default_factory=OnlineStatus)
     expected: int = 0
     arrived: int = 0
-    stream_over: bool = False
     left_out: dict[str, int] = field(default_factory=dict)
 
 
@@ -80,7 +79,7 @@ class Session:
             inner = replace(inner, state="failed")
         elif learner is None and self._over:
             inner = replace(inner, state="done")
-        return SessionStatus(inner, self.source.expected, self._arrived, self._over, left_out)
+        return SessionStatus(inner, self.source.expected, self._arrived, left_out)
 
     @property
     def failure(self) -> Exception | None:

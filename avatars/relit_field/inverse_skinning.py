@@ -22,7 +22,6 @@ PART_JOINTS = (
     *("pelvis", "left_hip", "right_hip", "left_knee", "right_knee", "head", "left_shoulder", "right_shoulder"),
     *("left_elbow", "right_elbow", "left_wrist", "right_wrist"),
 )
-FAR_M = 1e3
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,6 @@ from avatars.surface_body.solid_texture import SolidSettings, SolidTexture
 from avatars.training.adam import FusedAdam
 
 PAINT_POINTS, PAINT_RATE = 4096, 1e-2
-ASKED_AT_ONCE = 1 << 16
 
 
 def first_mesh(

@@ -115,11 +115,10 @@ def rays_through(cameras: CameraBatch, pixels: Tensor) -> RayBatch:
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """What R rays with N samples each met. inside_m: [R] how much of a ray was looked at; t_m, weights: [R, N];
+    """What R rays with N samples each met. t_m, weights: [R, N];
     opacity: [R]; canonical: [R * N, 3] m; geometry: of those; normals, seen_along: [R * N, 3] unit, posed and
     canonical; valid: [R, N] within the shell in canonical space as well."""
 
-    inside_m: Tensor
     t_m: Tensor
     weights: Tensor
     opacity: Tensor
@@ -187,7 +186,6 @@ def trace(
     weights = composited(density.view(t.shape) * edges.diff(dim=1))
     turned = (where.back.detach().transpose(1, 2) * geometry.gradient[:, None]).sum(-1)
     return Traced(
-        length,
         t,
         weights,
         weights.sum(1),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,8 @@ from avatars.rendering import CameraBatch, Rasterised, rasterise
 from avatars.rgb_head.benchmark import median_ms
 from avatars.scene import SceneInstance, render_scene
 from avatars.surface_body.avatar import SurfaceAvatar
-from avatars.surface_body.plain import plain_avatar
-from avatars.templates.big_pose import big_pose_rotations
-from avatars.templates.opening import reference_of
 
-SIZE_PX, FACES, GAUSSIANS = 1024, 60_000, 200_000
+SIZE_PX = 1024
 TURNED = ("shoulder", "elbow", "hip", "knee", "spine2")
 
 
@@ -41,15 +38,6 @@ class SurfaceRow:
     render_ratio: float
     frames_per_s: float
     viewport_ms: float
-
-
-def sample_avatar(faces: int = FACES, gaussians: int = GAUSSIANS, device: str = "cpu") -> SurfaceAvatar:
-    """The open template's woman, for timing without a trained person."""
-    reference = reference_of("effigy_human", preset="woman", view="body")
-    canonical = torch.from_numpy(np.array(big_pose_rotations(reference.open().joint_names)))
-    made = plain_avatar(reference, canonical, faces, gaussians)
-    person, mesh, model = made.person.to(device), made.mesh.to(device), made.gaussians.to(device)
-    return SurfaceAvatar(person, mesh, model, made.rest_pose)
 
 
 def unseen_pose(avatar: SurfaceAvatar, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,19 +86,3 @@ def measure(avatar: SurfaceAvatar, *, device: str, size_px: int = SIZE_PX, secon
         1000 / render_ms,
         timed(lambda: render_scene([instance], [camera], None, ["packed"], quality="draft", device=where)),
     )
-
-
-HEADER = " Faces  Gaussians   size |  raw ms  pose ms  render ms  ratio    FPS | viewport ms"
-
-
-def line(row: SurfaceRow) -> str:
-    """One row as text under `HEADER`."""
-    return (
-        f"{row.faces:>6}  {row.gaussians:>9}  {row.size_px:>4}² | {row.raw_ms:>7.3f}  {row.pose_ms:>7.3f}"
-        f"  {row.render_ms:>9.3f}  {row.render_ratio:>5.2f}  {row.frames_per_s:>5.0f} | {row.viewport_ms:>11.3f}"
-    )
-
-
-def as_json(row: SurfaceRow) -> dict[str, Any]:
-    """The row as JSON values."""
-    return asdict(row)

@@ -54,11 +54,6 @@ def big_pose(arrays: TemplateArrays, *, preset: str = "", shape: Sequence[float]
     return BigPose(skin(vertices, arrays.weights, skinning), world[:, :3, 3].astype(np.float32), joints, skinning)
 
 
-def canonical_skinning(skinning: NDArray[np.float64], canonical: BigPose) -> NDArray[np.float64]:
-    """[..., J, 4, 4] posed from canonical, of `skinning` [..., J, 4, 4] posed from rest (A(pose) A(big pose)^-1)."""
-    return np.asarray(skinning @ np.linalg.inv(canonical.skinning), np.float64)
-
-
 def surface_triangles(arrays: TemplateArrays, groups: Sequence[str] = SURFACE_GROUPS) -> NDArray[np.int64]:
     """Triangles [F, 3] of the face groups a person shows, in the template's order; groups it lacks are left out."""
     parts = []

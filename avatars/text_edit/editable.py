@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from avatars.avatar import Avatar
 from avatars.gaussian_head.avatar import GaussianHeadAvatar
-from avatars.gaussians.binding import Anchors, anchors, smooth_normals, stack_anchors
+from avatars.gaussians.binding import Anchors, anchors, stack_anchors
 from avatars.gaussians.posed import PosedGaussians
 from avatars.gaussians.spherical_harmonics import SH0
 from avatars.lighting.colour import linear_from_srgb, srgb_from_linear
@@ -302,11 +302,3 @@ def editable_of(avatar: Avatar, rates: EditRates, motion: Motion) -> Editable:
     if avatar.method not in EDITABLES:
         raise BadAvatar(f"avatars of method {avatar.method!r} cannot be edited", expected=", ".join(EDITABLES))
     return EDITABLES[avatar.method](avatar, rates, motion)
-
-
-def normals_of(editable: Editable, posed: PosedGaussians, frames: Tensor) -> PosedGaussians:
-    """The same with normals [B, N, 3] of the surface under an RGB head's Gaussians; others bring their own."""
-    if posed.normals is not None or not isinstance(editable, EditableRgbHead):
-        return posed
-    model = editable.model
-    return replace(posed, normals=smooth_normals(model.binding, editable.vertices[frames], model.skin_triangles))

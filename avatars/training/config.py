@@ -178,16 +178,6 @@ def presets() -> dict[str, str]:
     return {name: text for name, (method, text) in _all_presets().items() if method not in (TEACHER, EDIT)}
 
 
-def teacher_presets() -> dict[str, str]:
-    """Name -> one-line description of the presets that make teachers, to be distilled into avatars."""
-    return {name: text for name, (method, text) in _all_presets().items() if method == TEACHER}
-
-
-def edit_presets() -> dict[str, str]:
-    """Name -> one-line description of the presets that edit avatars."""
-    return {name: text for name, (method, text) in _all_presets().items() if method == EDIT}
-
-
 def preset_methods() -> dict[str, str]:
     """Name -> method of the presets that make avatars."""
     return {name: method for name, (method, _) in _all_presets().items() if method not in (TEACHER, EDIT)}

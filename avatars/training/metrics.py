@@ -5,14 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from avatars.training.flip import flip
 from avatars.training.losses import halved
-from avatars.training.ssim import WINDOW, check_images, ssim, ssim_terms
+from avatars.training.ssim import WINDOW, check_images, ssim_terms
 from shared.errors import EffigyError
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, table of section 3.2
-
-__all__ = ["compare_images", "flip", "ms_ssim", "psnr", "ssim"]
 
 
 def psnr(images: Tensor, targets: Tensor) -> Tensor:
@@ -43,12 +40,3 @@ def ms_ssim(images: Tensor, targets: Tensor) -> Tensor:
         if not last:
             images, targets = halved(images), halved(targets)
     return product.mean(dim=1)
-
-
-@torch.no_grad()
-def compare_images(images: Tensor, targets: Tensor) -> dict[str, float]:
-    """Mean over a batch of psnr (dB), ssim, flip and, where the images are large enough, ms_ssim."""
-    found = {name: float(act(images, targets).mean()) for name, act in (("psnr", psnr), ("ssim", ssim), ("flip", flip))}
-    if min(images.shape[1:3]) >= WINDOW * 2 ** (len(SCALE_WEIGHTS) - 1):
-        found["ms_ssim"] = float(ms_ssim(images, targets).mean())
-    return found

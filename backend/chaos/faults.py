@@ -60,7 +60,6 @@ def _stop_worker(scene: Scene, chosen: random.Random) -> str | None:
 
 
 def _kill_server(scene: Scene, chosen: random.Random) -> str | None:
-    scene.server_down = True
     scene.server.process.kill()
     scene.server.process.wait()
     time.sleep(chosen.uniform(0.0, 1.0))
@@ -70,7 +69,6 @@ def _kill_server(scene: Scene, chosen: random.Random) -> str | None:
 
 def _kill_server_with_torn_journal(scene: Scene, chosen: random.Random) -> str | None:
     """As the machine's end while a line was being written."""
-    scene.server_down = True
     scene.server.process.kill()
     scene.server.process.wait()
     with (scene.home.jobs / "journal.jsonl").open("ab") as file:
@@ -80,7 +78,6 @@ def _kill_server_with_torn_journal(scene: Scene, chosen: random.Random) -> str |
 
 
 def _restart_server(scene: Scene, chosen: random.Random) -> str | None:
-    scene.server_down = True
     scene.server.stop()
     scene.start_again()
     return ""

@@ -57,7 +57,6 @@ class Scene:
         self.key = secrets.token_hex(16)
         self.server: RunningServer = start_server(home=self.home.root, device=device, key=self.key)
         self.address = self.server.address
-        self.server_down = False
         self.jobs: dict[str, str] = {}
         """Acknowledged jobs by id, and their keys."""
         self.traffic: list[Traffic] = []
@@ -83,7 +82,6 @@ class Scene:
         if self.server.process.stdout is not None:
             self.server.process.stdout.close()
         self.server = start_server(home=self.home.root, address=self.address, device=self.device, key=self.key)
-        self.server_down = False
 
     def workers(self, module: str) -> list[psutil.Process]:
         """The server's child processes that run a module."""

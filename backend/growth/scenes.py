@@ -56,11 +56,6 @@ class Point:
     device_ms: float | None = None
     kernels: float | None = None
 
-    @property
-    def rest_ms(self) -> float:
-        """Of the frame, what is neither posing nor blending."""
-        return max(0.0, self.frame_ms - self.pose_ms - self.draw_ms)
-
 
 @dataclass(frozen=True, eq=False)
 class Stage:

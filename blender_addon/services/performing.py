@@ -19,7 +19,7 @@ from .motion_write import key_motion
 from .pose_write import set_expressions
 from .rig_info import rig_of
 
-TICK_S, BACKGROUND_S = 1 / 60, 0.5
+TICK_S = 1 / 60
 SIDEBAR_EVERY = 15
 
 

@@ -50,7 +50,7 @@ class Wish:
 @dataclass(frozen=True, eq=False)
 class Picture:
     """The answer to a wish. packed: [h, w, 2] float32 (shared.packed), cut to what holds something; corner_px: column
-    and row of its first pixel in the whole picture. delay_ms: from wish to arrival.
+    and row of its first pixel in the whole picture.
     """
 
     wish: Wish
@@ -58,7 +58,6 @@ class Picture:
     corner_px: tuple[int, int]
     number: int
     render_ms: float
-    delay_ms: float
 
 
 class FrameThread:
@@ -136,13 +135,13 @@ class FrameThread:
         while not self._stop.is_set():
             taken = self._take()
             if taken is not None:
-                self._answer(client, *taken)
+                self._answer(client, taken)
                 pinged = time.monotonic()
             elif time.monotonic() - pinged > MEND_EVERY_S:  # so that a loss is told also while nothing moves
                 client.request(messages.Ping(), timeout_s=TRY_TIMEOUT_S * 3, cancelled=self._stop.is_set)
                 pinged = time.monotonic()
 
-    def _take(self) -> tuple[Wish, float] | None:
+    def _take(self) -> Wish | None:
         """The wish that waits longest, after waiting a little for one."""
         self._wake.wait(0.1)
         self._wake.clear()
@@ -151,12 +150,12 @@ class FrameThread:
             if not ready:
                 return None
             view = min(ready)[1]
-            taken = self._wishes.pop(view)
+            taken = self._wishes.pop(view)[0]
             if self._wishes:
                 self._wake.set()
             return taken
 
-    def _answer(self, client: Any, wish: Wish, wanted_s: float) -> None:
+    def _answer(self, client: Any, wish: Wish) -> None:
         begin = time.monotonic()
         try:
             request = handed_over(client, wish.request, wish.maps, self._stop.is_set)
@@ -175,7 +174,7 @@ class FrameThread:
         self.ms_per_megapixel = next_pace(self.ms_per_megapixel, (now - begin) * 1000, megapixels)
         self._number += 1
         part, corner = cropped(frame.passes[PASS])
-        picture = Picture(wish, part, corner, self._number, frame.render_ms, (now - wanted_s) * 1000)
+        picture = Picture(wish, part, corner, self._number, frame.render_ms)
         with self._lock:
             self._pictures[wish.view] = picture
         self.status, self.problem = "connected", ""

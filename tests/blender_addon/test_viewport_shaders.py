@@ -80,7 +80,7 @@ def ball(camera: view_maths.ViewCamera, centre: tuple[float, ...] = (0, 0, 0)) -
 def picture(camera: view_maths.ViewCamera, rgba: np.ndarray, depth: np.ndarray) -> Picture:
     packed = pack(rgba, depth, camera.near_m, camera.far_m)
     part, corner = view_maths.cropped(packed)
-    return Picture(Wish("v", "s", (), camera, None), part, corner, 1, 0.0, 0.0)
+    return Picture(Wish("v", "s", (), camera, None), part, corner, 1, 0.0)
 
 
 def draw(shown: Picture, turn_rad: float = 0.0, orthographic: bool = False, before=None, **options) -> np.ndarray:

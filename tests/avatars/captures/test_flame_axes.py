@@ -10,9 +10,7 @@ from avatars.captures.flame_axes import (
     MODEL_FROM_FLAME,
     matrices_from_six,
     rigid,
-    rotations_to_flame,
     rotations_to_model,
-    six_from_matrices,
     to_flame,
     to_model,
 )
@@ -45,8 +43,6 @@ def test_an_axis_angle_vector_turns_like_its_matrix() -> None:
     np.testing.assert_allclose(
         rotation_matrices(to_model(vectors)), rotations_to_model(rotation_matrices(vectors)), atol=1e-12
     )
-    matrices = rotation_matrices(vectors)
-    np.testing.assert_allclose(rotations_to_flame(rotations_to_model(matrices)), matrices, atol=1e-12)
 
 
 def test_axis_angles_are_scipys_near_zero_and_near_a_half_turn() -> None:
@@ -63,8 +59,7 @@ def test_axis_angles_are_scipys_near_zero_and_near_a_half_turn() -> None:
 
 def test_six_numbers_are_rows_and_survive_noise() -> None:
     matrices = Rotation.random(20, random_state=3).as_matrix()
-    six = six_from_matrices(matrices)
-    np.testing.assert_array_equal(six[0], matrices[0, :2].ravel())
+    six = matrices[:, :2].reshape(-1, 6)
     np.testing.assert_allclose(matrices_from_six(six), matrices, atol=1e-12)
     scaled = six * np.repeat((3.0, 0.2), 3)  # any length, and the second vector leaning onto the first
     scaled[:, 3:] += 0.3 * scaled[:, :3]

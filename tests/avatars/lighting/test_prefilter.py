@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from avatars.lighting.brdf import brdf
 from avatars.lighting.latlong import columns_rows, looked_up, pixel_directions, resampled, row_solid_angles
-from avatars.lighting.lobes import Lobes, with_lights
+from avatars.lighting.lobes import Lobes
 from avatars.lighting.prefilter import HEIGHT, ROUGHNESSES, filtered, filtered_environment, specular_kernel
 from avatars.lighting.shading import Material, Visibility, exposed, reflected, shade
 from shared.lamps import sun
@@ -222,7 +222,7 @@ def test_a_sun_beside_the_map_equals_one_painted_into_it(half_angle: float) -> N
 
 
 def test_visibility_darkens_each_part_by_itself() -> None:
-    environment = with_lights(Environment(soft_sky()), sun(np.array([0.0, 0, 1]), np.ones(3), 0.01))
+    environment = Environment(soft_sky(), lights=sun(np.array([0.0, 0, 1]), np.ones(3), 0.01)[None])
     light = filtered_environment(environment)
     normals = torch.tensor([[0.0, 0.0, 1.0]])
     material = Material(torch.full((1, 3), 0.5), torch.full((1, 1), 0.4), torch.zeros(1, 1))

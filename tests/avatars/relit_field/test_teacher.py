@@ -23,7 +23,7 @@ from avatars.relit_field.storage import FieldTeacher, open_teacher
 from avatars.relit_field.trainer import TeacherTrainer
 from avatars.rendering.cameras import CameraBatch
 from avatars.templates.template import Template
-from avatars.training.config import load_config, presets, teacher_presets
+from avatars.training.config import load_config, presets
 from avatars.training.loop import Run
 from avatars.training.trainer import RatedParameter
 from backend.cli import main
@@ -309,8 +309,9 @@ def test_rates_follow_the_published_course() -> None:
         0.3,
         0.09,
     ]
-    assert set(teacher_presets()) == {f"relit_teacher_{name}" for name in ("paper", "fast", "cpu", "tiny")}
-    assert not set(teacher_presets()) & set(presets())
+    teachers = {f"relit_teacher_{name}" for name in ("paper", "fast", "cpu", "tiny")}
+    assert {load_config(name).method for name in teachers} == {"relit_teacher"}
+    assert not teachers & set(presets())
     paper = load_config("relit_teacher_paper")
     assert (
         paper.schedule.images,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from avatars.surface_body.avatar import load_surface_body
-from avatars.surface_body.speed import HEADER, as_json, line, measure, sample_avatar
+from avatars.surface_body.speed import measure
 from tests.avatars.surface_body.people import poses, small_avatar
 
 
@@ -15,8 +15,6 @@ def test_a_row() -> None:
     assert row.gaussians >= row.faces > 2000
     assert row.render_ms > 0
     assert row.frames_per_s == pytest.approx(1000 / row.render_ms)
-    assert set(as_json(row)) >= {"raw_ms", "pose_ms", "render_ms", "viewport_ms"}
-    assert len(line(row)) <= len(HEADER) + 2
 
 
 @pytest.mark.cuda
@@ -34,5 +32,4 @@ def test_a_recorded_pose_is_the_plain_one() -> None:
         for name, most in (("scales", 2e-5), ("colours", 5e-3), ("opacities", 1e-5), ("normals", 3e-3)):
             torch.testing.assert_close(getattr(found, name).cpu(), getattr(wanted, name), atol=most, rtol=1e-2)
     assert kept is not None
-    sample = sample_avatar(2000, 3000, "cuda")
-    assert measure(sample, device="cuda", size_px=64, seconds=0.02).frames_per_s > 0
+    assert measure(there, device="cuda", size_px=64, seconds=0.02).frames_per_s > 0

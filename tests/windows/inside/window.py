@@ -129,19 +129,6 @@ class Window:
                 del kind.poll
             bpy.utils.register_class(kind)
 
-    def widen_sidebar(self, by_px: int) -> Iterator[float]:
-        """Drag the sidebar's left edge with the mouse."""
-        region = self.region("UI")
-        x, y = region.x + 1, region.y + region.height // 2
-        self.send("MOUSEMOVE", "NOTHING", x, y)
-        yield STEP_S
-        self.send("LEFTMOUSE", "PRESS", x, y)
-        for part in (0.3, 0.6, 1.0):
-            self.send("MOUSEMOVE", "NOTHING", int(x - by_px * part), y)
-            yield STEP_S
-        self.send("LEFTMOUSE", "RELEASE", x - by_px, y)
-        yield 0.3
-
     # --- mouse and keyboard -------------------------------------------------------------------------------------------
     def send(self, kind: str, value: str, x: int, y: int, **more: Any) -> None:
         """One simulated event."""

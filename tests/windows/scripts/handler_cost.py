@@ -25,7 +25,7 @@ class Meter:
     """Times of the handler's calls. empty: draw calls are cut to nothing."""
 
     def __init__(self, overlay, shaders, backdrop, bones):
-        self.empty, self.drawing_ms, self.uploading_ms, self.all = False, 0.0, 0.0, []
+        self.empty, self.drawing_ms, self.all = False, 0.0, []
         for module, name in ((shaders, "as_it_is"), (shaders, "moved"), (backdrop, "_shader")):
             setattr(module, name, self._counted(getattr(module, name)))
         real_lines = bones._batch
