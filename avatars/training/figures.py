@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from avatars.training.evaluation import Curves
 
 ERROR_GAIN = 5
 LABEL_PX = 14
+SEEN = 8  # of 255: how much a pixel differs from its picture's corner where a person is
+MARGIN = 0.02  # of the picture's side, left around people
 
 
 def loss_figure(path: Path, curves: Curves) -> None:
@@ -58,12 +61,36 @@ def coverage_figure(path: Path, train_deg: NDArray[np.float64], test_deg: NDArra
 def contact_sheet(
     path: Path, columns: Sequence[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]], per_row: int = 6
 ) -> None:
-    """Truth above model above error (times 5), a labelled column for each (label, truth, model)."""
+    """Truth above model above error (times 5), a labelled column for each (label, truth, model), all of one size.
+
+    Empty background around the people is cut off, by one size in all columns.
+    """
     found = []
-    for label, truth, model in columns:
+    for (label, *pair), window in zip(columns, _windows([column[1:] for column in columns]), strict=True):
+        truth, model = (image[window] for image in pair)
         error = np.abs(truth.astype(np.int16) - model.astype(np.int16)) * ERROR_GAIN
         found.append((label, (truth, model, np.clip(error, 0, 255).astype(np.uint8))))
     stacked_sheet(path, found, per_row)
+
+
+def _windows(pairs: Sequence[Sequence[NDArray[np.uint8]]]) -> list[tuple[slice, slice]]:
+    """Rows and columns of each pair of pictures [H, W, 3] to be shown: the person of either, in windows of one size."""
+    spans = []
+    for pair in pairs:
+        shown = np.any([np.abs(image.astype(np.int16) - image[0, 0]).max(-1) > SEEN for image in pair], 0)
+        lines = [np.flatnonzero(shown.any(1 - axis)) for axis in (0, 1)]
+        spans.append(
+            [(int(at[0]), int(at[-1]) + 1) if len(at) else (0, shown.shape[axis]) for axis, at in enumerate(lines)]
+        )
+    windows: list[list[slice]] = [[] for _ in spans]
+    for axis in (0, 1):
+        margin = 2 * round(MARGIN * max((pair[0].shape[axis] for pair in pairs), default=0))
+        size = max((last - first for first, last in (span[axis] for span in spans)), default=0) + margin
+        for window, span, pair in zip(windows, spans, pairs, strict=True):
+            length = pair[0].shape[axis]
+            start = min(max((sum(span[axis]) - size) // 2, 0), max(length - size, 0))
+            window.append(slice(start, start + size))
+    return [(rows, columns) for rows, columns in windows]
 
 
 def stacked_sheet(path: Path, columns: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]], per_row: int = 6) -> None:
@@ -71,7 +98,8 @@ def stacked_sheet(path: Path, columns: Sequence[tuple[str, Sequence[NDArray[np.u
     tiles = []
     for label, pictures in columns:
         stacked = np.concatenate(list(pictures))
-        tile = Image.new("RGB", (stacked.shape[1], stacked.shape[0] + LABEL_PX), "white")
+        width = max(stacked.shape[1], 6 + math.ceil(ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(label)))
+        tile = Image.new("RGB", (width, stacked.shape[0] + LABEL_PX), "white")
         tile.paste(Image.fromarray(stacked), (0, LABEL_PX))
         ImageDraw.Draw(tile).text((3, 1), label, fill="black")
         tiles.append(tile)

@@ -93,6 +93,16 @@ def test_a_contact_sheet_puts_truth_model_and_error_below_one_another(tmp_path: 
     assert (pixels[22:30, :60] == 110).all()
     assert (pixels[30:38, :60] == 50).all()
     assert (pixels[38:, 60:] == 255).all()
+
+    # A person in the middle of much background is shown near, moved together in truth and model.
+    truth, model = np.full((100, 200, 3), 255, np.uint8), np.full((100, 200, 3), 255, np.uint8)
+    truth[20:60, 90:130], model[20:62, 90:130] = 100, 110
+    contact_sheet(tmp_path / "near.png", [("a", truth, model), ("a", truth, truth)])
+    with Image.open(tmp_path / "near.png") as image:
+        pixels = np.asarray(image)
+    assert pixels.shape == (14 + 3 * (42 + 4), 2 * (40 + 8), 3)
+    assert (pixels[14 + 2 : 14 + 42, 4:44] == 100).all()
+    assert (pixels[14 + 46 + 2 : 14 + 46 + 44, 4:44] == 110).all()
     contact_sheet(tmp_path / "none.png", [])
     assert not (tmp_path / "none.png").exists()
 
