@@ -46,6 +46,7 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Measure, write the files, print the means."""
+    from avatars.evaluation.frames import check_same_rig
     from avatars.evaluation.measure import Viewing, measure_avatar
     from avatars.evaluation.results import capture_groups, index_groups, text_table, write_evaluation
     from avatars.training.lpips import find_lpips
@@ -54,6 +55,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     index = split_index(arguments.split or (ORIGINAL_SPLIT if choice.result else BY_CAPTURE))
     device = prepare_device(arguments.device)
     avatar, capture = open_chosen(choice, device)
+    check_same_rig(avatar, capture)
     images = capture.split(arguments.only) if arguments.only else tuple(range(len(capture.images)))
     if not images:
         raise BadConfig(f"capture {capture.name!r} has no {arguments.only} images")

@@ -64,6 +64,11 @@ def no_backend(layout: Any, context: Any, state: Any, capability: str, what: str
     return True
 
 
+def counted(count: int, what: str) -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
 def duration(seconds: float) -> str:
     """`2 min 05 s` for a number of seconds."""
     whole = max(0, round(seconds))

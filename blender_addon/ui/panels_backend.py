@@ -14,7 +14,7 @@ from ..logic.report import memory_text
 from ..services.backend import BACKEND
 from ..services.connection import CONNECTION
 from ..services.preferences import preferences, settings
-from .drawing import duration, wrapped
+from .drawing import counted, duration, wrapped
 from .parts import sidebar_part
 
 NOTICE_LETTERS = 260
@@ -92,9 +92,9 @@ class EFFIGY_PT_backend(sidebar_part("backend"), bpy.types.Panel):
             grid = layout.column(align=True)
             _row(grid, "Latency", f"{state.latency_ms:.1f} ms")
             if health is not None:
-                waiting = f"{health.renders_waiting} pictures, {health.jobs_waiting} jobs"
-                _row(grid, "Waiting", waiting)
-                _row(grid, "Running", f"{health.jobs_running} jobs")
+                waiting = (counted(health.renders_waiting, "picture"), counted(health.jobs_waiting, "job"))
+                _row(grid, "Waiting", ", ".join(waiting))
+                _row(grid, "Running", counted(health.jobs_running, "job"))
                 _row(grid, "Up for", duration(health.up_s))
             _row(grid, "Version", state.welcome.version)
         elif state.status == "connecting":

@@ -61,6 +61,8 @@ class EFFIGY_PT_reenact(OfAvatar, sidebar_child("EFFIGY_PT_animate", "Reenact", 
             column.prop(wanted, name)
         if not bpy.app.background and (CONNECTION.state is None or CONNECTION.state.status != "connected"):
             wrapped(layout, context, "Connect to a backend first: it reads the capture", icon="INFO")
+        elif not wanted.source:
+            wrapped(layout, context, "Choose above what drives it: a capture, a FLAME track or a motion", icon="INFO")
         row = layout.row()
         row.enabled = bool(wanted.source)
         row.operator("effigy.reenact", icon="ARMATURE_DATA")

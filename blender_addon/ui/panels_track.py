@@ -69,7 +69,9 @@ def draw_live(layout: Any, context: Any, state: LinkState | None) -> None:
     column.use_property_split = True
     column.enabled = not reason and not running
     column.prop(live, "source")
-    column.row().prop(live, "purpose", expand=True)
+    row = column.row()
+    row.use_property_split = False  # beside a label the two would be cut off in a sidebar of usual width
+    row.prop(live, "purpose", expand=True)
     column.prop(live, "focal_mm")
     if reason:
         wrapped(box, context, reason, icon="INFO")

@@ -68,7 +68,13 @@ class EFFIGY_PT_train(sidebar_part("train"), bpy.types.Panel):
 
     def _draw_check(self, context: Any, state: LinkState, job: messages.JobInfo) -> None:
         box = self.layout.box()
-        wrapped(box, context, job.message or job.state, icon=STATE_ICONS.get(job.state, "QUESTION"))
+        waits = {"queued": "Waits for its turn", "running": "Looks at some of its pictures"}
+        wrapped(
+            box,
+            context,
+            job.message or waits.get(job.state, job.state.capitalize()),
+            icon=STATE_ICONS.get(job.state, "QUESTION"),
+        )
         for finding in job.findings:
             if finding.state != "ok" or finding.name == "recognised":
                 icon = FINDING_ICONS.get(finding.state, "QUESTION")

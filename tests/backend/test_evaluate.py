@@ -78,3 +78,12 @@ def test_what_cannot_be_measured_is_one_sentence(
     common = ["--home", str(place / "home"), "--output_dir", str(place / "output"), "--device", "cpu"]
     assert main(["evaluate", *options, *common]) == 2
     assert told in failed(capsys)
+
+
+def test_a_capture_of_another_rig_is_refused_before_a_folder_is_made(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "tiny", "--home", str(place / "home"), "--capture", "demo_body", "--device", "cpu"]
+    assert main([*command, "--output", str(tmp_path / "new")]) == 2
+    assert "are not the avatar's" in failed(capsys)
+    assert not (tmp_path / "new").exists()
