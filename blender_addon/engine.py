@@ -226,7 +226,7 @@ class EffigyEngine(bpy.types.RenderEngine):
             first = shot.cameras[0]
             shape = (first.height_px, first.width_px)
             return {name: np.zeros((*shape, types.PASS_CHANNELS[name]), np.float32) for name in wanted_passes(layer)}
-        self.update_stats("Effigy", f"{len(shot.instances)} avatar(s), {len(shot.cameras)} sub-frame(s)")
+        self.update_stats("Effigy", f"Avatars: {len(shot.instances)}, sub-frames: {len(shot.cameras)}")
         return dict(LOOK_AHEAD.picture(place, question, self.test_break).passes)
 
     def _hand_over(self, size: camera_maths.PictureSize, layer: Any, eye: str, buffers: dict[str, np.ndarray]) -> None:
