@@ -45,13 +45,13 @@ def lit_head() -> RelitHead:
     return model
 
 
-def lit_capture(folder: Path, lights: list[Environment], size: int = 48) -> Capture:
-    """Four frames from two cameras, the last frame held out; lights: of each frame, in turn.
+def lit_capture(folder: Path, lights: list[Environment], size: int = 48, model: RelitHead | None = None) -> Capture:
+    """Four frames of lit_head (or `model`) from two cameras, the last held out; lights: of each frame, in turn.
 
     With several lights each picture names its own; otherwise the capture has the one.
     """
     (folder / "images").mkdir(parents=True)
-    model, frames = lit_head(), 4
+    model, frames = model or lit_head(), 4
     motion = moving(frames, model.head)
     lenses = [front_camera(size, yaw) for yaw in (-0.5, 0.5)]
     entries = []
