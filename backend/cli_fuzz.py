@@ -7,6 +7,7 @@ import gc
 import json
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,6 +27,9 @@ def add_fuzz(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     """Declare the command."""
     parser = commands.add_parser("fuzz", help="feed damaged files and messages to every parser")
     parser.add_argument("--minutes", type=float, default=2.0, help="for all parsers together (default: 2)")
+    parser.add_argument(
+        "--cases", type=int, default=0, help="at least so many for each parser, however long they take (default: 0)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these parsers only; 'list' shows their names")
     parser.add_argument(
@@ -36,7 +40,7 @@ def add_fuzz(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("--output", type=Path, default=Path("fuzz"), help="crashes are saved here (default: fuzz/)")
     parser.add_argument(
-        "--resume", action="store_true", help="leave out what the table in --output has of this seed and time already"
+        "--resume", action="store_true", help="leave out what the table in --output has already of the same options"
     )
     parser.add_argument("--sweep", action="store_true", help="cut and flip a saved avatar and checkpoint instead")
     parser.add_argument("--wire", action="store_true", help="100,000 random and 10,000 mutated messages instead")
@@ -73,13 +77,14 @@ def _fuzz(console: Console, names: list[str], arguments: argparse.Namespace) -> 
     from backend.fuzzing.children import rows_of
 
     seconds = arguments.minutes * 60 / len(names)
-    rows = _kept(arguments.output, arguments.seed, seconds) if arguments.resume else {}
+    asked = {"seed": arguments.seed, "seconds": seconds, "least": arguments.cases}
+    rows = _kept(arguments.output, asked) if arguments.resume else {}
     left = [name for name in names if name not in rows]
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        for row, whole in rows_of(left, seconds, arguments.seed, arguments.output, arguments.table):
+        for row, whole in rows_of(left, seconds, arguments.seed, arguments.output, arguments.table, arguments.cases):
             name = row["name"]
-            rows[name] = row | {"seed": arguments.seed, "seconds": seconds if whole else 0.0}
+            rows[name] = row | asked | ({} if whole else {"seconds": -1.0})
             write_atomically(arguments.output / TABLE, json.dumps(rows, indent=1).encode())
             said = f"{row['cases']:,} cases, {len(row['crashes'])} crashes"
             console.print(f"{names.index(name) + 1} of {len(names)}: {name}: {said}", highlight=False)
@@ -96,12 +101,14 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _kept(output: Path, seed: int, seconds: float) -> dict[str, dict[str, Any]]:
-    """The rows of an earlier call with the same seed and time for each parser."""
+def _kept(output: Path, asked: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """The rows of an earlier call with the same seed, and the same time and least number for each parser."""
     try:
         found: dict[str, dict[str, Any]] = json.loads((output / TABLE).read_text(encoding="utf-8"))
         return {
-            name: row for name, row in found.items() if row["seed"] == seed and abs(row["seconds"] - seconds) < 0.01
+            name: row
+            for name, row in found.items()
+            if all(abs(row[key] - value) < 0.01 for key, value in asked.items())
         }
     except FileNotFoundError:
         return {}

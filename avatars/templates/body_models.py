@@ -6,7 +6,7 @@ are licensed by the Max Planck Society and never ship with Effigy. Source: bodie
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,16 +67,17 @@ def is_body_file(path: Path) -> bool:
     return "smpl" in name or name.startswith("basicmodel") or (path.suffix == ".npz" and "flame" not in name)
 
 
-def read_body_model(path: Path, *, gender: str = "") -> TemplateArrays:
+def read_body_model(path: Path, *, gender: str = "", kinds: Sequence[BodyKind] = KINDS) -> TemplateArrays:
     """SMPL-X or SMPL as a template of view 'body', z up, whichever the file holds.
 
-    gender: 'neutral', 'male' or 'female' where the file's name does not say it. Shapes are 'shape000'..., expressions
+    gender: 'neutral', 'male' or 'female' where the file's name does not say it; kinds: whose number of vertices is
+    looked for. Shapes are 'shape000'..., expressions
     'exp000'... Pose correctives are kept. Raises BadTemplate with a sentence that names the file and what it holds.
     """
     content = _content(path)
     vertices = content.get("v_template")
     count = len(vertices) if isinstance(vertices, np.ndarray) and vertices.ndim == 2 else 0
-    kind = next((kind for kind in KINDS if kind.vertices == count), None)
+    kind = next((kind for kind in kinds if kind.vertices == count), None)
     if kind is None:
         looks = f" (that is {KNOWN_COUNTS[count]})" if count in KNOWN_COUNTS else ""
         raise BadTemplate(
@@ -170,7 +171,7 @@ def _template(arrays: Mapping[str, Array], kind: BodyKind, template_id: str) -> 
     directions = np.einsum("ix,vxs->svi", turn, arrays["shapedirs"])
     columns = len(directions)
     first = EXPRESSIONS_FROM if columns >= EXPRESSIONS_FROM + 100 else OLD_SHAPES
-    if kind is SMPL:
+    if kind.name == SMPL.name:
         first = columns
     shape_dirs, expression_dirs = directions[:first], directions[first:]
     # The feature is R - I of all joints but the root, row-major, in the file's axes; R in ours is turn R turnᵀ.

@@ -13,14 +13,15 @@ from typing import IO, Any
 
 from backend.fuzzing.runner import CURRENT
 
-GRACE_S, LAST_CASE_S = 120.0, 20.0
+SILENCE_S, LAST_CASE_S = 120.0, 20.0
+"""A process that says nothing for so long hangs; for so long it may go on with its case when it is told to end."""
 LOG = "log.txt"
 
 
 def rows_of(
-    names: Sequence[str], seconds: float, seed: int, output: Path, table: str
+    names: Sequence[str], seconds: float, seed: int, output: Path, table: str, least: int = 0
 ) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Each parser's row in turn, and whether it had its whole time.
+    """Each parser's row in turn, and whether it had its whole time, or `least` cases where they take longer.
 
     A process that dies or is silent for long leaves its last case behind. Interrupted (KeyboardInterrupt, from this
     thread), the row until then comes last.
@@ -28,7 +29,7 @@ def rows_of(
     output.mkdir(parents=True, exist_ok=True)
     left = list(names)
     while left:
-        words = str(seconds), str(seed), str(output), table, *left
+        words = str(seconds), str(least), str(seed), str(output), table, *left
         command = [sys.executable, "-m", "backend.fuzzing.child", *words]
         with (
             (output / LOG).open("ab") as log,
@@ -36,7 +37,7 @@ def rows_of(
         ):
             assert child.stdout is not None
             try:
-                while left and (line := _line(child, child.stdout, seconds + GRACE_S)):
+                while left and (line := _line(child, child.stdout, SILENCE_S)):
                     left.pop(0)
                     yield json.loads(line), True
             except KeyboardInterrupt:
@@ -60,10 +61,13 @@ def empty_row(name: str) -> dict[str, Any]:
 
 
 def _line(child: subprocess.Popen[bytes], stream: IO[bytes], patience_s: float) -> bytes:
-    """The next line; nothing where the process ends, or is ended for saying nothing."""
-    silent = Timer(patience_s, child.kill)
-    silent.start()
-    try:
-        return stream.readline()
-    finally:
-        silent.cancel()
+    """The next row; nothing where the process ends, or is ended for saying nothing."""
+    while True:
+        silent = Timer(patience_s, child.kill)
+        silent.start()
+        try:
+            line = stream.readline()
+        finally:
+            silent.cancel()
+        if line != b"\n":
+            return line

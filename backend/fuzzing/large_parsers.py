@@ -55,7 +55,7 @@ def _flame_uv(folder: Path) -> Any:
 def _body(folder: Path) -> Any:
     from avatars.templates.body_models import read_body_model
 
-    return read_body_model(next(folder.iterdir()))
+    return read_body_model(next(folder.iterdir()), kinds=models.body_kinds())
 
 
 def _imported(folder: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Body and head models as their owners hand them out, true in sizes and empty otherwise, and avatars that hang on them.
+"""Body and head models as their owners hand them out, heads true in sizes and all empty, and avatars that hang on them.
 
 Nothing of the licensed files is here. Directions are stored as small integers, which the readers take for numbers, so
 that a file has megabytes where the true one has hundreds.
@@ -11,9 +11,10 @@ import pickle
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from numpy.typing import NDArray
 from backend.fuzzing.runner import Files
 from backend.fuzzing.samples import flame_motion, npy, npz, numbers, written
 from backend.fuzzing.small_samples import training_arguments
+
+if TYPE_CHECKING:
+    from avatars.templates.body_models import BodyKind
 
 SPLATS = 40
 
@@ -60,16 +64,21 @@ def flame() -> tuple[Files, ...]:
     return (files,)
 
 
+def body_kinds() -> tuple[BodyKind, BodyKind]:
+    """SMPL-X and SMPL of a few vertices each: at their true sizes one file takes seconds."""
+    from avatars.templates.body_models import SMPL, SMPLX
+
+    return replace(SMPLX, vertices=64, faces=40), replace(SMPL, vertices=60, faces=36)
+
+
 def body_models() -> tuple[Files, ...]:
-    """SMPL-X as .npz and SMPL as .pkl."""
+    """SMPL-X as .npz and SMPL as .pkl, of the sizes of `body_kinds`."""
     return ({"SMPLX_NEUTRAL.npz": _body(True)}, {"basicModel_f_lbs.pkl": _body(False)})
 
 
 @cache
 def _body(smplx: bool) -> bytes:
-    from avatars.templates.body_models import SMPL, SMPLX
-
-    kind = SMPLX if smplx else SMPL
+    kind = body_kinds()[0 if smplx else 1]
     joints, count = len(kind.joint_names), kind.vertices
     weights = np.zeros((count, joints), np.float32)
     weights[:, 0] = 1
