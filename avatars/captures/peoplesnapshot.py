@@ -10,6 +10,7 @@ Source: method page I.1. The raw recordings become this by `effigy capture conve
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,18 +118,26 @@ def body_poses(path: Path) -> SmplMotion:
     return smpl_motion({key: value for key, value in arrays.items() if key in wanted}, path.name)
 
 
+def need_numbers(arrays: Mapping[str, NDArray[Any]], names: Sequence[str], path: Path) -> None:
+    """Raises BadCapture where one of `names` is missing from the arrays of a file, or holds no numbers."""
+    lacking = next((name for name in names if name not in arrays), "")
+    if lacking:
+        raise BadCapture(f"{path.name} lacks {lacking!r}", found=", ".join(arrays), expected=", ".join(names))
+    odd = next((name for name in names if arrays[name].dtype.kind not in "fiu"), "")
+    if odd:
+        raise BadCapture(f"{odd} of {path.name} holds no numbers", found=str(arrays[odd].dtype))
+
+
 def read_camera(path: Path, world_from_file: NDArray[np.float64], options: CaptureOptions) -> Camera:
     """The still camera, in a world turned by [4, 4]. Raises BadCapture."""
     arrays = arrays_of(path)
-    missing = [name for name in ("intrinsic", "extrinsic", "height", "width") if name not in arrays]
-    if missing:
-        raise BadCapture(f"{path.name} lacks {missing[0]!r}", found=", ".join(arrays))
+    need_numbers(arrays, ("intrinsic", "extrinsic", "height", "width"), path)
     K, place = (np.asarray(arrays[name], np.float64) for name in ("intrinsic", "extrinsic"))
     if K.shape != (3, 3) or place.shape != (4, 4) or not (np.isfinite(K).all() and np.isfinite(place).all()):
         raise BadCapture(
             f"{path.name} is damaged", found=f"{list(K.shape)}, {list(place.shape)}", expected="[3, 3], [4, 4]"
         )
-    if not all(arrays[name].size == 1 and arrays[name].dtype.kind in "fiu" for name in ("width", "height")):
+    if not all(arrays[name].size == 1 for name in ("width", "height")):
         raise BadCapture(f"{path.name} is damaged", expected="width and height, one number each")
     if not all(np.isfinite(arrays[name]).all() for name in ("width", "height")):
         raise BadCapture(f"{path.name} is damaged", expected="a finite width and height")

@@ -17,7 +17,7 @@ from avatars.captures.capture import Capture, CaptureImage, check_counts, check_
 from avatars.captures.images import check_size, image_size
 from avatars.captures.options import read_options
 from avatars.captures.pairing import numbered_files
-from avatars.captures.peoplesnapshot import arrays_of, gender_of
+from avatars.captures.peoplesnapshot import arrays_of, gender_of, need_numbers
 from avatars.captures.rana import normal_axes
 from avatars.captures.reading import INSTA_READING, intrinsics
 from avatars.captures.smpl_bodies import tracked_body
@@ -103,9 +103,10 @@ def read_selfrecon(folder: Path) -> Capture:
 def _camera(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """K [3, 3] px, camera_from_world [4, 4] and sentences. Raises BadCapture."""
     arrays = arrays_of(path)
-    missing = [name for name in NEEDED if name not in arrays or np.size(arrays[name]) != 1]
-    if missing:
-        raise BadCapture(f"{path.name} lacks {missing[0]!r}", found=", ".join(arrays), expected=", ".join(NEEDED))
+    need_numbers(arrays, (*NEEDED, *(name for name in ("T", "quat") if name in arrays)), path)
+    many = [name for name in NEEDED if arrays[name].size != 1]
+    if many:
+        raise BadCapture(f"{many[0]} of {path.name} is not one number", found=str(list(arrays[many[0]].shape)))
     fx, fy, cx, cy = (float(np.squeeze(arrays[name])) for name in NEEDED)
     place = np.eye(4)
     shift = np.asarray(arrays.get("T", np.zeros(3)), np.float64).reshape(-1)

@@ -94,7 +94,7 @@ def read_job(folder: Path) -> FarmJob:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise NotFound("There is no farm job in this folder", found=f"{path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadConfig("The farm job cannot be read", found=f"{path}: {error}") from error
     return _job(document, path)
 
@@ -103,6 +103,8 @@ def _job(document: Any, path: Path) -> FarmJob:
     try:
         if (document["format"], document["version"]) != (FORMAT, VERSION):
             raise ValueError(f"{document['format']} {document['version']}")
+        if len(document["frames"]) != len(document["pictures"]):
+            raise ValueError(f"{len(document['frames'])} frames, {len(document['pictures'])} pictures")
         texts = {name: str(document[name]) for name in ("shot", "scene", "output", "blender", "device", "film")}
         return FarmJob(
             **texts,
@@ -112,7 +114,7 @@ def _job(document: Any, path: Path) -> FarmJob:
             chunk_size=max(1, int(document["chunk_size"])),
             fps=float(document["fps"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadConfig(
             "The farm job cannot be read", found=f"{path}: {error!r}", expected="what `effigy farm slurm` wrote"
         ) from error

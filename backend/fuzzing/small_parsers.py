@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,28 @@ def _hashes(folder: Path) -> Any:
     return read_hashes(folder / "x.json")
 
 
+def _farm_job(folder: Path) -> Any:
+    from backend.farm.job import read_job
+
+    job = read_job(folder)
+    return [job.chunk(task) for task in range(1, min(job.tasks, 100) + 1)]
+
+
+def _parcel(folder: Path) -> Any:
+    """As another machine takes what it is sent, into empty folders."""
+    from backend.engines.checkpoint_copies import put
+    from backend.engines.node_cache import NodeCache
+
+    with tempfile.TemporaryDirectory() as place:
+        if (folder / "parcel").is_file():
+            return NodeCache(Path(place)).keep(
+                (folder / "digest").read_text("latin1"), (folder / "parcel").read_bytes()
+            )
+        if not put(Path(place), (folder / "checkpoint").read_bytes()):
+            raise BadConfig("the checkpoint arrived damaged")
+        return None
+
+
 def _label(folder: Path) -> Any:
     from avatars.avatar_folder import shown_name
 
@@ -229,6 +252,8 @@ SMALL_PARSERS = (
     Parser("capture_options", samples.capture_options, _options),
     Parser("refined_parameters", samples.refined, _refined, damaged=("refined.npz",)),
     Parser("frame_hashes", samples.frame_hashes, _hashes),
+    Parser("farm_job", samples.farm_jobs, _farm_job),
+    Parser("parcel", samples.parcels, _parcel),
     Parser("label", samples.label, _label),
     Parser("torch_weights", samples.perceptual_weights, _torch_weights),
 )

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from backend.fuzzing.runner import Files
-from backend.fuzzing.samples import as_json, effigy_capture, npy, npz, numbers, our_motion, picture, written
+from backend.fuzzing.runner import Files, write_files
+from backend.fuzzing.samples import (
+    as_json,
+    avatar_folder,
+    checkpoint,
+    effigy_capture,
+    npy,
+    npz,
+    numbers,
+    our_motion,
+    picture,
+    written,
+)
 
 FRAMES = 3
 
@@ -193,6 +205,33 @@ def frame_hashes() -> tuple[Files, ...]:
 
     rows = [["head", "cpu", 3, "ab", "cd", "ef"]] * 2
     return ({"x.json": as_json({"format": FORMAT, "version": 1, "size_px": [16, 8], "frames": rows})},)
+
+
+def farm_jobs() -> tuple[Files, ...]:
+    """A shot that waits in a farm's folder."""
+    from backend.farm.job import FORMAT, VERSION
+
+    texts = dict.fromkeys(("shot", "scene", "output", "blender", "device", "film"), "x")
+    shot = {"frames": [1, 2, 3], "pictures": ["1.png", "2.png", "3.png"], "avatars": {"tiny": "ab" * 32}}
+    return ({"job.json": as_json({"format": FORMAT, "version": VERSION, **texts, **shot, "chunk_size": 2, "fps": 24})},)
+
+
+def parcels() -> tuple[Files, ...]:
+    """An avatar, a checkpoint and a capture as they travel between the machines of a cluster."""
+    from avatars.avatar_folder import avatar_digest
+    from backend.engines.capture_listing import as_bytes, listed, pieces, with_digests
+    from backend.engines.checkpoint_copies import FOLDER, newest_packed
+    from backend.engines.node_cache import avatar_parcel
+
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        write_files(folder, avatar_folder()[0])
+        avatar = folder / "tiny.avatar"
+        digest, parcel = avatar_digest(avatar), avatar_parcel(avatar)
+        write_files(folder / FOLDER, checkpoint()[0])
+        listing = as_bytes(with_digests(avatar, listed(avatar), lambda: None))
+        sent = {"listing": listing, "content": b"".join(pieces(avatar, listed(avatar)))}
+        return ({"digest": digest.encode(), "parcel": parcel}, {"checkpoint": newest_packed(folder)}, sent)
 
 
 def label() -> tuple[Files, ...]:

@@ -19,11 +19,14 @@ from shared.messages import MESSAGES, PROTOCOL_VERSION
 from tests.attacks import addon_parsers
 
 ALL = {**PARSERS, **addon_parsers.PARSERS}
-CASES = {"wire": 1000, "flame_model": 3, "body_model": 3, "video": 8, "teacher": 10, "flame_uv": 20, "insta": 40}
+CASES = {"wire": 1000, "flame_model": 3, "video": 8, "teacher": 10, "flame_uv": 20, "insta": 40}
 CASES |= dict.fromkeys(("peoplesnapshot", "peoplesnapshot_raw", "rana", "selfrecon", "zju_mocap", "rgbavatar"), 40)
-CASES |= dict.fromkeys(("body_set", "nersemble", "gaussian_avatars", "mesh_file", "pseudo_truth", "template"), 60)
-USUAL_CASES = 60
-"""As many as tests/attacks has time for: 40 s of one core together."""
+CASES |= dict.fromkeys(
+    ("body_set", "nersemble", "gaussian_avatars", "pseudo_truth", "capture", "refined_parameters"), 60
+)
+CASES |= dict.fromkeys(("body_model", "template", "mesh_file"), 100)
+USUAL_CASES = 200
+"""Of those that take less than 2 ms a case: 0.2 s each."""
 FORGIVING = ("journal", "label")
 """Parsers that leave out what is damaged."""
 
