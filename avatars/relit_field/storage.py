@@ -202,10 +202,14 @@ def open_teacher(
 
 
 def _about(document: Mapping[str, Any]) -> AboutTeacher:
-    """Raises KeyError for a missing entry; teachers of before poses were kept have none."""
+    """Teachers of before poses were kept have none. Raises KeyError, and ValueError for entries of another kind."""
     given = {"recording": "", "joints": (), **document}
     found = {field.name: given[field.name] for field in dataclasses.fields(AboutTeacher)}
     found["joints"] = tuple(str(name) for name in found["joints"])
+    kinds = {"name": str, "licence": str, "recording": str, "step": int, "size_px": int, "training": dict}
+    for name, kind in {**kinds, "provenance": dict}.items():
+        if not isinstance(found[name], kind):
+            raise ValueError(f"{name} is no {kind.__name__}")
     return AboutTeacher(**found)
 
 

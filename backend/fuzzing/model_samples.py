@@ -196,7 +196,7 @@ def teacher() -> tuple[Files, ...]:
     }
     config = from_mapping(TeacherConfig, values, "teacher")
     model = TeacherModel(config, reference_of("effigy_human", preset="man", view="body"), torch.device("cpu"))
-    known: dict[str, Any] = {"step": 1, "provenance": {}, "recording": "", "joints": ()}
+    known: dict[str, Any] = {"step": 1, "size_px": 8, "training": {}, "provenance": {}, "recording": "", "joints": ()}
     about = AboutTeacher(**{name: known.get(name, "x") for name in AboutTeacher.__dataclass_fields__})
     preview = np.zeros((8, 8, 4), np.uint8)
     return (written(lambda folder: save_teacher(folder / "tiny.teacher", model, about, preview)),)

@@ -205,6 +205,22 @@ def _farm_job(folder: Path) -> Any:
     return [job.chunk(task) for task in range(1, min(job.tasks, 100) + 1)]
 
 
+def _arrived(folder: Path, listing: bytes, content: bytes) -> None:
+    from backend.engines.capture_cache import Arriving
+    from backend.engines.capture_listing import entries_of
+
+    arriving = None
+    try:
+        arriving = Arriving(folder, entries_of(listing))
+        arriving.write(content)
+        arriving.end()
+    except OSError as error:  # a name that this disk does not take
+        raise BadConfig("a file cannot be written") from error
+    finally:
+        if arriving is not None:
+            arriving.close()
+
+
 def _parcel(folder: Path) -> Any:
     """As another machine takes what it is sent, into empty folders."""
     from backend.engines.checkpoint_copies import put
@@ -212,9 +228,10 @@ def _parcel(folder: Path) -> Any:
 
     with tempfile.TemporaryDirectory() as place:
         if (folder / "parcel").is_file():
-            return NodeCache(Path(place)).keep(
-                (folder / "digest").read_text("latin1"), (folder / "parcel").read_bytes()
-            )
+            digest = (folder / "digest").read_text("latin1")
+            return NodeCache(Path(place)).keep(digest, (folder / "parcel").read_bytes())
+        if (folder / "listing").is_file():
+            return _arrived(Path(place), (folder / "listing").read_bytes(), (folder / "content").read_bytes())
         if not put(Path(place), (folder / "checkpoint").read_bytes()):
             raise BadConfig("the checkpoint arrived damaged")
         return None

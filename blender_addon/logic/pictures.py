@@ -37,7 +37,7 @@ def is_whole(path: Path) -> bool:
                 return _whole_exr(file.read(MAX_HEADER), size)
             if begin[:4] == b"RIFF" and begin[8:] == b"WEBP":
                 return struct.unpack("<I", begin[4:8])[0] + 8 <= size
-    except (OSError, struct.error):
+    except (OSError, struct.error, IndexError):
         return False
     return True
 
