@@ -53,11 +53,11 @@ class Backend:
         Tries for settings.retry_s, starting a backend where the settings say so and none answers. Raises Unreachable,
         NotAllowed, VersionMismatch, EnvironmentFailed, Cancelled.
         """
-        wanted = (threading.get_ident(), settings.address, settings.key, settings.server_key)
-        if self._client is not None and self._client_of == wanted:
+        known = self.connected(settings)
+        if known is not None:
             try:
-                self._client.request(messages.Ping(), timeout_s=TRY_TIMEOUT_S, cancelled=cancelled)
-                return self._client
+                known.request(messages.Ping(), timeout_s=TRY_TIMEOUT_S, cancelled=cancelled)
+                return known
             except errors.Unreachable:
                 pass  # it went away since the last picture: look for it below
         self.drop_client()
@@ -67,8 +67,13 @@ class Backend:
         except errors.EffigyError:
             client.close()
             raise
-        self._client, self._client_of = client, wanted
+        self._client, self._client_of = client, _way(settings)
         return client
+
+    def connected(self, settings: Settings) -> Any:
+        """The calling thread's connection of the last picture, without a look whether anyone answers; None where there
+        is none."""
+        return self._client if self._client_of == _way(settings) else None
 
     def drop_client(self) -> None:
         """Close the render connection; the next render makes a new one."""
@@ -119,6 +124,10 @@ class Backend:
                     starting, deadline = True, time.monotonic() + START_TIMEOUT_S
                 if time.monotonic() > deadline:
                     raise
+
+
+def _way(settings: Settings) -> tuple[Any, ...]:
+    return (threading.get_ident(), settings.address, settings.key, settings.server_key)
 
 
 def new_client(settings: Settings, name: str) -> Any:

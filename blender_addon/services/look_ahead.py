@@ -74,8 +74,9 @@ class LookAhead:
         if self._misses >= MOST_MISSES or composite.is_copy(scene):
             return []
         try:
-            if not self._ahead.places():
-                self._ahead.count(BACKEND.client(settings, cancelled), cancelled)
+            client = None if self._ahead.places() else BACKEND.connected(settings)
+            if client is not None:  # no other one is looked for: a picture is there and waits to be written
+                self._ahead.count(client, cancelled)
         except errors.EffigyError:  # the next frame will tell
             return []
         workers = self._ahead.workers
