@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from avatars.captures.capture import SPLITS
-from avatars.files import write_atomically
 from avatars.templates.opening import embedded_template, reference_of
 from avatars.tracking.body_capture import body_motion, body_shape, choose_body_crop
 from avatars.tracking.body_detections import BodyDetections
@@ -22,12 +18,11 @@ from avatars.tracking.body_fitting import BodyFit, BodyFitSettings, BodyFitter
 from avatars.tracking.body_judging import BodyVerdict, before_body_fit, body_cuts, judge_body
 from avatars.tracking.body_landmarks import embedded_body_landmarks
 from avatars.tracking.body_model import BodyModel
-from avatars.tracking.judging import REASONS, stretches
-from avatars.tracking.tracked_capture import capture_files, splits
+from avatars.tracking.tracked_capture import capture_files
 from backend.clip_source import ClipSource
 from backend.detector import Detector
+from backend.track_report import about_of, report_of, spread_deg
 from backend.tracking_run import (
-    REPORT,
     TRACKING,
     Tell,
     TrackSettings,
@@ -36,10 +31,11 @@ from backend.tracking_run import (
     enough,
     examples_of,
     focal_of,
-    picture_name,
+    images_of,
     prepare_output,
+    stops_when,
+    write_track,
 )
-from shared.errors import Cancelled
 
 DETECTIONS = "bodies"
 STAGES = {"detect": "Finding the body", "fit": "Fitting the body", "cut out": "Cutting the person out"}
@@ -81,9 +77,7 @@ def track_body(
     """
     prepare_output(output, source, settings)
 
-    def check() -> None:
-        if stop is not None and stop.is_set():
-            raise Cancelled("Tracking was stopped", do="Run the same command to go on")
+    check = stops_when(stop)
 
     def look(number: int, picture: NDArray[np.uint8]) -> BodyDetections:
         body = detector.body(picture)
@@ -120,41 +114,14 @@ def track_body(
     numbers = found.number[rows]
     cut_out(source, output, crop, numbers, examples, detector, settings, tell, check, whole_body=True)
     reference = reference_of(body.template_id, view="body", shape=body_shape(model, fit))
-    images = [
-        {"file": picture_name(int(number)), "camera": 0, "frame": frame, "split": split}
-        for frame, (number, split) in enumerate(zip(numbers, splits(len(rows)), strict=True))
-    ]
-    parts = Counter(splits(len(rows)))
-    report = {
-        "source": source.path.name,
-        "size_px": list(source.size_px),
-        "fps": source.fps,
-        "pictures": len(found),
-        "kept": len(rows),
-        "train": parts[SPLITS[0]],
-        "test": parts[SPLITS[1]],
-        "dropped": dict(Counter(REASONS[reason] for reason in verdict.reason if reason)),
-        "dropped_stretches": stretches(found.number, verdict.reason, source.step),
-        "cuts_after": found.number[:-1][cuts].tolist(),
-        "focal_px": round(fit.focal_px, 1),
-        "focal_from": how,
-        "crop": crop.as_json(),
+    told = {
         "height_m": round(model.height(fit.shape)[0], 3),
-        "landmark_residual_mm": round(float(np.nanmedian(fit.residual_m[rows]) * 1e3), 2),
         "hands_seen": [int((found.points[rows, first, 2] > 0).sum()) for first in (33, 54)],
-        "yaw_deg": [round(float(value), 1) for value in np.percentile(verdict.yaw_deg[rows], (0, 100))],
-        "settings": asdict(settings),
+        "yaw_deg": spread_deg(verdict.yaw_deg[rows], (0, 100)),
     }
-    about = {
-        "name": settings.name or output.name,
-        "subject": settings.subject or output.name,
-        "licence": settings.licence,
-        "fps": source.fps,
-        "generator": {"name": "effigy-track-body", "version": 1, "source": source.path.name, **asdict(settings)},
-    }
+    report = report_of(source, found, fit, verdict, cuts, crop, how, settings, told)
+    about, images = about_of(source, output, settings, "effigy-track-body"), images_of(numbers)
     motion = body_motion(fit, rows, body, reference)
     files = capture_files(motion, body, reference, crop, fit.focal_px, centre_px, images, about)
-    for name, content in files.items():  # capture.json last: its presence means a whole capture
-        write_atomically(output / name, content)
-    write_atomically(output / TRACKING / REPORT, json.dumps(report, indent=1).encode())
+    write_track(output, files, report)
     return BodyTrackResult(output, report, found, fit, verdict, model)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from avatars.captures.capture import SPLITS
 from avatars.files import disk_failure, write_atomically
 from avatars.templates.opening import embedded_template, reference_of
 from avatars.tracking.body_detections import BodyDetections
@@ -34,6 +33,7 @@ from avatars.tracking.tracked_capture import (
 )
 from backend.clip_source import FULL_FRAME_MM, ClipSource
 from backend.detector import Detector
+from backend.track_report import about_of, report_of, spread_deg
 from shared.errors import BadCapture, BadConfig, Cancelled
 
 CHUNK = 64
@@ -99,9 +99,7 @@ def track_clip(
     work = output / TRACKING
     prepare_output(output, source, settings)
 
-    def check() -> None:
-        if stop is not None and stop.is_set():
-            raise Cancelled("Tracking was stopped", do="Run the same command to go on")
+    check = stops_when(stop)
 
     def look(number: int, picture: NDArray[np.uint8]) -> Detections:
         faces = detector.faces(picture)
@@ -161,25 +159,27 @@ def track_clip(
             fitter, rows, lambda row: read_cut_out(output, int(found.number[row])), framing, settings.refine, refining
         )
     reference = reference_of(body.template_id, shape=template_shape(model, fit))
-    images = [
-        {"file": picture_name(int(number)), "camera": 0, "frame": frame, "split": split}
-        for frame, (number, split) in enumerate(zip(found.number[rows], splits(len(rows)), strict=True))
-    ]
-    report = _report(source, found, fit, verdict, cuts, crop, how, settings)
-    about = {
-        "name": settings.name or output.name,
-        "subject": settings.subject or output.name,
-        "licence": settings.licence,
-        "fps": source.fps,
-        "generator": {"name": "effigy-track", "version": 1, "source": source.path.name, **report["settings"]},
+    turned = {
+        "yaw_deg": spread_deg(verdict.yaw_deg[rows], (1, 99)),
+        "pitch_deg": spread_deg(verdict.pitch_deg[rows], (1, 99)),
     }
+    report = report_of(source, found, fit, verdict, cuts, crop, how, settings, turned)
+    about, images = about_of(source, output, settings, "effigy-track"), images_of(found.number[rows])
     motion = tracked_motion(fit, rows, bust, reference)
     trust = confidence(fit.residual_m[rows], verdict.yaw_deg[rows])
     files = capture_files(motion, bust, reference, crop, fit.focal_px, centre_px, images, about, trust)
-    for name, content in files.items():  # capture.json last: its presence means a whole capture
-        write_atomically(output / name, content)
-    write_atomically(work / REPORT, json.dumps(report, indent=1).encode())
+    write_track(output, files, report)
     return TrackResult(output, report, found, fit, verdict, model)
+
+
+def stops_when(stop: threading.Event | None) -> Callable[[], None]:
+    """What raises Cancelled once `stop` is set."""
+
+    def check() -> None:
+        if stop is not None and stop.is_set():
+            raise Cancelled("Tracking was stopped", do="Run the same command to go on")
+
+    return check
 
 
 def prepare_output(output: Path, source: ClipSource, settings: TrackSettings) -> None:
@@ -347,35 +347,16 @@ def cut_out(
         tell("cut out", done, len(wanted))
 
 
-def _report(
-    source: ClipSource,
-    found: Detections,
-    fit: ClipFit,
-    verdict: Verdict,
-    cuts: NDArray[np.bool_],
-    crop: Crop,
-    focal_from: str,
-    settings: TrackSettings,
-) -> dict[str, Any]:
-    """What was found, as it is written to `report.json`."""
-    kept = verdict.kept
-    parts = Counter(splits(len(kept)))
-    return {
-        "source": source.path.name,
-        "size_px": list(source.size_px),
-        "fps": source.fps,
-        "pictures": len(found),
-        "kept": len(kept),
-        "train": parts[SPLITS[0]],
-        "test": parts[SPLITS[1]],
-        "dropped": dict(Counter(REASONS[reason] for reason in verdict.reason if reason)),
-        "dropped_stretches": stretches(found.number, verdict.reason, source.step),
-        "cuts_after": found.number[:-1][cuts].tolist(),
-        "focal_px": round(fit.focal_px, 1),
-        "focal_from": focal_from,
-        "crop": crop.as_json(),
-        "landmark_residual_mm": round(float(np.nanmedian(fit.residual_m[kept]) * 1e3), 2),
-        "yaw_deg": [round(float(value), 1) for value in np.percentile(verdict.yaw_deg[kept], (1, 99))],
-        "pitch_deg": [round(float(value), 1) for value in np.percentile(verdict.pitch_deg[kept], (1, 99))],
-        "settings": asdict(settings),
-    }
+def images_of(numbers: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """Entries of capture.json for the kept pictures, by their numbers in the video."""
+    return [
+        {"file": picture_name(int(number)), "camera": 0, "frame": frame, "split": split}
+        for frame, (number, split) in enumerate(zip(numbers, splits(len(numbers)), strict=True))
+    ]
+
+
+def write_track(output: Path, files: Mapping[str, bytes], report: Mapping[str, Any]) -> None:
+    """The capture's files and the report. Raises what `write_atomically` raises."""
+    for name, content in files.items():  # capture.json last: its presence means a whole capture
+        write_atomically(output / name, content)
+    write_atomically(output / TRACKING / REPORT, json.dumps(report, indent=1).encode())
