@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from backend.cli_train import overrides_of
+from backend.options import add_device
 
 
 def add_body_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,7 +20,7 @@ def add_body_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentParser
         "one view, at most 24 GiB. With --train a preset is trained as well, and the time to 95 %% of its final gain "
         "in held-out PSNR is told.",
     )
-    body.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_device(body)
     body.add_argument("--gaussians", type=int, help="default: 200000")
     body.add_argument("--sizes", type=int, nargs="*", metavar="PX", help="default: 1024 512")
     body.add_argument("--views", type=int, nargs="+", help="pictures of one pose a step (default: 1 4)")

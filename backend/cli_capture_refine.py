@@ -11,6 +11,7 @@ from rich.progress import Progress
 from backend.cli_chosen import prepare_device
 from backend.home import default_home
 from backend.library import Library, avatar_place
+from backend.options import add_device, add_home
 from shared.errors import BadConfig
 
 LEAST_PX = 32
@@ -29,8 +30,8 @@ def add_capture_refine(actions: argparse._SubParsersAction[argparse.ArgumentPars
     parser.add_argument("--output", type=Path, default=Path("refined.npz"), help="file to write (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=40, help="of the fit, for each frame (default: %(default)s)")
     parser.add_argument("--size", type=int, default=256, help="longest side of the pictures, px (default: %(default)s)")
-    parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_home(parser)
+    add_device(parser)
     parser.set_defaults(run=refine_capture)
 
 

@@ -27,6 +27,7 @@ from backend.cli_surface_benchmark import add_surface_benchmark
 from backend.cli_teacher import add_teacher_benchmark
 from backend.cli_track_benchmark import add_track_benchmark
 from backend.doctor import examine
+from backend.options import add_device, add_home
 from backend.tables import folding_table
 from shared.addresses import DEFAULT_ADDRESS
 
@@ -40,11 +41,11 @@ def add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     parser = commands.add_parser("benchmark", help="measure this machine")
     kinds = parser.add_subparsers(title="what to measure", required=True, metavar="KIND")
     raster = kinds.add_parser("raster", help="time per image of the rasteriser, forward and backward")
-    raster.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_device(raster)
     raster.add_argument("--repeats", type=int, default=10)
     raster.set_defaults(run=benchmark_raster)
     head = kinds.add_parser("head", help="training steps and renders of heads beside the bare rasteriser")
-    head.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_device(head)
     head.add_argument("--gaussians", type=int, nargs="+", help="default: 15000 60000 120000")
     head.add_argument("--sizes", type=int, nargs="+", metavar="PX", help="default: 512 1024")
     head.add_argument("--batches", type=int, nargs="+", help="default: 1 4 10 20")
@@ -76,7 +77,7 @@ def add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     start.add_argument("--starts", type=int, default=5)
     start.add_argument("--size", type=int, default=512, metavar="PX")
     start.add_argument("--avatar", type=Path, help="avatar folder to draw (default: a small untrained head)")
-    start.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_device(start)
     start.set_defaults(run=benchmark_start)
 
 
@@ -84,7 +85,7 @@ def add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Declare the command."""
     parser = commands.add_parser("doctor", help="what works, what is missing, what to do about it")
     parser.add_argument("--json", action="store_true", help="one JSON list instead of a table")
-    parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
+    add_home(parser)
     parser.add_argument("--address", default=os.environ.get("EFFIGY_ADDRESS", DEFAULT_ADDRESS))
     parser.set_defaults(run=doctor)
 

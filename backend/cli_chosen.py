@@ -9,6 +9,7 @@ from typing import Any
 
 from backend.home import default_home
 from backend.library import Library, avatar_place
+from backend.options import add_device, add_home
 from backend.result_folder import finished_result
 from shared.errors import BadConfig, EnvironmentFailed
 
@@ -30,8 +31,8 @@ def add_choice(parser: argparse.ArgumentParser, capture: str) -> None:
     """Options that `chosen` reads. capture: what --capture is for, in words."""
     parser.add_argument("avatar", nargs="?", metavar="AVATAR", help="an id of the library, or a NAME.avatar folder")
     parser.add_argument("--capture", help=capture)
-    parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_home(parser)
+    add_device(parser)
     folder = parser.add_argument_group("as RGBAvatar: the result in <output_dir>/<subject>/<work_name>")
     folder.add_argument("--subject")
     folder.add_argument("--work_name", "--work-name")

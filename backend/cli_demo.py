@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from backend.cli_train import overrides_of
+from backend.options import add_device
 
 KINDS = {
     "head": ("demo_head", "demo_cpu"),
@@ -46,7 +47,7 @@ def add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. seed=1")
     parser.add_argument("--frames", type=int, default=60, help="frames of the film")
     parser.add_argument("--size", type=int, default=512, help="side of the film in pixels")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_device(parser)
     parser.set_defaults(run=demo)
 
 

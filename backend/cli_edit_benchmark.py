@@ -20,6 +20,7 @@ from backend.cli_edit import PUBLISHED_ADVERSARY
 from backend.cli_train import overrides_of
 from backend.home import open_home
 from backend.library import Library, avatar_place
+from backend.options import add_device, add_home
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,8 +81,8 @@ def add_edit_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentParser
         help="tint every edited view by up to so much, as independent edits of diffusion models disagree",
     )
     edit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override of all runs")
-    edit.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
-    edit.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_home(edit)
+    add_device(edit)
     edit.add_argument("--output", type=Path, default=Path("edit_benchmark"), help="folder (default: %(default)s)")
     edit.set_defaults(run=benchmark_edit)
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from backend.cli_chosen import check_writable, prepare_device
 from backend.home import open_home
 from backend.library import Library, avatar_place
+from backend.options import add_device, add_home
 from shared.errors import BadAvatar, BadConfig
 
 MEANINGS = {
@@ -49,8 +50,8 @@ def add_evaluate_edit(commands: argparse._SubParsersAction[argparse.ArgumentPars
     add("--size", type=int, default=256, metavar="PX", help="default: %(default)s")
     add("--output", type=Path, help="folder for edit.json and pairs.png")
     add("--json", action="store_true", help="JSON instead of a table")
-    add("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_home(parser)
+    add_device(parser)
     parser.set_defaults(run=evaluate_edit)
 
 

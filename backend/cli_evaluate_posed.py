@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from backend.options import add_device, add_home
 from shared.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ def add_posed_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="surface_body: its field's surface at this resolution (default: its trained mesh)",
     )
-    group.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_home(group)
+    add_device(group)
 
 
 def is_posed(arguments: argparse.Namespace) -> bool:

@@ -15,6 +15,7 @@ from backend.exporting import AXES, FORMATS, SPLATS, ExportPlan, write_export
 from backend.home import default_home, open_home
 from backend.importing import import_into_library
 from backend.library import SUFFIX, Library, avatar_place
+from backend.options import add_device, add_home
 from shared.desk_messages import StartImport
 from shared.errors import BadConfig
 from shared.types import Motion
@@ -44,7 +45,7 @@ def add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--template", default="", metavar="ID", help="which added FLAME (default: the usual one)")
     parser.add_argument("--licence", default="", help="licence to note down beside FLAME's")
     parser.add_argument("--consent", default="", help="the person's consent to note down")
-    parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
+    add_home(parser)
     parser.set_defaults(run=import_command)
 
 
@@ -67,8 +68,8 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--template", default="", metavar="ID", help="FLAME template that gaussian-avatars is bound to")
     parser.add_argument("--half-deltas", action="store_true", help="with avatar: store blendshapes as 16-bit numbers")
     parser.add_argument("--output", type=Path, required=True, help="the file, or the folder to be made")
-    parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_home(parser)
+    add_device(parser)
     parser.set_defaults(run=export_command)
 
 

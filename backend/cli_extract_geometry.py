@@ -13,6 +13,7 @@ from rich.progress import Progress
 from backend.cli_chosen import check_writable, prepare_device, trained_from
 from backend.home import default_home
 from backend.library import Library, avatar_place
+from backend.options import add_device, add_home
 from shared.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ def add_extract_geometry(commands: argparse._SubParsersAction[argparse.ArgumentP
     parser.add_argument("--format", choices=("obj", "ply"), default="obj", help="of the files (default: obj)")
     parser.add_argument("--close", action="store_true", help="close a body that leaves the box instead of refusing it")
     parser.add_argument("--output", type=Path, help="folder (default: ./NAME_geometry)")
-    parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_home(parser)
+    add_device(parser)
     parser.set_defaults(run=extract_geometry)
 
 

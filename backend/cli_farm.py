@@ -10,6 +10,7 @@ from pathlib import Path
 from backend.checks import MAX_SIDE_PX
 from backend.home import open_home
 from backend.library import Library
+from backend.options import add_device, add_home
 from shared import __version__
 from shared.errors import BadConfig, EnvironmentFailed, NotFound
 
@@ -30,8 +31,8 @@ def add_farm(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     hashes.add_argument("--backwards", action="store_true", help="the last frame first: it must not matter")
     hashes.add_argument("--output", type=Path, metavar="FILE", help="keep them in a file")
     hashes.add_argument("--compare", type=Path, metavar="FILE", help="a file that another machine wrote")
-    hashes.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
-    hashes.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_home(hashes)
+    add_device(hashes)
     hashes.set_defaults(run=run_hashes)
     _add_slurm(actions)
     for name, run, text in (

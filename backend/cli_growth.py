@@ -11,6 +11,7 @@ from rich.console import Console
 
 from backend.cli_train import overrides_of
 from backend.growth.settings import PARTS, check_parts, usual
+from backend.options import add_device
 
 COUNTS = ("counts", "sizes_px", "crowds", "batches", "frames")
 """Options that are lists of whole numbers."""
@@ -44,7 +45,7 @@ def add_growth_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentPars
     parser.add_argument("--train-seconds", type=float, dest="train_s", metavar="S", help="of each training")
     parser.add_argument("--look", type=float, dest="look_s", metavar="S", help="seconds between two measurements")
     parser.add_argument("--held-out", type=int, dest="held_out", metavar="N", help="pictures that are measured")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_device(parser)
     parser.add_argument("--output", type=Path, default=Path("growth_benchmark"), help="folder (default: %(default)s)")
     parser.set_defaults(run=benchmark_growth)
 

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from backend.cli_chosen import check_writable, prepare_device, trained_from
 from backend.home import default_home
 from backend.library import Library, avatar_place
+from backend.options import add_device, add_home
 from backend.video import check_video, video_or_none
 from shared.errors import BadConfig
 
@@ -66,8 +67,8 @@ def add_infer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--lpips", default="", metavar="FOLDER", help="folder with LPIPS's weight files")
     parser.add_argument("--video", type=Path, metavar="FILE", help="with a novel pose: write an MP4 as well")
     parser.add_argument("--output", type=Path, help="folder for the pictures (default: ./NAME_MODE)")
-    parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_home(parser)
+    add_device(parser)
     parser.set_defaults(run=infer)
 
 

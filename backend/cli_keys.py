@@ -12,6 +12,7 @@ from rich.console import Console
 from backend.cli_serve import read_key
 from backend.home import open_home
 from backend.key_ring import KeyRing
+from backend.options import add_home
 from backend.tables import folding_table
 from shared.errors import BadConfig
 from shared.keys import Connection, own_pair, write_connection
@@ -45,7 +46,7 @@ def add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         (export, _export),
         (own, _own),
     ):
-        action.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
+        add_home(action)
         action.set_defaults(run=run)
 
 

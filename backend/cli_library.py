@@ -7,7 +7,6 @@ import dataclasses
 import datetime
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,6 +15,7 @@ from backend.cli_lists import add_client_options, client_of
 from backend.front_desk import change_avatar
 from backend.home import Home, open_home
 from backend.library import Library
+from backend.options import add_home
 from backend.tables import folding_table
 from backend.trash import Trash
 from shared.desk_messages import ChangeAvatar, GetLog, GetStatus, Status
@@ -40,7 +40,7 @@ def add_library(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
             action.add_argument("avatar", help="its id, of the trash for restore and purge")
         if name == "rename":
             action.add_argument("name", help="its new name")
-        action.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
+        add_home(action)
         action.add_argument("--json", action="store_true", help="JSON instead of text")
         action.set_defaults(run=library_command, action=name)
 

@@ -18,6 +18,7 @@ from avatars.avatar_facts import quality
 from backend.cli_serve import read_key
 from backend.home import open_home
 from backend.library import Library
+from backend.options import add_home
 from backend.tables import folding_table
 from shared.addresses import DEFAULT_ADDRESS
 from shared.client import BackendClient
@@ -33,7 +34,7 @@ a job yours that another client holds."""
 def add_avatars(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = commands.add_parser("avatars", help="list the avatars of the library")
-    parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
+    add_home(parser)
     parser.add_argument("--json", action="store_true", help="one JSON list instead of a table")
     parser.set_defaults(run=list_avatars)
 

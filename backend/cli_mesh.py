@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from backend.cli_chosen import prepare_device
 from backend.meshes import INNER, mesh_place, write_mesh
+from backend.options import add_device, add_home
 
 
 def add_mesh(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,8 +37,8 @@ def add_mesh(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="of a signed-distance body, painted over its mesh: the trained mesh's own, where the export is lighter "
         "than it (default), or those of the distance field it was made of. A teacher's are always its field's",
     )
-    parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_home(parser)
+    add_device(parser)
     parser.set_defaults(run=mesh_command)
 
 

@@ -20,6 +20,7 @@ from backend.cli_train import overrides_of
 from backend.following import newest_job
 from backend.interrupts import first_interrupt
 from backend.online_run import check_online, default_preset, open_source, told
+from backend.options import add_device
 from backend.result_folder import SETTINGS, ResultFolder, delete_result, result_folder, write_as_rgbavatar
 from shared.client import BackendClient
 from shared.errors import BadConfig, Cancelled, EffigyError, EnvironmentFailed, WorkerFailed
@@ -54,7 +55,7 @@ def add_online(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--data_dir", "--data-dir", default="data")
     parser.add_argument("--output_dir", "--output-dir", default="output")
     parser.add_argument("--log", action="store_true", help="write a TensorBoard log as well")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_device(parser)
     parser.add_argument("--server", action="store_true", help="learn on the running server; Blender can look on")
     add_client_options(parser)
     parser.set_defaults(run=online)
@@ -70,7 +71,7 @@ def add_online_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentPars
     parser.add_argument("--post", type=int, default=0, help="images of post-processing when the stream is over")
     parser.add_argument("--render-fps", type=float, default=0.0, help="pictures a second asked for meanwhile")
     parser.add_argument("--offline", action="store_true", help="also offline, with as many images")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_device(parser)
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     parser.set_defaults(run=benchmark_online)
 

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from backend.options import add_device
 from shared.errors import BadConfig
 
 PRESETS, SECONDS, CAPTURE = ("rgb_head_offline", "rgb_head_quality"), (10.0, 40.0, 80.0), "talking_head"
@@ -28,7 +29,7 @@ def add_quality(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--seconds", type=float, nargs="+", default=SECONDS, help="marks (default: %(default)s)")
     parser.add_argument("--stop", type=float, default=0.0, metavar="SECONDS", help="end each training then")
     parser.add_argument("--capture", default=CAPTURE, help="name or folder (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_device(parser)
     parser.add_argument("--output", type=Path, help="folder for quality.json and contact_sheet.png")
     parser.set_defaults(run=benchmark_quality)
 

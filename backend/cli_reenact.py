@@ -19,6 +19,7 @@ from backend.cli_chosen import check_writable, prepare_device
 from backend.cli_render_capture import as_bytes, save_picture
 from backend.devices import usable_cores
 from backend.home import default_home
+from backend.options import add_device, add_home
 from backend.reenactment import PARTS, Performance, canonical, open_model, own_performances, target_performance
 from backend.video import VideoFile
 from shared.errors import BadConfig
@@ -64,8 +65,8 @@ def add_reenact(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     add("--output", type=Path, help="instead of MODEL (a library's avatar: output/NAME)")
     add("--no_video", action="store_true", help="pictures only")
     add("--batch", type=int, default=4, help="pictures rendered at once")
-    add("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_home(parser)
+    add_device(parser)
     group = parser.add_argument_group("how the target's motion arrives (-t)")
     add = group.add_argument
     add("--raw", action="store_true", help="every number of the target as it is, as the original")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from backend.options import add_device
 from shared.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def add_refine_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentPars
     parser.add_argument("--runs", nargs="+", choices=tuple(KINDS), help="only these (default: all there is data for)")
     parser.add_argument("--preset", default="rgb_head_quality", help="default: %(default)s")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for all runs; may be repeated")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_device(parser)
     parser.add_argument("--output", type=Path, help="folder for refine.json and a contact sheet of each run")
     parser.set_defaults(run=benchmark_refine)
 

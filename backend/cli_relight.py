@@ -12,6 +12,7 @@ from rich.progress import Progress
 from backend.cli_relight_student import add_student_actions
 from backend.cli_train import add_gpus, overrides_of, train_in_sight
 from backend.interrupts import first_interrupt
+from backend.options import add_device
 from backend.relight_words import capture_folder, read_words, teacher_folder
 from shared.errors import BadConfig
 
@@ -57,7 +58,7 @@ def add_relight(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     for action in (teacher, pseudo, *student):
         action.add_argument("words", nargs="*", metavar="KEY=VALUE", help=WORDS_HELP)
         action.add_argument("--data", type=Path, default=Path("load"), help="where named data sets lie (default: load)")
-        action.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+        add_device(action)
 
 
 def train_teacher(arguments: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from backend.checks import MAX_SIDE_PX
+from backend.options import add_home
 from backend.relight_words import capture_folder, read_words, split_words
 from backend.video import check_video, video_or_none
 from shared.errors import BadCapture, BadConfig, EnvironmentFailed
@@ -55,7 +56,7 @@ def add_relight_render(actions: Any) -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, default=Path("relit"), help="folder for the pictures (default: relit)")
     parser.add_argument("--video", type=Path, metavar="FILE", help="write the combined pictures as an MP4 as well")
     parser.add_argument("--fps", type=float, help="the video's frames a second (default: the motion's)")
-    parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
+    add_home(parser)
     parser.set_defaults(run=render_relit)
     return parser
 

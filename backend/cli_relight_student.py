@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from backend.cli_train import add_gpus, overrides_of, train_in_sight
+from backend.options import add_home
 from backend.relight_words import capture_folder, read_words, split_words, teacher_folder
 from shared.errors import BadConfig
 
@@ -50,7 +51,7 @@ def add_student_actions(actions: Any) -> tuple[argparse.ArgumentParser, ...]:
     speed.add_argument("--seconds", type=float, default=1.0, help="about how long each timing takes (default 1)")
     speed.add_argument("--json", type=Path, help="write the numbers there, too")
     speed.add_argument("--profile", type=Path, help="write torch.profiler's tables there")
-    speed.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
+    add_home(speed)
     speed.set_defaults(run=measure_speed)
     return (distil, render, speed)
 

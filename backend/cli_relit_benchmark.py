@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from backend.cli_train import overrides_of
+from backend.options import add_device
 from shared.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def add_relight_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentPar
     relight.add_argument("--poses", type=int, default=310, help="with --train: further poses (default: %(default)s)")
     relight.add_argument("--teacher-set", action="append", default=[], metavar="KEY=VALUE", help="teacher's overrides")
     relight.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="student's overrides")
-    relight.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_device(relight)
     relight.add_argument("--output", type=Path, default=Path("relight_benchmark"), help="folder (default: %(default)s)")
     relight.set_defaults(run=benchmark_relight)
 

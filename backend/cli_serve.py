@@ -15,6 +15,7 @@ from pathlib import Path
 
 from backend.engines.choosing import add_engine_options, chosen_engine
 from backend.home import Home, open_home
+from backend.options import add_device, add_home
 from shared.addresses import DEFAULT_ADDRESS
 from shared.errors import EnvironmentFailed
 
@@ -25,14 +26,14 @@ def add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     """Declare the command."""
     parser = commands.add_parser("serve", help="run the server until Ctrl-C")
     parser.add_argument("--address", default=os.environ.get("EFFIGY_ADDRESS", DEFAULT_ADDRESS))
-    parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
+    add_home(parser)
     parser.add_argument(
         "--key-file", type=Path, help="file whose first line is the key (default: $EFFIGY_KEY, or none)"
     )
     parser.add_argument(
         "--encrypt", action="store_true", help="only for clients that 'effigy keys add' named; always so off-host"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_device(parser)
     add_engine_options(parser)
     parser.add_argument(
         "--parent-pid", type=int, default=0, help="end when this process is gone and no training job is left"

@@ -10,6 +10,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from backend.options import add_device
+
 MIB = 1024**2
 
 
@@ -19,7 +21,7 @@ def add_sharing_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentPar
         "share",
         help="two clients and a training on one device: waiting times, memory, and what a deaf client costs",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_device(parser)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each part (default: %(default)s)")
     parser.add_argument("--deaf-seconds", type=float, default=60.0, help="beside a deaf client (default: %(default)s)")
     parser.add_argument("--size", type=int, default=512, metavar="PX", help="of the pictures (default: %(default)s)")

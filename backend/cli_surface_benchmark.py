@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from backend.cli_train import overrides_of
+from backend.options import add_device
 from backend.surface_benchmark import GOALS, PARTS, SurfaceBenchmark, check_parts, markdown, run_parts
 from shared.errors import BadConfig
 
@@ -34,7 +35,7 @@ def add_surface_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentPar
     parser.add_argument("--samples", type=int, default=100_000, help="points spread over each surface")
     parser.add_argument("--images", type=int, default=0, help="so many pictures of each kind (0: all of the lists)")
     parser.add_argument("--avatar", type=Path, help="measure this NAME.avatar as the preset's, without training it")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_device(parser)
     parser.add_argument("--output", type=Path, default=Path("surface_benchmark"), help="folder (default: %(default)s)")
     parser.set_defaults(run=benchmark_surface)
 

@@ -19,6 +19,7 @@ from avatars.templates.flame import LICENCE, VERSIONS, flame_version, read_flame
 from avatars.templates.flame_teeth import TEETH_KINDS, TeethKind
 from avatars.templates.installed import install, remove
 from avatars.templates.opening import installed_templates, reference_of
+from backend.options import add_home
 from backend.tables import folding_table
 from shared.errors import BadTemplate
 from shared.template import TemplateArrays
@@ -67,7 +68,7 @@ def add_template(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     weighing.add_argument("--resolution", type=int, default=RESOLUTION, help=f"voxels a side (default {RESOLUTION})")
     weighing.set_defaults(run=run_weights)
     for action in (adding, listing, removing, weighing):
-        action.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
+        add_home(action)
 
 
 def run_add(arguments: argparse.Namespace) -> int:

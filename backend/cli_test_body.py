@@ -13,6 +13,7 @@ from backend.cli_chosen import check_writable, prepare_device
 from backend.cli_evaluate import PARTS
 from backend.home import default_home
 from backend.library import Library, avatar_place
+from backend.options import add_device, add_home
 from backend.video import check_video, video_or_none
 from shared.errors import BadConfig
 
@@ -46,8 +47,8 @@ def add_test(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--lpips", default="", metavar="FOLDER", help="folder with LPIPS's weight files")
     parser.add_argument("--fid", metavar="FOLDER", help="folder with the Inception weights FID is measured with")
     parser.add_argument("--video", type=Path, metavar="FILE", help="with --pose_path: write an MP4 as well")
-    parser.add_argument("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_home(parser)
+    add_device(parser)
     parser.set_defaults(run=test)
 
 
