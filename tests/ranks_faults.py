@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ class _Lacks(torch.autograd.Function):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate a lot")
 
 
-def trained(folder: Path, place: Path, most_batch: int = 0) -> dict[str, Any]:
+def trained(folder: Path, place: Path, most_batch: int = 0, capture: str = "capture", **more: str) -> dict[str, Any]:
     """How a run went here: its end or what ended it, the pictures it learned from, what it told."""
     events: list[Progress] = []
     learned: list[int] = []
@@ -73,7 +74,7 @@ def trained(folder: Path, place: Path, most_batch: int = 0) -> dict[str, Any]:
 
     told = events.append if ranks.rank() == 0 else lambda event: None
     with mock.patch.object(Run, "_learn", learn):
-        run = Run(load_config("tiny", TINY), open_capture(folder / "capture"), place, "cpu", told, most_batch)
+        run = Run(load_config("tiny", TINY | more), open_capture(folder / capture), place, "cpu", told, most_batch)
         try:
             end = run.go(str)
         except (torch.OutOfMemoryError, EffigyError) as error:
@@ -156,6 +157,29 @@ def not_a_number(folder: Path) -> dict[str, Any]:
         return trained(folder, folder / "nan")
 
 
+def missing(folder: Path) -> dict[str, Any]:
+    """A picture is gone when the second stage, which shows pictures larger, reads them anew."""
+    plain = Run.order
+    if ranks.rank() == 0:
+        shutil.copytree(folder / "capture", folder / "incomplete")
+    ranks.meet()
+    picture = sorted((folder / "incomplete" / "images").iterdir())[0]
+
+    def order(self: Run, wanted: Callable[[], str]) -> tuple[float, str]:
+        if self.images == FAULT_AT and ranks.rank() == 0:
+            picture.rename(folder / picture.name)
+        return plain(self, wanted)
+
+    stages = {"schedule.stages_from": f"[0, {FAULT_AT}]"}
+    with mock.patch.object(Run, "order", order):
+        first = trained(folder, folder / "missing", capture="incomplete", **stages)
+    if ranks.rank() == 0:
+        (folder / picture.name).rename(picture)
+    ranks.meet()
+    again = trained(folder, folder / "missing", capture="incomplete", **stages)
+    return {"first": first, "again": again, "picture": picture.name}
+
+
 def late() -> str:
     """What the first hears of a sum to which the second does not come."""
     heard = ""
@@ -175,7 +199,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     ranks.join(torch.device("cpu"))
     saw: dict[str, Any] = {where: short(folder, where) for where in SHORT}
-    saw |= {"full": full(folder), "nan": not_a_number(folder), "late": late()}
+    saw |= {"full": full(folder), "nan": not_a_number(folder), "missing": missing(folder), "late": late()}
     (folder / f"saw.{ranks.rank()}.json").write_text(json.dumps(saw))
     ranks.leave()
 

@@ -78,6 +78,16 @@ def test_a_loss_that_is_no_number_never_reaches_a_checkpoint(saw: Saw) -> None:
         assert (process["nan"]["saved"], process["nan"]["finite"]) == (FAULT_AT, True)
 
 
+def test_a_picture_that_goes_missing_is_one_sentence_and_the_checkpoint_stays(saw: Saw) -> None:
+    for process in saw:
+        first, again = process["missing"]["first"], process["missing"]["again"]
+        assert first["end"].startswith("BadCapture: ")
+        assert process["missing"]["picture"] in first["end"]
+        assert "\n" not in first["end"]
+        assert first["saved"] == FAULT_AT
+        assert (again["end"], len(first["learned"] + again["learned"])) == ("done", IMAGES)
+
+
 def test_sums_are_waited_for_minutes_and_the_first_for_days(monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, timedelta] = {}
     monkeypatch.setattr(ranks.dist, "init_process_group", lambda kind, timeout: given.update(sums=timeout))
