@@ -95,13 +95,12 @@ def clothe_capture(arguments: argparse.Namespace) -> int:
 
     if arguments.pictures < 1:
         raise BadConfig("--pictures is too small", found=str(arguments.pictures), expected="at least 1")
-    folder = Path(arguments.folder).expanduser()
+    capture, folder = open_capture(arguments.folder), Path(arguments.folder).expanduser()
     if arguments.output is None and not folder.is_dir():
         raise BadConfig(f"{arguments.folder} is no folder to write into", do="Name a file with --output")
     output = (arguments.output or folder / "template.ply").expanduser()
     if output.exists() and not arguments.force:
         raise BadConfig(f"{output} is there already", do="Name another file with --output, or add --force")
-    capture = open_capture(arguments.folder)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("Comparing outlines", total=None)
         found = clothed_body(

@@ -37,7 +37,7 @@ def add_library(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     ):
         action = actions.add_parser(name, help=text)
         if name in ("info", "rename", "trash", "restore", "purge"):
-            action.add_argument("avatar", help="its id, of the trash for restore and purge")
+            action.add_argument("avatar", help="its id, or for restore and purge that of the trash")
         if name == "rename":
             action.add_argument("name", help="its new name")
         add_home(action)
@@ -140,6 +140,6 @@ def _list(entries: Sequence[AvatarSummary], as_json: bool) -> int:
         return 0
     table = folding_table("id", "name", "thrown away")
     for entry in entries:
-        table.add_row(entry.avatar_id, escape(entry.name), entry.created)
+        table.add_row(entry.avatar_id, escape(entry.name), entry.created[:16].replace("T", " "))
     Console().print(table if entries else "The trash is empty.")
     return 0

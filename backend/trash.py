@@ -78,9 +78,15 @@ class Trash:
         return len(paths)
 
     def _path(self, entry: str) -> Path:
+        """The folder of an entry, named by its id or by that of the avatar where one alone was thrown away."""
         path = self.folder / f"{entry}{SUFFIX}"
         if not _ENTRY.fullmatch(entry) or not path.is_dir():
             known = [item.avatar_id for item in self.summaries()]
+            same = [found for found in known if found.partition("~")[0] == entry]
+            if len(same) == 1:
+                return self.folder / f"{same[0]}{SUFFIX}"
+            if same:
+                raise NotFound(f"{entry!r} is in the trash {len(same)} times", expected=", ".join(same[:5]))
             raise NotFound(
                 f"There is no {entry[:80]!r} in the trash{nearest(entry, known)}",
                 expected=", ".join(known[:5]),

@@ -87,8 +87,10 @@ def test_two_of_a_name_and_a_taken_place(places: tuple[Library, Trash], avatar_f
     shutil.copytree(avatar_folder, library.folder / "tiny.avatar")
     second = trash.throw(library.path("tiny"))
     assert first != second
+    with pytest.raises(NotFound, match="'tiny' is in the trash 2 times"):
+        trash.restore("tiny", library)
     assert trash.restore(first, library) == "tiny"
-    again = trash.restore(second, library)
+    again = trash.restore("tiny", library)  # one is left, so the avatar's own id says which
     assert again.startswith("tiny-")
     assert len(library.ids()) == 2
 
