@@ -25,7 +25,7 @@ Files = Mapping[str, bytes]
 MAX_SENTENCE = 1500
 MEMORY_BYTES = 3 << 30
 """What one parser may take in address space above what its process has: an allocation beyond it fails."""
-MAX_GROWTH_BYTES, MAX_CASE_S = 32 << 20, 10.0
+MAX_GROWTH_BYTES, MAX_CASE_S = 64 << 20, 10.0
 """What one parser's cases may leave behind in the process, and the processor's time that one case may take."""
 CURRENT = "current"
 WARM_CASES = 400
