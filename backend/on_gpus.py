@@ -27,7 +27,7 @@ import numpy as np
 import backend
 from backend.rank_orders import Order, config_of
 from backend.training_run import check_number
-from shared.errors import EnvironmentFailed, WorkerFailed
+from shared.errors import BadConfig, EnvironmentFailed, WorkerFailed
 from shared.messages import Failure
 
 if TYPE_CHECKING:
@@ -49,6 +49,12 @@ def check_gpus(count: int, device: str) -> None:
     check_number(count)
     if count == 1:
         return
+    if ":" in device:
+        raise BadConfig(
+            "Several GPUs are asked for, but one is named",
+            found=f"{count} and {device}",
+            do="Leave the device out; CUDA_VISIBLE_DEVICES says which GPUs there are",
+        )
     import torch
     import torch.distributed
 

@@ -56,7 +56,8 @@ class EditTrainer:
             for values in (motion.rotations, motion.translations, motion.expressions)
         )
         self.editor = open_editor(edit.editor, device)
-        self.editor.prepare(edit.prompt, edit.settings)
+        if ranks.rank() == 0 or hasattr(self.editor, "regions"):  # the first edits for all; others load no weights
+            self.editor.prepare(edit.prompt, edit.settings)
         self.deterministic = bool(getattr(self.editor, "deterministic", False))
         self.surface = surface_of(self.original, self.device)
         painted = read_weights(Path(edit.weights_file)) if edit.weights_file else None

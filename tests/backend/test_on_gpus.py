@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import psutil
@@ -35,7 +35,7 @@ from backend.on_gpus import RankLost, check_gpus, run_on_gpus, torchrun
 from backend.rank_orders import Order, config_of, edit_order, obey, training_order
 from backend.training_run import check_training, run_training
 from shared.errors import BadCapture, BadConfig, EnvironmentFailed
-from shared.messages import StartTraining
+from shared.messages import Failure, StartTraining
 from tests.ranks_trial import CASES, learn, prepare
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -223,6 +223,40 @@ def test_short_memory_halves_the_batch_and_a_dead_process_ends_all(folder: Path,
     assert any(event.preview is not None and event.preview.ndim == 3 for event in events)
 
 
+class ShortRanks:
+    """Stands for processes that are out of memory, whatever their batch."""
+
+    batches: ClassVar[list[int]] = []
+
+    def __init__(self, order: Order, gpus: int, folder: Path, device: str, batch: int, module: str) -> None:
+        self.batches.append(batch)
+
+    def __enter__(self) -> ShortRanks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def followed(self, *_: object) -> tuple[None, Failure]:
+        """How they ended."""
+        return None, Failure("short_of_memory", "out of memory")
+
+
+@pytest.mark.parametrize(
+    ("preset", "batch", "tried"),
+    [("tiny", "8", [0, 4, 2]), ("relit_teacher_tiny", "4", [0, 2, 1])],
+)
+def test_batches_shrink_to_a_picture_a_process_or_to_shared_rays(
+    preset: str, batch: str, tried: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_gpus, "_Ranks", ShortRanks)
+    monkeypatch.setattr(ShortRanks, "batches", [])
+    order = training_order(load_config(preset, {"schedule.batch": batch}), "", "x")
+    with pytest.raises(EnvironmentFailed, match=f"no memory left for a batch of {tried[-1]}"):
+        run_on_gpus(order, 2, tmp_path, "cpu", lambda told: None, str)
+    assert ShortRanks.batches == tried
+
+
 @pytest.mark.usefixtures("no_child_left")
 def test_what_one_process_cannot_read_is_the_sentence_of_all(folder: Path, tmp_path: Path) -> None:
     order = training_order(load_config("tiny", FEW), str(folder / "captures" / "head"), "bad")
@@ -243,6 +277,9 @@ def test_numbers_that_make_no_sense(folder: Path) -> None:
     if torch.cuda.device_count() < 60:
         with pytest.raises(EnvironmentFailed, match="not 60 GPUs here"):
             check_gpus(60, "cuda")
+    with pytest.raises(BadConfig, match=r"one is named \(found 2 and cuda:1\)"):
+        check_gpus(2, "cuda:1")
+    check_gpus(1, "cuda:1")
     check_gpus(60, "cpu")
 
 
