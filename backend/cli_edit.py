@@ -25,6 +25,7 @@ from backend.cli_train import add_gpus, overrides_of, show_training, training_pr
 from backend.home import Home, open_home
 from backend.interrupts import first_interrupt
 from backend.library import SUFFIX, Library, avatar_place, check_name
+from backend.training_run import into_library
 from shared.errors import BadConfig, EnvironmentFailed
 
 if TYPE_CHECKING:
@@ -146,7 +147,17 @@ def edit(arguments: argparse.Namespace) -> int:
     if not arguments.no_video and importlib.util.find_spec("imageio_ffmpeg") is not None:
         film(parent, result.avatar_folder, arguments.capture, result.report_folder / FILM, config, device)
     seconds = result.metrics.get("training_seconds", math.nan)
-    avatar_id = Library(home.library).adopt(Path(result.avatar_folder), name)
+    with first_interrupt("Pausing …") as interrupted:
+        avatar_id, stopped = into_library(
+            Path(result.avatar_folder),
+            Library(home.library),
+            name,
+            lambda told: console.print(told, soft_wrap=True, highlight=False),
+            lambda: "pause" if interrupted.is_set() else "",
+        )
+    if stopped:
+        console.print("Paused. The same command goes on from here.")
+        return INTERRUPTED
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     console.print(f"Avatar: {avatar_id}  ({seconds:.0f} s)")
     console.print(f"Report: {result.report_folder}", soft_wrap=True)
