@@ -1,4 +1,4 @@
-"""Two minutes of chaos. What each fault does by itself has its own tests; here they come together."""
+"""A minute of chaos. What each fault does by itself has its own tests; here they come together."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ch
 
 
 @pytest.mark.timeout(900)
-def test_two_minutes_of_chaos(tmp_path: Path) -> None:
-    outcome = run_chaos(tmp_path, 120, 4)
+def test_a_minute_of_chaos(tmp_path: Path) -> None:
+    outcome = run_chaos(tmp_path, 60, 4)
     assert outcome.violations == []
-    assert outcome.injected == outcome.survived >= 20
-    assert sum(times > 0 for times in outcome.faults.values()) >= 9
-    assert outcome.clients["answered"] == outcome.clients["asked"] >= 50
+    assert outcome.injected == outcome.survived >= 8
+    assert sum(times > 0 for times in outcome.faults.values()) >= 5
+    assert outcome.clients["answered"] == outcome.clients["asked"] >= 20
     assert outcome.jobs["done"] == outcome.jobs["acknowledged"] >= 1
 
 
+@pytest.mark.timeout(900)
 def test_a_training_that_is_killed_ends_as_one_that_is_left_alone(tmp_path: Path) -> None:
     few = {"schedule.images": "48", "reporting.checkpoint_images": "4", "reporting.curve_points": "0"}
-    outcome = run_kills(tmp_path, 3, 5, training=few)
-    assert (outcome.kills, outcome.equal) == (3, outcome.runs)
-    assert outcome.in_writes == 2, "every other kill is inside of a checkpoint"
+    outcome = run_kills(tmp_path, 2, 5, training=few)
+    assert (outcome.kills, outcome.equal) == (2, outcome.runs)
+    assert outcome.in_writes == 1, "every other kill is inside of a checkpoint"
 
 
 def test_nothing_is_ended_again_before_it_got_on() -> None:
