@@ -184,7 +184,7 @@ def no_child_left() -> Iterator[None]:
     """What a test started has ended with it; what other files' fixtures keep running in this process may stay."""
     before = set(psutil.Process().children(recursive=True))
     yield
-    _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=5)
+    _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=60)
     assert not alive
 
 
