@@ -10,7 +10,7 @@ import importlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +109,9 @@ class Window:
         self.region("UI").active_panel_category = tab
         yield from self.redraw()
 
-    def only_panels(self, *names: str) -> None:
-        """Show these panels open and no other of Effigy's; no name shows all. Call before the sidebar is drawn."""
+    def only_panels(self, *names: str, without: Sequence[str] = ()) -> None:
+        """Show these panels and their children open, except `without` (a sidebar holds so much), and no other of
+        Effigy's; no name shows all. Call before the sidebar is drawn."""
         classes = self.addon("ui.classes").CLASSES
         panels = [kind for kind in classes if issubclass(kind, bpy.types.Panel)]
         for kind in reversed(panels):
@@ -119,7 +120,7 @@ class Window:
             if not hasattr(kind, "_real_poll"):
                 kind._real_poll, kind._real_options = kind.__dict__.get("poll"), set(getattr(kind, "bl_options", ()))
             top = getattr(kind, "bl_parent_id", "") or kind.__name__
-            shown = not names or kind.__name__ in names or top in names
+            shown = (not names or kind.__name__ in names or top in names) and kind.__name__ not in without
             kind.bl_options = kind._real_options - {"DEFAULT_CLOSED"} if names and shown else kind._real_options
             if not shown:
                 kind.poll = classmethod(lambda cls, context: False)

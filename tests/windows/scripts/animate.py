@@ -20,7 +20,7 @@ def main(w):
     def avatar():
         return next(o for o in bpy.data.objects if o.type == "ARMATURE" and o.data.effigy.avatar_id)
 
-    w.only_panels("EFFIGY_PT_animate")
+    w.only_panels("EFFIGY_PT_animate", without=("EFFIGY_PT_retarget", "EFFIGY_PT_reenact"))
     yield from w.redraw()
     names = w.addon("services.rig_info").rig_of(avatar()).joint_names
     path = str(w.out / "motion.npz")
