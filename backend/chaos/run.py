@@ -108,7 +108,7 @@ def run_chaos(
     if outcome.clients["wrong"]:
         watch.violated(f"{outcome.clients['wrong']} pictures were not those that were asked for")
     if outcome.clients["lost"]:
-        watch.violated(f"{outcome.clients['lost']} requests were never answered")
+        watch.violated(f"{outcome.clients['lost']} requests were never answered ({'; '.join(scene.why_lost())})")
     outcome.growth_bytes, outcome.looks, outcome.violations = watch.growth_bytes, watch.looks, watch.violations
     outcome.survived, outcome.worker_growth_bytes = survival.survived, watch.worker.growth_bytes
     return outcome

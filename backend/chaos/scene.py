@@ -163,6 +163,11 @@ class Scene:
             name: sum(int(counts.get(name, 0)) for counts in every) for name in ("asked", "answered", "wrong", "lost")
         }
 
+    def why_lost(self) -> list[str]:
+        """What was said last to requests that are lost."""
+        every = [*self.gone, *(one.counts for one in self.traffic)]
+        return [why for counts in every for why in counts.get("why", ())]
+
     def end_clients(self) -> None:
         """Let the clients finish what they wait for, and end them."""
         for one in self.traffic:

@@ -27,7 +27,7 @@ from shared.errors import Cancelled, EffigyError
 from shared.messages import AvatarDetail, AvatarInstance, RenderRequest
 from shared.types import Frame
 
-ANSWER_WITHIN_S, LOST_AFTER_S = 20.0, 90.0
+ANSWER_WITHIN_S, LOST_AFTER_S = 20.0, 240.0  # long: faults go on meanwhile, and the machine may be busy
 REPORT_EVERY_S, PAUSE_S, RETRY_S = 0.5, 0.03, 0.2
 
 
@@ -106,13 +106,15 @@ def read_plan(path: Path) -> tuple[Shot, ...]:
 
 @dataclass
 class Counts:
-    """What became of a client's requests. wrong: pictures with other pixels than they must have; refused: by code."""
+    """What became of a client's requests. wrong: pictures with other pixels than they must have; refused: by code.
+    why: what was said last to those that are lost."""
 
     asked: int = 0
     answered: int = 0
     wrong: int = 0
     lost: int = 0
     refused: dict[str, int] = field(default_factory=dict)
+    why: list[str] = field(default_factory=list)
 
     def refuse(self, code: str) -> None:
         """Count an answer that was an error."""
@@ -135,6 +137,7 @@ def ask_for(
             counts.refuse(error.code)
             if time.monotonic() - begun > LOST_AFTER_S:
                 counts.lost += 1
+                counts.why.append(f"{error.code}: {error}")
                 return
             time.sleep(RETRY_S)
             continue
