@@ -77,6 +77,11 @@ class Channel:
                 continue
             return wire.Envelope(wire.read_message(header, received), header.request_id, header.epoch)
 
+    def linked(self) -> bool:
+        """Whether there is a connection now. Raises as `ask` does where the backend does not let us in."""
+        self._drain_monitor()
+        return self._linked
+
     def leave(self, epoch: str) -> None:
         """Say that we go, if that can be said at once, and close."""
         try:

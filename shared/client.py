@@ -254,6 +254,9 @@ class BackendClient:
         welcome = self.welcome or self._greet(deadline, cancelled)
         channel = self._control
         if isinstance(message, BY_FRAMES_SOCKET):
+            if self._frames is not None and not self._frames.linked():
+                # Perhaps another server answers by now, and it has private addresses of its own.
+                welcome = self._greet(min(deadline, time.monotonic() + HELLO_TIMEOUT_S), cancelled)
             if self._frames is None:
                 way = self._way(welcome.frames_address, welcome.frames_port)
                 self._frames = Channel(self._context, way, FRAME_QUEUE, self.login)

@@ -94,6 +94,8 @@ def run_chaos(
             tell("The faults are over: jobs and clients finish")
             outcome.jobs = settle(scene, client, watch)
             survival.looked(True, len(watch.violations))
+            for name in scene.without_pictures():
+                watch.violated(f"{name} gets no pictures any more")
             scene.end_clients()
         outcome.clients = scene.totals()
         scene.server.stop()

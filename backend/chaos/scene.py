@@ -32,7 +32,7 @@ CAPTURE, PRESET = "demo_head", "tiny"
 # Small pictures and few Gaussians; a checkpoint about every second, so that there is one to fall back to.
 TRAINING = {"schedule.images": "160", "reporting.checkpoint_images": "8", "reporting.curve_points": "0"}
 JOBS_AT_ONCE, SHOTS = 2, 6
-READY_WITHIN_S, REFERENCE_WITHIN_S = 60.0, 600.0
+READY_WITHIN_S, PICTURE_WITHIN_S, REFERENCE_WITHIN_S = 60.0, 60.0, 600.0
 
 
 @dataclass
@@ -162,6 +162,15 @@ class Scene:
         return {
             name: sum(int(counts.get(name, 0)) for counts in every) for name in ("asked", "answered", "wrong", "lost")
         }
+
+    def without_pictures(self) -> list[str]:
+        """Clients that get no picture within PICTURE_WITHIN_S, now that nothing is disturbed any more."""
+        waiting = {one.name: (one, one.counts.get("answered", 0)) for one in self.traffic}
+        until = time.monotonic() + PICTURE_WITHIN_S
+        while waiting and time.monotonic() < until:
+            time.sleep(0.1)
+            waiting = {name: at for name, at in waiting.items() if at[0].counts.get("answered", 0) == at[1]}
+        return sorted(waiting)
 
     def why_lost(self) -> list[str]:
         """What was said last to requests that are lost."""

@@ -177,15 +177,20 @@ def test_the_same_key_serves_after_a_restart_and_old_requests_do_not(server: Run
     ring.add("anna", own.public)
     login = Login(ring.pair().public, own)
     first = start_server(home=tmp_path, device="cpu", key="", login=login)
-    with first.client() as client:
+    light = np.ones((4, 8, 3), np.float16)
+    with first.client() as client, first.client() as by_frames_alone:
         epoch = client.connect().epoch
+        by_frames_alone.put_environment(light, timeout_s=60)
         first.stop()
         with pytest.raises(Unreachable):
             client.request(m.Ping(), timeout_s=0.2)
+        with pytest.raises(Unreachable):
+            by_frames_alone.put_environment(2 * light, timeout_s=0.2)
         with running_server(home=tmp_path, device="cpu", key="", login=login, address=first.address):
             assert client.request(m.ListJobs(), timeout_s=60).jobs == ()
             assert client.welcome is not None
             assert client.welcome.epoch != epoch
+            by_frames_alone.put_environment(3 * light, timeout_s=60)  # the new server's private addresses are others
 
 
 # --- two clients, a flood ---------------------------------------------------------------------------------------------
