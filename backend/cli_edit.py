@@ -25,6 +25,7 @@ from backend.cli_train import add_gpus, overrides_of, show_training, training_pr
 from backend.home import Home, open_home
 from backend.interrupts import first_interrupt
 from backend.library import SUFFIX, Library, avatar_place, check_name
+from backend.options import add_device, add_home
 from backend.training_run import into_library
 from shared.errors import BadConfig, EnvironmentFailed
 
@@ -81,8 +82,8 @@ def add_edit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add("--name", help="the new version's name (default: parent, prompt)")
     add("--again", action="store_true", help="edit anew though the same was done before")
     add("--no-video", action="store_true", help="no film of before and after")
-    add("--home", type=Path, help="data folder (default: $EFFIGY_HOME or ~/.effigy)")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_home(parser)
+    add_device(parser)
     add_gpus(parser)
     own = parser.add_argument_group("as GaussianAvatar-Editor")
     add = own.add_argument

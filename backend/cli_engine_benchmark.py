@@ -7,13 +7,15 @@ import dataclasses
 import json
 from pathlib import Path
 
+from backend.options import add_device
+
 
 def add_engine_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = kinds.add_parser(
         "ray", help="the same pictures from this host's processes and from a Ray of this host, asked in turn"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_device(parser)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024], metavar="PX")
     parser.add_argument("--frames", type=int, default=60, help="of each size (default: %(default)s)")
     parser.add_argument("--avatar", type=Path, help="avatar folder to draw (default: a small untrained head)")

@@ -6,11 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
+from backend.options import add_device
+
 
 def add_teacher_benchmark(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = kinds.add_parser("teacher", help="training steps of a relightable person's implicit teacher")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_device(parser)
     parser.add_argument("--preset", default="relit_teacher_fast", help="default: relit_teacher_fast")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. seed=1")
     parser.add_argument("--capture", default="demo_body", help="a recording (default: the embedded body)")

@@ -54,53 +54,28 @@ def obey(
     most_batch: int = 0,
 ) -> TrainResult:
     """Do it, as one of the processes, in `folder`; the rest is as in avatars.training.loop.train."""
-    return RUNS[order.kind](order, folder, device, on_event, wanted, most_batch)
+    return RUNS[order.kind](
+        order,
+        folder,
+        name=order.name,
+        device=device,
+        on_event=on_event,
+        wanted=wanted,
+        most_batch=most_batch,
+    )
 
 
-def _train(
-    order: Order,
-    folder: Path,
-    device: str,
-    on_event: Callable[[Any], None],
-    wanted: Callable[[], str],
-    most_batch: int,
-) -> TrainResult:
+def _train(order: Order, folder: Path, **how: Any) -> TrainResult:
     from avatars.captures.opening import open_capture
     from avatars.training.loop import train
 
-    return train(
-        config_of(order),
-        open_capture(order.capture),
-        folder,
-        name=order.name,
-        device=device,
-        on_event=on_event,
-        wanted=wanted,
-        most_batch=most_batch,
-    )
+    return train(config_of(order), open_capture(order.capture), folder, **how)
 
 
-def _edit(
-    order: Order,
-    folder: Path,
-    device: str,
-    on_event: Callable[[Any], None],
-    wanted: Callable[[], str],
-    most_batch: int,
-) -> TrainResult:
+def _edit(order: Order, folder: Path, **how: Any) -> TrainResult:
     from avatars.text_edit.run import edit
 
-    return edit(
-        config_of(order),
-        Path(order.avatar),
-        order.capture,
-        folder,
-        name=order.name,
-        device=device,
-        on_event=on_event,
-        wanted=wanted,
-        most_batch=most_batch,
-    )
+    return edit(config_of(order), Path(order.avatar), order.capture, folder, **how)
 
 
 RUNS: Mapping[str, Callable[..., TrainResult]] = {"train": _train, "edit": _edit}

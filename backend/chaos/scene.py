@@ -158,7 +158,7 @@ class Scene:
 
     def totals(self) -> dict[str, int]:
         """Requests of all clients, those that were killed included."""
-        every = [*self.gone, *(one.counts for one in self.traffic)]
+        every = self._every_count()
         return {
             name: sum(int(counts.get(name, 0)) for counts in every) for name in ("asked", "answered", "wrong", "lost")
         }
@@ -174,8 +174,10 @@ class Scene:
 
     def why_lost(self) -> list[str]:
         """What was said last to requests that are lost."""
-        every = [*self.gone, *(one.counts for one in self.traffic)]
-        return [why for counts in every for why in counts.get("why", ())]
+        return [why for counts in self._every_count() for why in counts.get("why", ())]
+
+    def _every_count(self) -> list[dict[str, Any]]:
+        return [*self.gone, *(one.counts for one in self.traffic)]
 
     def end_clients(self) -> None:
         """Let the clients finish what they wait for, and end them."""
