@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -42,40 +42,43 @@ class Optimiser:
             for members in alike.values()
         ]
         self.adam = FusedAdam(groups, epsilon=EPSILON)
-        kinds = dict.fromkeys(entry.betas for entry in self.parameters)
         several = ranks.count() > 1
         self.shared = SharedGradients([entry.parameter for entry in self.parameters]) if several else None
         self.whole = True
         """Whether no step is half made."""
-        self.on_cuda = {betas: cuda_adam.CudaAdam(betas=betas, epsilon=EPSILON) for betas in kinds}
+        self.on_cuda: dict[tuple[int, tuple[float, float]], cuda_adam.CudaAdam] = {}
+        """By the part of the step and its betas: each remembers where its tensors lie."""
 
     def step(self, loss: Tensor, at: float) -> None:
         """One update against the gradient of `loss`, with the rates of position `at` in images."""
         for leader, group in zip(self.leaders, self.adam.param_groups, strict=True):
             group["lr"] = leader.rate(at)
         parameters = [entry.parameter for entry in self.parameters]
-        gradients: Sequence[Tensor | None]
+        parts: Iterable[Mapping[int, Tensor | None]]
         if self.shared is not None:
-            gradients = self.shared.of(loss)
+            parts = self.shared.of(loss)
         else:
-            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+            parts = [dict(enumerate(torch.autograd.grad(loss, parameters, allow_unused=True)))]
+        on_cuda = all(cuda_adam.usable(parameter) for parameter in parameters)
         self.whole = False
-        if all(cuda_adam.usable(parameter) for parameter in parameters):
-            self._step_on_cuda(gradients)
-        else:
-            self.adam.step(list(zip(parameters, gradients, strict=True)))
+        for number, part in enumerate(parts):
+            if on_cuda:
+                self._step_on_cuda(number, part)
+            else:
+                self.adam.step([(parameters[index], gradient) for index, gradient in part.items()])
         self.whole = True
 
     def finite(self) -> bool:
         """Whether all parameters are numbers."""
         return all(bool(torch.isfinite(entry.parameter.detach()).all()) for entry in self.parameters)
 
-    def _step_on_cuda(self, gradients: Sequence[Tensor | None]) -> None:
+    def _step_on_cuda(self, number: int, part: Mapping[int, Tensor | None]) -> None:
         rates = {parameter: group["lr"] for group in self.adam.param_groups for parameter in group["params"]}
-        updates: dict[tuple[float, float], list[cuda_adam.Update]] = {betas: [] for betas in self.on_cuda}
-        for entry, gradient in zip(self.parameters, gradients, strict=True):
+        updates: dict[tuple[float, float], list[cuda_adam.Update]] = {}
+        for index, gradient in part.items():
             if gradient is None:
                 continue
+            entry = self.parameters[index]
             state = self.adam.state.setdefault(entry.parameter, {})
             if not state:
                 state["step"] = torch.zeros((), dtype=torch.float32)
@@ -86,10 +89,11 @@ class Optimiser:
             tensors = (entry.parameter.detach(), gradient.contiguous(), *moments)
             rate = rates[entry.parameter]
             update = cuda_adam.Update(*tensors, steps=int(state["step"]), rate=rate, decay=entry.decay)
-            updates[entry.betas].append(update)
+            updates.setdefault(entry.betas, []).append(update)
         for betas, those in updates.items():
-            if those:
-                self.on_cuda[betas].step(those)
+            if (number, betas) not in self.on_cuda:
+                self.on_cuda[number, betas] = cuda_adam.CudaAdam(betas=betas, epsilon=EPSILON)
+            self.on_cuda[number, betas].step(those)
 
     def state(self) -> dict[str, Tensor]:
         """Parameters and moments by name."""

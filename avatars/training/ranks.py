@@ -129,19 +129,36 @@ def grown(parameters: Sequence[RatedParameter], times: float) -> tuple[RatedPara
     )
 
 
+@dataclass(eq=False)
+class Meeting:
+    """One that has begun. told: processes out of memory, and what the first brings; summed when `work` is done."""
+
+    told: Tensor
+    work: dist.Work | None
+
+    def end(self) -> tuple[float, int]:
+        """Wait until all processes are here, however long; what the first brings. Raises Short, on all."""
+        if self.work is not None:
+            self.work.wait()
+        short, at, number = self.told.tolist()
+        if short:
+            raise Short(f"{int(short)} of {count()} processes of the training out of memory")
+        return at, int(number)
+
+
+def begin_to_meet(at: float = 0.0, number: int = 0, *, short: bool = False) -> Meeting:
+    """Come to the meeting without waiting for the others: what is done until its end must need none of them."""
+    brought = (at, number) if rank() == 0 else (0.0, 0)
+    told = torch.tensor([short, *brought], dtype=torch.float64)
+    return Meeting(told, dist.all_reduce(told, group=_groups[PATIENT], async_op=True) if count() > 1 else None)
+
+
 def meet(at: float = 0.0, number: int = 0, *, short: bool = False) -> tuple[float, int]:
     """Wait until all processes are here, however long; what the first brings is what all take with them.
 
     short: this process is out of memory. Raises Short, on all, where one is.
     """
-    if count() == 1:
-        return at, number
-    brought = (at, number) if rank() == 0 else (0.0, 0)
-    told = torch.tensor([short, *brought], dtype=torch.float64)
-    dist.all_reduce(told, group=_groups[PATIENT])
-    if told[0]:
-        raise Short(f"{int(told[0])} of {count()} processes of the training out of memory")
-    return float(told[1]), int(told[2])
+    return begin_to_meet(at, number, short=short).end() if count() > 1 else (at, number)
 
 
 def say_short() -> None:

@@ -31,7 +31,11 @@ def start(home: Path, folder: Path, device: str, *options: str, **environ: str) 
     return subprocess.Popen(
         command,
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            **environ,
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
