@@ -94,7 +94,7 @@ def test_what_drives_the_network_is_held_to_what_it_became(capture: Capture, dev
     track, before = trainer.refinement, trainer.model.driving_range
     assert track is not None
     with torch.no_grad():
-        track.changes[track.trained] = torch.linspace(-3, 3, len(track.trained))[:, None]
+        track.changes[track.trained] = torch.linspace(-3, 3, len(track.trained), device=device)[:, None]
     trainer.retable()
     trainer.hold_range()
     after, theta = trainer.model.driving_range, trainer.theta[track.trained]
