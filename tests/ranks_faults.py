@@ -27,6 +27,7 @@ from avatars.rgb_head.trainer import RgbHeadTrainer
 from avatars.training import loop, ranks
 from avatars.training.checkpoint import newest_checkpoint, save_checkpoint
 from avatars.training.config import load_config
+from avatars.training.gradients import SharedGradients
 from avatars.training.loop import Run
 from avatars.training.progress import Progress
 from shared.errors import EffigyError, EnvironmentFailed
@@ -44,7 +45,7 @@ TINY = {
     "model.first_look_px": "0",
     "model.fill_unseen": "false",
 }
-SHORT = ("forward", "backward", "after_step")
+SHORT = ("ahead", "forward", "backward", "after_step")
 
 
 class _Lacks(torch.autograd.Function):
@@ -103,7 +104,10 @@ def faulty(name: str, fault: Callable[[Any, dict[str, Tensor] | None], Any]) -> 
 
 
 def short(folder: Path, where: str) -> dict[str, Any]:
-    """The second process has no memory once; then all again, with half the batch (in one case of the two alike)."""
+    """The second process has no memory once; then all again, with half the batch (in one case of the two alike).
+
+    ahead: before its backward, when the first is in the middle of its own.
+    """
 
     def fault(_: Any, result: Any) -> Any:
         if ranks.rank() == 0:
@@ -193,13 +197,25 @@ def late() -> str:
     return heard
 
 
+def in_order() -> dict[str, Any]:
+    """What two steps give of two parameters whose gradients come in the order in which they are listed."""
+    last, first = (torch.tensor([value], requires_grad=True) for value in (3.0, 5.0))
+    shared = SharedGradients((last, first), bucket_bytes=1)
+    given = []
+    for _ in range(2):
+        loss = (1 + ranks.rank()) * (first * 2 * last).sum()  # backward comes to `last` before it comes to `first`
+        given.append([{str(at): float(value) for at, value in part.items()} for part in shared.of(loss)])
+    return {"given": given, "buckets": [list(bucket.views) for bucket in shared.buckets]}
+
+
 def main() -> None:
     """All of them."""
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
     ranks.join(torch.device("cpu"))
     saw: dict[str, Any] = {where: short(folder, where) for where in SHORT}
-    saw |= {"full": full(folder), "nan": not_a_number(folder), "missing": missing(folder), "late": late()}
+    saw |= {"full": full(folder), "nan": not_a_number(folder), "missing": missing(folder), "in_order": in_order()}
+    saw["late"] = late()  # the last: it leaves the processes without a connection
     (folder / f"saw.{ranks.rank()}.json").write_text(json.dumps(saw))
     ranks.leave()
 

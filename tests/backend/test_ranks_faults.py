@@ -69,6 +69,14 @@ def test_a_sum_to_which_one_does_not_come_ends(saw: Saw) -> None:
     assert "Timed out" in saw[0]["late"]
 
 
+def test_gradients_are_sent_in_the_order_in_which_backward_makes_them(saw: Saw) -> None:
+    for process in saw:
+        first, second = process["in_order"]["given"]
+        assert first == [{"0": 30.0, "1": 18.0}], "no buckets yet: summed together, (1 + 2) times each slope"
+        assert second == [{"0": 30.0}, {"1": 18.0}, {}], "one bucket after the other"
+        assert process["in_order"]["buckets"] == [[0], [1]], "not the last in the list first"
+
+
 def test_a_loss_that_is_no_number_never_reaches_a_checkpoint(saw: Saw) -> None:
     """The first process's own loss was a number; what it would have written was none."""
     for process, found in zip(saw, ("parameters", "a loss"), strict=True):
