@@ -9,10 +9,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-TILE = 16
-ROWS = 8
-"""Rows of a tile that one program holds."""
-
 
 @triton.jit
 def _alpha(means, conics, opacities, index, x, y, live):

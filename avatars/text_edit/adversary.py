@@ -82,9 +82,11 @@ class Adversary:
             loss = told + R1_EVERY * self.r1 / 2 * slope.square().flatten(1).sum(1).mean() / patches
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        for parameter in self.network.parameters() if ranks.count() > 1 else ():
-            if parameter.grad is not None:
-                ranks.summed(parameter.grad.mul_(share))
+        if ranks.count() > 1:
+            slopes = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
+            whole = ranks.summed(torch.cat([slope.flatten() for slope in slopes]).mul_(share))
+            for slope, part in zip(slopes, whole.split([slope.numel() for slope in slopes]), strict=True):
+                slope.copy_(part.view_as(slope))
         self.optimiser.step()
         self.steps += 1
         return float(told.detach())

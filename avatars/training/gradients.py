@@ -47,7 +47,7 @@ class SharedGradients:
         self.active, self.sent = False, 0
         self.came: list[int] = []
         self.meeting: ranks.Meeting | None = None
-        self.short: ranks.Short | None = None
+        self.short = ""
         for index, parameter in enumerate(self.parameters):
             parameter.register_hook(partial(self._arrived, index))  # type: ignore[no-untyped-call]
 
@@ -60,7 +60,7 @@ class SharedGradients:
         """
         # From the end of this meeting to the last sum all send the same, whatever happens. It ends when there is
         # something to send: until then the host gives the device the first part of backward.
-        self.meeting, self.short = ranks.begin_to_meet(), None
+        self.meeting, self.short = ranks.begin_to_meet(), ""
         self.active, self.sent, short = True, 0, False
         self.came.clear()
         own: Sequence[Tensor | None]
@@ -75,8 +75,8 @@ class SharedGradients:
             self.active = False
         self._send(len(self.buckets))
         self._meet()
-        if self.short is not None:
-            raise self.short
+        if self.short:
+            raise ranks.Short(self.short)
         told = torch.tensor([*(value is not None for value in own), short], dtype=torch.int32)
         dist.all_reduce(told)
         *used, lacking = told.tolist()
@@ -109,19 +109,19 @@ class SharedGradients:
         self._send(ready)
 
     def _meet(self) -> None:
-        """End the meeting, once; whether one is short is raised later, for this may run within backward."""
+        """End the meeting, once; that one is short is raised later, for this may run within backward."""
         meeting, self.meeting = self.meeting, None
         if meeting is not None:
             try:
                 meeting.end()
             except ranks.Short as error:
-                self.short = error
+                self.short = str(error)  # the error itself would hold this step's memory
 
     def _send(self, until: int) -> None:
         """Begin to sum the buckets up to `until`; what of them has no gradient here counts as zero."""
         if self.sent < until:
             self._meet()
-        if self.short is not None:
+        if self.short:
             return
         for bucket in self.buckets[self.sent : until]:
             if bucket.flat.is_cuda:

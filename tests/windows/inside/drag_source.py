@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 CLIENT_MESSAGE, SELECTION_REQUEST, SELECTION_NOTIFY = 33, 30, 31
-XA_ATOM, ANY_TYPE, VERSION = 4, 0, 5
+ANY_TYPE, VERSION = 0, 5
 WAIT_S = 40.0
 
 Long, Ulong = c.c_long, c.c_ulong
