@@ -74,6 +74,7 @@ def cluster(homes: dict[str, Path]) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         variables = {**LOOPBACK, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)
+        variables["RAY_TMPDIR"] = str(folder)  # Ray notes the cluster in its usual folder, and does not make that one
         for name, value in {**variables, "PYTHONPATH": path}.items():
             patch.setenv(name, value)
         from ray.cluster_utils import Cluster
