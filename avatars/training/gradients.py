@@ -152,7 +152,8 @@ class SharedGradients:
 
     def _agreed_order(self, used: Sequence[int]) -> list[int]:
         """Parameters as backward came to them on the first process, then those of which it has no gradient."""
-        came = dict.fromkeys(index for index in self.came if index in set(used))
+        wanted = set(used)
+        came = dict.fromkeys(index for index in self.came if index in wanted)
         order = [*came, *(index for index in reversed(used) if index not in came)]
         return [int(index) for index in ranks.first_says(order)]
 

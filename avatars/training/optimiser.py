@@ -60,10 +60,11 @@ class Optimiser:
         else:
             parts = [dict(enumerate(torch.autograd.grad(loss, parameters, allow_unused=True)))]
         on_cuda = all(cuda_adam.usable(parameter) for parameter in parameters)
+        rates = {parameter: group["lr"] for group in self.adam.param_groups for parameter in group["params"]}
         self.whole = False
         for number, part in enumerate(parts):
             if on_cuda:
-                self._step_on_cuda(number, part)
+                self._step_on_cuda(number, part, rates)
             else:
                 self.adam.step([(parameters[index], gradient) for index, gradient in part.items()])
         self.whole = True
@@ -72,8 +73,7 @@ class Optimiser:
         """Whether all parameters are numbers."""
         return all(bool(torch.isfinite(entry.parameter.detach()).all()) for entry in self.parameters)
 
-    def _step_on_cuda(self, number: int, part: Mapping[int, Tensor | None]) -> None:
-        rates = {parameter: group["lr"] for group in self.adam.param_groups for parameter in group["params"]}
+    def _step_on_cuda(self, number: int, part: Mapping[int, Tensor | None], rates: Mapping[Tensor, float]) -> None:
         updates: dict[tuple[float, float], list[cuda_adam.Update]] = {}
         for index, gradient in part.items():
             if gradient is None:

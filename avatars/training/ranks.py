@@ -134,12 +134,11 @@ class Meeting:
     """One that has begun. told: processes out of memory, and what the first brings; summed when `work` is done."""
 
     told: Tensor
-    work: dist.Work | None
+    work: dist.Work
 
     def end(self) -> tuple[float, int]:
         """Wait until all processes are here, however long; what the first brings. Raises Short, on all."""
-        if self.work is not None:
-            self.work.wait()
+        self.work.wait()
         short, at, number = self.told.tolist()
         if short:
             raise Short(f"{int(short)} of {count()} processes of the training out of memory")
@@ -147,10 +146,11 @@ class Meeting:
 
 
 def begin_to_meet(at: float = 0.0, number: int = 0, *, short: bool = False) -> Meeting:
-    """Come to the meeting without waiting for the others: what is done until its end must need none of them."""
+    """Come to the meeting of several without waiting for the others: what is done until its end must need none of
+    them."""
     brought = (at, number) if rank() == 0 else (0.0, 0)
     told = torch.tensor([short, *brought], dtype=torch.float64)
-    return Meeting(told, dist.all_reduce(told, group=_groups[PATIENT], async_op=True) if count() > 1 else None)
+    return Meeting(told, dist.all_reduce(told, group=_groups[PATIENT], async_op=True))
 
 
 def meet(at: float = 0.0, number: int = 0, *, short: bool = False) -> tuple[float, int]:

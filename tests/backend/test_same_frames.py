@@ -28,14 +28,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(home: Path, folder: Path, device: str, *options: str, **environ: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "backend", "farm", "hashes", "--home", str(home), "--device", device]
     command += ["--size", *SIZE, "--frames", "2", "--output", str(folder / "hashes.json"), *options]
+    path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)
     return subprocess.Popen(
         command,
         cwd=folder,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
-            **environ,
-        },
+        env={**os.environ, "PYTHONPATH": path, **environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
